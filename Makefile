@@ -1,0 +1,86 @@
+# dlexp: `make` lists what can be made. Needs make, git and Python 3.11 to 3.13 (what TensorFlow has wheels for).
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS_HERE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	$$each -c '$(RUNS_HERE)' 2>/dev/null && echo $$each && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PYTEST := TF_CPP_MIN_LOG_LEVEL=3 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks integration bench pin clean
+
+help: ## List the targets
+	@echo "make quickstart trains a first model; make test shows that all is well. All targets:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+venv: $(VENV)/.installed ## Make .venv and install dlexp into it
+dev: $(VENV)/.installed-dev ## The same, with what tests and linters need
+
+quickstart: venv ## Install, then train on digits: about a minute of training, no download
+	$(BIN)/dlexp train --flagfile=flags/quickstart.flags
+
+test: lint types contracts pytest ## Install, then lint, types, import contracts and tests
+
+lint: dev ## Check style and format
+	$(BIN)/ruff check -q
+	$(BIN)/ruff format -q --check
+
+types: dev ## Check the types
+	$(BIN)/mypy
+
+contracts: dev ## Check that imports only point down
+	$(BIN)/lint-imports --no-logo
+
+pytest: dev ## Run the tests alone, two processes (each imports TensorFlow once)
+	$(PYTEST) -n 2 --dist loadfile
+
+format: dev ## Format, and mend what the linter can mend
+	$(BIN)/ruff format -q
+	$(BIN)/ruff check -q --fix
+
+coverage: dev ## Run the tests and list the lines that none of them reaches
+	$(PYTEST) -n 2 --dist loadfile --cov
+
+notebooks: dev ## Execute the notebooks against a fresh store
+	$(PYTEST) tests/notebooks
+
+integration: dev ## Train on Fashion-MNIST, look at the MLflow UI (Debian: dataset-fashion-mnist, chromium)
+	$(PYTEST) tests/integration
+
+bench: dev ## Measure against hand-written code; prints a table
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks
+
+pin: ## Write the newest versions that fit together into constraints.txt
+	@$(check-python)
+	$(PYTHON) -m venv --clear build/pin
+	build/pin/bin/python -m pip install -qq --upgrade pip setuptools
+	build/pin/bin/python -m pip install -qq '.[dev]'
+	{ echo '# All that dlexp[dev] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
+	  build/pin/bin/python -m pip freeze --all | grep -vE '^(dlexp|pip)( |=)'; } > constraints.txt
+
+clean: ## Remove caches and build products; .venv and the runs stay
+	rm -rf build dist *.egg-info .coverage .hypothesis .*_cache
+	find dlexp tests -name __pycache__ -prune -exec rm -rf {} +
+
+# bin/pip is the last thing that venv makes: an interrupted one is made again.
+$(BIN)/pip:
+	@$(check-python)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	@echo "Installing dlexp into $(VENV): TensorFlow is large, this takes some minutes the first time."
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	@echo "Installing dlexp[dev] into $(VENV): TensorFlow is large, this takes some minutes the first time."
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+define check-python
+test -n "$(PYTHON)" && $(PYTHON) -c '$(RUNS_HERE)' 2>/dev/null || { \
+	echo "dlexp needs Python 3.11, 3.12 or 3.13 with venv, and $(if $(PYTHON),$(PYTHON) is not one,none is on the PATH):" \
+		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+endef

@@ -1,0 +1,38 @@
+"""dlexp: train a hundred Keras models, and know which one is best, on what data, and how to get it back.
+
+Everything public is importable from here; what needs TensorFlow is imported when it is first used.
+"""
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "ExperimentConfig": "dlexp.config",
+    "ExperimentResult": "dlexp.experiment",
+    "run_experiment": "dlexp.experiment",
+    "list_runs": "dlexp.runs",
+    "find_run": "dlexp.runs",
+    "list_checkpoints": "dlexp.checkpoints.search",
+    "load_checkpoint": "dlexp.checkpoints.files",
+    "build_datasets": "dlexp.datasets",
+    "open_dataset": "dlexp.datasets",
+    "Source": "dlexp.datasets",
+    "ArraySource": "dlexp.datasets",
+    "register_model": "dlexp.registry",
+    "register_source": "dlexp.registry",
+    "register_augmentation": "dlexp.registry",
+    "load_plugins": "dlexp.registry",
+    "DlexpError": "dlexp.errors",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'dlexp' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PUBLIC]

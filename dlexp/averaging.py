@@ -1,0 +1,41 @@
+"""The moving average of the weights in place of the weights, while a model is validated or saved."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within the block the model has its averaged weights, if its optimizer keeps any; after it, its own again."""
+    swap_weights(model)
+    try:
+        yield
+    finally:
+        swap_weights(model)
+
+
+def swap_weights(model: keras.Model) -> None:
+    """Exchanges weights and averages; twice is as before. Does nothing where the optimizer keeps no average."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        return
+    # Keras has no public way to the averages; its own SwapEMAWeights callback reads the same attribute.
+    for variable, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
+        held = variable.numpy()
+        variable.assign(average)
+        average.assign(held)
+
+
+class AveragedValidation(keras.callbacks.Callback):
+    """Validates with the averaged weights; must come first of all callbacks."""
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Puts the averages in."""
+        swap_weights(self.model)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Puts the weights back."""
+        swap_weights(self.model)

@@ -1,0 +1,1 @@
+"""Checkpoints: their names, their files, when they are written, and how they are found again."""

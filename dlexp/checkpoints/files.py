@@ -1,0 +1,126 @@
+"""One checkpoint file: written whole or not at all, and loaded.
+
+Plain `keras.saving.load_model` opens it too, and finds the model compiled for evaluation on integer labels.
+"""
+
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlexp.atomic import atomic_file
+from dlexp.checkpoints.metadata import METADATA_MEMBER, STATE_MEMBER, read_metadata
+from dlexp.config import ExperimentConfig
+from dlexp.errors import CheckpointError
+from dlexp.runs import find_run
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model with what is needed to use it.
+
+    Attributes:
+        model: takes raw pixels `(batch, height, width, channels)` in [0, 255], returns logits `(batch, num_classes)`;
+            compiled for evaluation on integer labels `(batch,)`.
+        class_names: name of each label.
+        image_size: (height, width) in pixels.
+        config: of the run that trained it.
+        metrics: of the epoch it was saved after, by name.
+        metadata: everything that the file says about itself.
+        path: of the file.
+    """
+
+    model: keras.Model
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    config: ExperimentConfig
+    metrics: Mapping[str, float]
+    metadata: Mapping[str, Any]
+    path: pathlib.Path
+
+
+def write_checkpoint(
+    path: pathlib.Path, model: keras.Model, *, metadata: Mapping[str, Any], state: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Writes a model, its metadata and, for a `last`, the state that a resume needs beside the weights."""
+    with atomic_file(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
+            if state is not None:
+                buffer = io.BytesIO()
+                np.savez(buffer, **state)
+                archive.writestr(STATE_MEMBER, buffer.getvalue())
+
+
+def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Path = "mlruns") -> LoadedCheckpoint:
+    """Loads a checkpoint, in Keras' safe mode.
+
+    Args:
+        path_or_run: path of a checkpoint file; or a run by ID, prefix, name, folder or `latest`, for its best one.
+        store: where runs are looked up.
+
+    Raises:
+        CheckpointError: the file is damaged, or needs classes of a plug-in that is not loaded.
+        RunNotFoundError: there is no such run.
+
+    Example:
+        >>> checkpoint = load_checkpoint("latest")
+        >>> logits = checkpoint.model.predict(images)
+        >>> names = [checkpoint.class_names[label] for label in logits.argmax(axis=-1)]
+    """
+    path = _checkpoint_path(path_or_run, store)
+    metadata = read_metadata(path)
+    config = ExperimentConfig.of(**metadata["config"])
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError) as err:
+        custom = metadata["custom_layers"]
+        if custom:
+            plugins = ", ".join(config.plugins) or "the module that defines them"
+            raise CheckpointError(
+                f"checkpoint {str(path)!r} needs {', '.join(custom)}: load them first, with "
+                f"dlexp.load_plugins of {plugins}, and register them with keras.saving.register_keras_serializable"
+            ) from err
+        raise CheckpointError(f"checkpoint {str(path)!r} cannot be loaded: {_first_line(err)}") from err
+    return LoadedCheckpoint(
+        model=model,
+        class_names=tuple(metadata["class_names"]),
+        image_size=(metadata["input_shape"][0], metadata["input_shape"][1]),
+        config=config,
+        metrics=metadata["metrics"],
+        metadata=metadata,
+        path=path,
+    )
+
+
+def weights_digest(model: keras.Model) -> str:
+    """32 hex digits over all weights in order: their shapes, types and bytes. Equal digests, equal models."""
+    digest = hashlib.blake2b(digest_size=16)
+    for weight in model.weights:
+        array = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{array.shape}{array.dtype.name}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _checkpoint_path(path_or_run: str | pathlib.Path, store: str | pathlib.Path) -> pathlib.Path:
+    path = pathlib.Path(path_or_run)
+    if path.is_file() or path.suffix == ".keras":
+        return path
+    run = find_run(path_or_run, store)
+    best = run.record().get("best_checkpoint")
+    if best is None:
+        raise CheckpointError(f"run {run.id[:8]} has no best checkpoint: look into {str(run.checkpoints_folder)!r}")
+    return run.path / best
+
+
+def _first_line(err: Exception) -> str:
+    return str(err).strip().split("\n")[0][:200]

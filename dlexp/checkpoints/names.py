@@ -1,0 +1,173 @@
+"""File names of checkpoints: written from what is inside, and read back without loss.
+
+    resnet20__digits-3fa9c1d2__32x32__adamw__lr0.001__wd0.0001__bs128__seed0__1b2c3d4e__best__epoch012__val_accuracy0.9812.keras
+
+Fields are joined by `__`: chosen config fields, the first 8 digits of the run ID, the kind, the epoch (from 1), the
+monitored metric with its value. Model, dataset, image size and optimizer stand for themselves; other fields carry a
+label. What is outside `[A-Za-z0-9._-]`, or would make a name ambiguous, is written as `-.HEX.` of its code point.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlexp.config import config_fields
+from dlexp.errors import CheckpointError, ConfigError
+
+SUFFIX = ".keras"
+KINDS = ("best", "last")
+
+_SEPARATOR = "__"
+_LABELS = {"learning_rate": "lr", "weight_decay": "wd", "batch_size": "bs"}
+_WORDS = ("model", "optimizer")
+_DATASET = re.compile(r"(?P<name>.+)-(?P<id>[0-9a-f]{8})")
+_SIZE = re.compile(r"\d+x\d+")
+_RUN = re.compile(r"[0-9a-f]{8}")
+_EPOCH = re.compile(r"epoch(\d{3,})")
+_SCORE = re.compile(r"(?P<monitor>.*(?:[A-Za-z_]|-\.[0-9a-f]+\.))(?P<score>-?\d+\.\d{4,}|nan|-?inf)")
+_ESCAPED = re.compile(r"-\.([0-9a-f]+)\.")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|(?<=_)_|^_|_$|-(?=\.)")
+_MAX_LENGTH = 250
+
+
+@dataclass(frozen=True)
+class CheckpointName:
+    """What the name of a checkpoint says.
+
+    Attributes:
+        fields: config fields by name, in the order of the name; `dataset` is `NAME-ID` with 8 digits of the dataset
+            ID, `image_size` is `HEIGHTxWIDTH`.
+        run: first 8 digits of the run ID.
+        kind: `best` or `last`.
+        epoch: epochs completed.
+        monitor: name of the metric that chooses the best.
+        score: its value, rounded to 4 decimals.
+    """
+
+    fields: Mapping[str, str]
+    run: str
+    kind: str
+    epoch: int
+    monitor: str
+    score: float
+
+
+def format_name(name: CheckpointName) -> str:
+    """The file name, `.keras` included.
+
+    Raises:
+        ConfigError: it would be longer than file systems allow.
+    """
+    parts = []
+    before: dict[str, str] = {}
+    for field, value in name.fields.items():
+        parts.append(_format_field(field, value, before))
+        before[field] = value
+    parts += [name.run, name.kind, f"epoch{name.epoch:03d}"]
+    parts.append(_format_monitor(name.monitor) + f"{name.score:.4f}")
+    text = _SEPARATOR.join(parts) + SUFFIX
+    if len(text) > _MAX_LENGTH:
+        raise ConfigError(
+            f"checkpoint name of {len(text)} characters is too long (at most {_MAX_LENGTH}): choose fewer "
+            f"--checkpoint_fields, or a shorter --dataset_name: {text}"
+        )
+    return text
+
+
+def parse_name(text: str) -> CheckpointName:
+    """Reads what `format_name` wrote.
+
+    Raises:
+        CheckpointError: the name is not of this form.
+    """
+    parts = text.removesuffix(SUFFIX).split(_SEPARATOR)
+    if not text.endswith(SUFFIX) or len(parts) < 4:
+        raise CheckpointError(f"{text!r} is not the name of a checkpoint that dlexp wrote")
+    *fields, run, kind, epoch, score = parts
+    epoch_match, score_match = _EPOCH.fullmatch(epoch), _SCORE.fullmatch(score)
+    if not (_RUN.fullmatch(run) and kind in KINDS and epoch_match and score_match):
+        raise CheckpointError(f"{text!r} is not the name of a checkpoint that dlexp wrote")
+    read: dict[str, str] = {}
+    for part in fields:
+        field, value = _parse_field(part, read)
+        read[field] = value
+    return CheckpointName(
+        fields=read,
+        run=run,
+        kind=kind,
+        epoch=int(epoch_match[1]),
+        monitor=_unescape(score_match["monitor"]),
+        score=float(score_match["score"]),
+    )
+
+
+def name_fields(
+    config: Mapping[str, Any], checkpoint_fields: Sequence[str], *, dataset_name: str, dataset_id: str, image_size: Sequence[int]
+) -> dict[str, str]:
+    """The fields of a name from a flat config and from what only the opened dataset knows."""
+    known = {"dataset": f"{dataset_name}-{dataset_id[:8]}", "image_size": f"{image_size[0]}x{image_size[1]}"}
+    return {field: known.get(field, _value_text(config[field])) for field in checkpoint_fields}
+
+
+def _format_field(field: str, value: str, before: Mapping[str, str]) -> str:
+    text = _escape(value)
+    if not _stands_for_itself(field, before):
+        return _LABELS.get(field, field) + text
+    if _label_of(text) or (field in _WORDS and not _is_word(text)):
+        # It would be taken for another field: an escaped first character and escaped dashes make it a plain word.
+        text = _escape_character(value[0]) + _escape(value[1:])
+        text = text if field not in _WORDS else re.sub(r"-(?!\.)", _escape_character("-"), text)
+    return text
+
+
+def _parse_field(part: str, before: Mapping[str, str]) -> tuple[str, str]:
+    label = _label_of(part)
+    if label:
+        return label, _unescape(part.removeprefix(_LABELS.get(label, label)))
+    if _SIZE.fullmatch(part):
+        return "image_size", part
+    if _DATASET.fullmatch(part):
+        return "dataset", _unescape(part)
+    return ("optimizer" if "model" in before else "model"), _unescape(part)
+
+
+def _format_monitor(monitor: str) -> str:
+    """A last digit is escaped, so that `top5` and 0.9 do not read as `top` and 50.9."""
+    text = _escape(monitor)
+    return text[:-1] + _escape_character(text[-1]) if text[-1] not in "._-" and not text[-1].isalpha() else text
+
+
+def _stands_for_itself(field: str, before: Mapping[str, str]) -> bool:
+    """Whether a field needs no label: an optimizer is told from a model by the model before it."""
+    return field in ("model", "dataset", "image_size") or (field == "optimizer" and "model" in before)
+
+
+def _is_word(text: str) -> bool:
+    return not (_SIZE.fullmatch(text) or _DATASET.fullmatch(text))
+
+
+def _label_of(part: str) -> str | None:
+    """The field whose label a part starts with; the longest, as `lr_schedule` also starts with `lr`."""
+    starting = [name for name in config_fields() if part.startswith(_LABELS.get(name, name))]
+    return max(starting, key=lambda name: len(_LABELS.get(name, name)), default=None)
+
+
+def _escape(value: str) -> str:
+    return _UNSAFE.sub(lambda match: _escape_character(match[0]), value)
+
+
+def _escape_character(character: str) -> str:
+    return f"-.{ord(character):x}."
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "-".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

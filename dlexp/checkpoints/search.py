@@ -1,0 +1,61 @@
+"""Checkpoint files of a store as a table, found by any field of their metadata; never imports TensorFlow."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.names import KINDS, SUFFIX
+from dlexp.errors import CheckpointError, unknown_name
+from dlexp.runs import Run, iterate_runs
+from dlexp.tables import select_rows
+
+
+def list_checkpoints(
+    store: str | pathlib.Path = "mlruns", *, kind: str = "", where: str = "", sort_by: str = "-written"
+) -> pd.DataFrame:
+    """The checkpoint files of a store as a table, one row a file.
+
+    Args:
+        store: folder of the store.
+        kind: `best`, `last`, or empty for both.
+        where: a pandas query over the columns, such as `"learning_rate < 0.01 and val_accuracy > 0.9"`.
+        sort_by: a column; with `-` in front the largest come first.
+
+    Returns:
+        Columns path, name, kind, run_id, run_name, epoch, step, monitor, score, dataset_name, dataset_id, weights_digest,
+        megabytes, damaged, every config field, every metric of the epoch, and `test_*` for the best of a finished run.
+        A file that cannot be read has its path and the reason in `damaged`.
+
+    Raises:
+        ConfigError: the kind, the query or the column is wrong.
+    """
+    if kind and kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    table = pd.DataFrame([row for run in iterate_runs(store) for row in _describe_checkpoints(run)])
+    if table.empty:
+        return table
+    if kind:
+        table = table[table["kind"] == kind]
+    return select_rows(table, where=where, sort_by=sort_by)
+
+
+def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
+    results = {key: value for key, value in run.record().get("metrics", {}).items() if key.startswith("test_")}
+    for path in sorted(run.checkpoints_folder.glob(f"*{SUFFIX}")):
+        if path.name.startswith("."):
+            continue
+        row = {"path": str(path), "name": path.name, "megabytes": round(path.stat().st_size / 1e6, 3)}
+        try:
+            metadata = read_metadata(path)
+        except CheckpointError as err:
+            yield row | {"kind": "", "run_id": run.id, "damaged": str(err)}
+            continue
+        flat = metadata.pop("config") | metadata.pop("metrics") | (results if metadata["kind"] == "best" else {})
+        yield row | {key: value for key, value in metadata.items() if not isinstance(value, (list, dict))} | {
+            "damaged": "",
+            **{key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in flat.items()},
+        }

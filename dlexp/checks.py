@@ -1,0 +1,22 @@
+"""Names in a config that only the registries know: checked before TensorFlow is imported."""
+
+from dlexp import catalog
+from dlexp.config import ExperimentConfig
+from dlexp.errors import unknown_name
+from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES, load_plugins
+
+
+def check_names(config: ExperimentConfig) -> None:
+    """Imports the plug-ins of a config, then looks up its model, source, augmentations and optimizer.
+
+    Raises:
+        UnknownNameError: one is not there; the nearest and all names are listed.
+        ConfigError: a plug-in cannot be imported.
+    """
+    load_plugins(config.plugins)
+    MODELS.check(config.model.model)
+    SOURCES.check(config.data.dataset.partition(":")[0])
+    for augmentation in config.data.augment:
+        AUGMENTATIONS.check(augmentation)
+    if config.optimization.optimizer not in catalog.OPTIMIZERS:
+        raise unknown_name("optimizer", config.optimization.optimizer, catalog.OPTIMIZERS)

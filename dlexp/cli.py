@@ -1,0 +1,211 @@
+"""The `dlexp` command: picks a command, defines only its flags, imports only its module."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlexp.errors import DlexpError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXIT_FAILED = 1
+HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
+
+SUMMARIES = {
+    "train": "train one model and record everything",
+    "runs": "list, filter and sort runs",
+    "checkpoints": "list, filter and sort checkpoint files",
+    "ui": "look at the runs of a store in the MLflow UI or in TensorBoard",
+}
+_USAGE = """dlexp: train a hundred Keras models, and know which one is best.
+
+usage: dlexp COMMAND [--flag=value ...]
+
+commands:
+{commands}
+
+dlexp COMMAND --help lists the flags of a command; --flagfile=PATH reads them from a file.
+dlexp --version prints the version.
+First steps: dlexp train --epochs=5, then dlexp runs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: program name, command and flags; the process's own by default.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage.
+    """
+    words = list(sys.argv if argv is None else argv)[1:]
+    if not words or words[0] in ("help", *HELP_WORDS):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"dlexp {version('dlexp')}")
+        return 0
+    return report_errors(lambda: _run_command(words[0], words[1:]), debug=is_debug(words))
+
+
+def usage() -> str:
+    """The help text of `dlexp` itself."""
+    commands = "\n".join(f"  {name:<13}{summary}" for name, summary in SUMMARIES.items())
+    return _USAGE.format(commands=commands)
+
+
+def is_debug(words: Sequence[str]) -> bool:
+    """Whether a command line asks for tracebacks."""
+    return any(word in ("--debug", "--debug=true") for word in words)
+
+
+def report_errors(command: Callable[[], int], *, debug: bool) -> int:
+    """Runs a command; tells an error in one sentence on stderr and gives its exit code.
+
+    Args:
+        command: does the work and returns an exit code.
+        debug: raise errors with their traceback instead.
+    """
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("dlexp: stopped by Ctrl-C", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # The reader of a pipe (`dlexp runs | head`) has left. Closing stderr keeps Python's shutdown from complaining.
+        sys.stderr.close()
+        return 0
+    except Exception as err:
+        if debug:
+            raise
+        return _tell_error(err)
+
+
+def _tell_error(err: Exception) -> int:
+    if isinstance(err, DlexpError):
+        print(f"dlexp: {err}", file=sys.stderr)
+        return err.exit_code
+    where = traceback.extract_tb(err.__traceback__)[-1]
+    print(
+        f"dlexp: {type(err).__name__}: {err} (in {where.name}, {where.filename}:{where.lineno}); "
+        "run it again with --debug for the whole traceback",
+        file=sys.stderr,
+    )
+    return EXIT_FAILED
+
+
+def _run_command(command: str, words: Sequence[str]) -> int:
+    if command not in SUMMARIES:
+        raise unknown_name("command", command, SUMMARIES)
+    argv = [f"dlexp {command}", *words]
+    if command == "train":
+        from dlexp.main import train
+
+        return train(argv)
+    return {"runs": _list_runs, "checkpoints": _list_checkpoints, "ui": _open_ui}[command](argv)
+
+
+def _list_runs(argv: Sequence[str]) -> int:
+    values = _parse(argv, _LISTING_FLAGS | {"sort_by": ("-started", "Column; with - in front the largest come first.")})
+    if values is None:
+        return 0
+    from dlexp.runs import list_runs
+
+    table = list_runs(values["store"], where=values["where"], sort_by=values["sort_by"])
+    return _print_listing(table, values, columns=_RUN_COLUMNS, nothing="no runs", hint="train one with dlexp train")
+
+
+def _list_checkpoints(argv: Sequence[str]) -> int:
+    own = {
+        "kind": ("", "best or last; empty: both."),
+        "sort_by": ("-written", "Column; with - in front the largest come first."),
+    }
+    values = _parse(argv, _LISTING_FLAGS | own)
+    if values is None:
+        return 0
+    from dlexp.checkpoints.search import list_checkpoints
+
+    table = list_checkpoints(
+        values["store"], kind=values["kind"], where=values["where"], sort_by=values["sort_by"]
+    )
+    return _print_listing(
+        table, values, columns=_CHECKPOINT_COLUMNS, nothing="no checkpoints", hint="dlexp runs lists what was trained"
+    )
+
+
+def _open_ui(argv: Sequence[str]) -> int:
+    own = {
+        "store": _LISTING_FLAGS["store"],
+        "port": (5000, "Port on 127.0.0.1."),
+        "tensorboard": (False, "Open TensorBoard instead of the MLflow UI."),
+    }
+    values = _parse(argv, own)
+    if values is None:
+        return 0
+    import threading
+
+    from dlexp.ui import serve_mlflow, serve_tensorboard
+
+    serve = serve_tensorboard if values["tensorboard"] else serve_mlflow
+    print("starting the server; Ctrl-C stops it", file=sys.stderr)
+    with serve(values["store"], port=values["port"]) as url:
+        print(url, flush=True)
+        threading.Event().wait()
+    return 0
+
+
+_LISTING_FLAGS: dict[str, tuple[Any, str]] = {
+    "store": ("mlruns", "Folder of the runs."),
+    "where": ("", "A pandas query over the columns: \"test_accuracy > 0.9 and model == 'resnet20'\"."),
+    "format": ("table", "table (for people), json (a list of flat objects) or csv; the last two have every column."),
+}
+_RUN_COLUMNS = (
+    "run_id", "name", "status", "started", "model", "dataset_name", "epochs", "learning_rate", "best_epoch",
+    "val_accuracy", "test_accuracy",
+)  # fmt: skip
+_CHECKPOINT_COLUMNS = ("kind", "run_id", "epoch", "monitor", "score", "test_accuracy", "megabytes", "name", "damaged")
+
+
+def _parse(argv: Sequence[str], definitions: dict[str, tuple[Any, str]]) -> dict[str, Any] | None:
+    """Reads the flags of a command; None if it was asked for help, which is then printed."""
+    from absl import flags
+
+    from dlexp.flags import command_help, parse_flags
+
+    if any(word in HELP_WORDS for word in argv[1:]):
+        print(command_help(argv[0], SUMMARIES[argv[0].split()[-1]], definitions))
+        return None
+    values = flags.FlagValues()
+    definers = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, str: flags.DEFINE_string}
+    for name, (default, text) in (definitions | {"debug": (False, "Shows the traceback of an error.")}).items():
+        definers[type(default)](name, default, text, flag_values=values)
+    parse_flags(values, argv)
+    return {name: values[name].value for name in values}
+
+
+def _print_listing(
+    table: "pd.DataFrame", values: dict[str, Any], *, columns: Sequence[str], nothing: str, hint: str
+) -> int:
+    from dlexp.tables import write_table
+
+    if table.empty:
+        matching = " that match" if values["where"] else ""
+        print(f"{nothing}{matching} in store {values['store']!r}: {hint}", file=sys.stderr)
+    elif values["format"] == "table":
+        short = {"run_id": 8, "started": 16}
+        table = table.assign(**{name: table[name].str[:width] for name, width in short.items() if name in table})
+    write_table(table, output_format=values["format"], columns=columns)
+    return 0
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

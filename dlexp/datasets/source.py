@@ -1,0 +1,250 @@
+"""Where examples come from: the Source contract that plug-ins implement, and its two ready-made forms."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from dlexp.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+_TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")
+_NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
+
+
+class Source(Protocol):
+    """Examples with labels, and a way to read their pixels. Never changes after it was opened.
+
+    Any object with these attributes is a source; no base class is needed. `open_dataset` checks the manifest.
+
+    Attributes:
+        name: what the source is called in tables.
+        class_names: name of class 0, 1, ...
+        manifest: one row per example, with the columns
+            key: `str`, unique and portable: a path relative to the root, or "train/00012".
+            path: `str`, the file, or "" where there is none.
+            row: `int`, what `read` takes.
+            label: `int` from 0 to `len(class_names) - 1`.
+            source: `str`, the name of the source.
+            group: `str`, "" if there are no groups.
+            split: `str`, "train", "validation" or "test" where the source has official splits, else "".
+            digest: `str`, 32 hex digits: blake2b-128 of the content. Equal digests mean the same image.
+            height, width, channels: `int`, of what `read` returns.
+
+    Example:
+        >>> class Noise:
+        ...     name, class_names = "noise", ("dark", "bright")
+        ...     def __init__(self):
+        ...         images = [self.read(row) for row in range(100)]
+        ...         self.manifest = build_manifest(
+        ...             "noise", labels=[row % 2 for row in range(100)], digests=array_digests(np.stack(images)),
+        ...             shapes=[image.shape for image in images])
+        ...     def read(self, row):
+        ...         return np.random.default_rng(row).integers(row % 2 * 128, 256, (8, 8, 1), dtype=np.uint8)
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    manifest: pd.DataFrame
+
+    def read(self, row: int) -> np.ndarray:
+        """`uint8` pixels `(height, width, channels)` of one example; called from several threads at once.
+
+        May raise anything for an example that cannot be read; the training then ends with a DataError naming it.
+        """
+        ...
+
+
+class ArraySource:
+    """Images held in memory, all of one size.
+
+    Args:
+        name: what the source is called.
+        images: `uint8` `(n, height, width, channels)`, or `(n, height, width)` for grey images. Not copied, so it must
+            not be changed afterwards.
+        labels: `n` whole numbers from 0 to `len(class_names) - 1`.
+        class_names: name of class 0, 1, ...
+        splits: the official split of each example, if there are official splits.
+
+    Raises:
+        DataError: images or labels have another form.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: Any,
+        class_names: Sequence[str],
+        *,
+        splits: Sequence[str] | None = None,
+    ) -> None:
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+            raise DataError(
+                f"images of {name!r} are {images.dtype} {images.shape}: they must be uint8 (n, height, width) or "
+                "(n, height, width, channels) in 0..255"
+            )
+        labels = as_labels(labels, f"labels of {name!r}")
+        if len(labels) != len(images):
+            raise DataError(f"{name!r} has {len(images)} images but {len(labels)} labels: give one label per image")
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.images = np.ascontiguousarray(images if images.ndim == 4 else images[..., np.newaxis])
+        shapes = np.broadcast_to(self.images.shape[1:], (len(images), 3))
+        digests = array_digests(self.images)
+        self.manifest = build_manifest(name, labels=labels, digests=digests, shapes=shapes, splits=splits)
+
+    def read(self, row: int) -> np.ndarray:
+        """`uint8` pixels `(height, width, channels)` of one example."""
+        return self.images[row]
+
+
+class FileSource:
+    """Image files, which a training decodes inside TensorFlow and in parallel.
+
+    Args:
+        name: what the source is called.
+        class_names: name of class 0, 1, ...
+        manifest: as `Source` describes it. `path` is the file; `channels`, 1 or 3, is what it is decoded to; `row` is
+            the position.
+    """
+
+    def __init__(self, name: str, class_names: Sequence[str], manifest: pd.DataFrame) -> None:
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.manifest = manifest
+
+    def read(self, row: int) -> np.ndarray:
+        """`uint8` pixels `(height, width, channels)` of one file, decoded as in training.
+
+        Raises:
+            OSError: the file is not there.
+            ValueError: it is damaged.
+        """
+        from dlexp.datasets.decoding import decode_bytes  # here, since opening a source needs no TensorFlow
+
+        example = self.manifest.iloc[row]
+        with open(example["path"], "rb") as file:
+            return decode_bytes(file.read(), channels=int(example["channels"]))
+
+
+def build_manifest(
+    source: str,
+    *,
+    labels: Sequence[int] | np.ndarray,
+    digests: Sequence[str],
+    shapes: Any,
+    keys: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Makes the manifest of a source from its columns; row is the position.
+
+    Args:
+        source: name of the source.
+        labels: class number of each example.
+        digests: 32 hex digits each.
+        shapes: (height, width, channels) of each example.
+        keys: unique names; "00012", or "train/00012" where there are splits, if not given.
+        paths: the files; "" if not given.
+        splits: the official splits; "" if not given.
+    """
+    heights, widths, channels = np.asarray(shapes, dtype=np.int64).reshape(-1, 3).T
+    table = pd.DataFrame({"row": np.arange(len(labels)), "label": np.asarray(labels, dtype=np.int64)})
+    table["split"] = list(splits) if splits is not None else ""
+    table["key"] = list(keys) if keys is not None else _numbered_keys(table["split"])
+    table["path"] = list(paths) if paths is not None else ""
+    table["source"] = source
+    table["group"] = ""
+    table["digest"] = list(digests)
+    table = table.assign(height=heights, width=widths, channels=channels)
+    text = table[list(_TEXT_COLUMNS)].astype("str")
+    return pd.concat([text, table[list(_NUMBER_COLUMNS)]], axis="columns")[
+        ["key", "path", "row", "label", "source", "group", "split", "digest", "height", "width", "channels"]
+    ]
+
+
+def _numbered_keys(splits: pd.Series) -> list[str]:
+    numbers = splits.groupby(splits).cumcount()
+    return [f"{split}/{number:05d}" if split else f"{number:05d}" for split, number in zip(splits, numbers, strict=True)]
+
+
+def as_labels(labels: Any, what: str) -> np.ndarray:
+    """Labels as `int64` `(n,)`; a column `(n, 1)` is accepted.
+
+    Raises:
+        DataError: they are not whole numbers from 0 on, one per example; `what` begins the message.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{what} are {labels.dtype} {labels.shape}: they must be whole numbers (n,), one class number each")
+    if labels.size and (labels.min() < 0 or labels.max() >= 2**31):
+        raise DataError(f"{what} run from {labels.min()} to {labels.max()}: they must be class numbers from 0 on")
+    return labels.astype(np.int64)
+
+
+def array_digests(images: np.ndarray) -> list[str]:
+    """blake2b-128 over shape and pixels of each image, as 32 hex digits.
+
+    Args:
+        images: `uint8` `(n, height, width, channels)`.
+    """
+    start = hashlib.blake2b(repr(images.shape[1:]).encode(), digest_size=16)
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+
+    def digest(pixels: np.ndarray) -> str:
+        state = start.copy()
+        state.update(pixels)
+        return state.hexdigest()
+
+    if rows.nbytes < _THREADED_FROM_BYTES * len(rows):
+        return [digest(pixels) for pixels in rows]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(digest, rows))
+
+
+_THREADED_FROM_BYTES = 65536  # per image; below, handing work to a thread costs more than hashing it
+
+
+def check_source(source: Source) -> None:
+    """Checks that a source keeps the contract; a plug-in may be wrong.
+
+    Raises:
+        DataError: it does not; the message says where.
+    """
+    manifest = source.manifest
+    what = f"the manifest of source {source.name!r}"
+    missing = [name for name in (*_TEXT_COLUMNS, *_NUMBER_COLUMNS) if name not in manifest]
+    if missing:
+        raise DataError(f"{what} lacks the columns {', '.join(missing)}: make it with build_manifest")
+    if manifest.empty:
+        raise DataError(f"source {source.name!r} has no examples: check its path")
+    for column in _NUMBER_COLUMNS:
+        if not pd.api.types.is_integer_dtype(manifest[column]):
+            raise DataError(f"column {column} of {what} holds {manifest[column].dtype}: it must hold whole numbers")
+    if manifest["key"].duplicated().any():
+        raise DataError(f"key {manifest['key'][manifest['key'].duplicated()].iloc[0]!r} is twice in {what}")
+    for column, pattern in (("digest", "[0-9a-f]{32}"), ("split", "|".join(("", *SPLITS)))):
+        bad = manifest[column][~manifest[column].astype("str").str.fullmatch(pattern)]
+        if not bad.empty:
+            raise DataError(f"column {column} of {what} holds {bad.iloc[0]!r} in row {bad.index[0]}: it must be {pattern}")
+    _check_classes(source)
+
+
+def _check_classes(source: Source) -> None:
+    names, labels = source.class_names, source.manifest["label"]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise DataError(f"source {source.name!r} has the classes {list(names)}: at least two of different names are needed")
+    absent = np.setdiff1d(np.arange(len(names)), labels)
+    if labels.min() < 0 or labels.max() >= len(names) or absent.size:
+        lacking = f", without {', '.join(map(str, absent[:5]))}" if absent.size else ""
+        raise DataError(
+            f"labels of {source.name!r} run from {labels.min()} to {labels.max()}{lacking}: its {len(names)} classes need "
+            f"every label from 0 to {len(names) - 1}"
+        )

@@ -1,0 +1,73 @@
+"""The errors that dlexp raises for what a user can mend: one sentence each, shown without a traceback.
+
+A message says what happened, what was given and what to do. Each class also inherits the builtin that Python code
+would expect, so that `except ValueError` keeps working in a notebook.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DlexpError(Exception):
+    """Base of all errors that are meant for a user's eyes; ends a command with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigError(DlexpError, ValueError):
+    """A flag or a config field has a value that cannot work; found before anything is built."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError, LookupError):
+    """A name is not known; the message lists the nearest names and all of them."""
+
+
+class DataError(DlexpError, ValueError):
+    """A dataset cannot be read or does not fit the experiment."""
+
+
+class ModelError(DlexpError, ValueError):
+    """A model cannot be built for this input, or its weights cannot be had."""
+
+
+class TrainingError(DlexpError, RuntimeError):
+    """A training came to no usable model."""
+
+
+class RunNotFoundError(DlexpError, LookupError):
+    """A RUN reference names no run of the store, or more than one."""
+
+    exit_code = 2
+
+
+class StoreError(DlexpError, OSError):
+    """The store cannot be read or written."""
+
+
+class CheckpointError(DlexpError, ValueError):
+    """A checkpoint is damaged, foreign or not there."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Makes the error for a name that is not known.
+
+    Args:
+        kind: what was looked for, in the singular: "model", "optimizer".
+        name: what was given.
+        known: all names there are; sorted for the message.
+
+    Returns:
+        The error, not yet raised.
+
+    Example:
+        >>> str(unknown_name("model", "resnet2", ["mlp", "resnet20"]))
+        "unknown model 'resnet2': did you mean resnet20? Known models: mlp, resnet20"
+    """
+    names = sorted(known, key=str.lower)
+    by_lower = {each.lower(): each for each in names}
+    nearest = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    plural = kind[:-1] + "ies" if kind.endswith("y") else kind + "s"
+    return UnknownNameError(f"unknown {kind} {name!r}: {hint}Known {plural}: {', '.join(names) or '(none)'}")

@@ -1,0 +1,124 @@
+"""What a model does on a split: predictions example by example, metrics, tables and pictures."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn.metrics import classification_report, confusion_matrix
+
+from dlexp.atomic import write_text_atomically
+from dlexp.datasets import Dataset, Datasets
+from dlexp.metrics import build_metrics
+from dlexp.pictures import draw_confusion, draw_images
+
+FOLDER = "evaluation"
+_MOST_MISTAKES = 25
+_SAMPLES_PER_CLASS = 5
+_MOST_SAMPLED_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of a model on one split.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        metrics: loss, accuracy and the further metrics, by name.
+        predictions: one row an example, in the order of the manifest: key, label, prediction, confidence (probability of
+            the prediction), loss (cross-entropy), and `probability_N` for every class.
+    """
+
+    split: str
+    metrics: Mapping[str, float]
+    predictions: pd.DataFrame
+
+
+def evaluate_model(model: keras.Model, datasets: Datasets, split: str, *, metric_names: Sequence[str]) -> Evaluation:
+    """Runs a model once over a split.
+
+    Args:
+        model: takes raw pixels, returns logits `(batch, num_classes)`.
+        datasets: where the split comes from.
+        split: `validation` or `test`.
+        metric_names: Keras metrics beside loss and accuracy.
+    """
+    dataset, data = datasets.dataset, getattr(datasets, split)
+    logits = model.predict(data.map(lambda images, labels: images), verbose=0).astype(np.float32)
+    rows = dataset.manifest[dataset.manifest["split"] == split]
+    one_hot = np.eye(len(dataset.class_names), dtype=np.float32)[rows["label"].to_numpy()]
+    losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()
+    metrics = {"loss": float(np.mean(losses, dtype=np.float64))}
+    for metric in build_metrics(metric_names, len(dataset.class_names)):
+        metric.update_state(one_hot, logits)
+        metrics[metric.name] = float(metric.result())
+    return Evaluation(split, metrics, _tabulate(rows, tf.nn.softmax(logits).numpy(), losses))
+
+
+def _tabulate(rows: pd.DataFrame, probabilities: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+    prediction = probabilities.argmax(axis=1)
+    table = rows[["key", "source", "label"]].reset_index(drop=True)
+    table = table.assign(prediction=prediction, confidence=probabilities.max(axis=1), loss=losses)
+    columns = {f"probability_{label}": probabilities[:, label] for label in range(probabilities.shape[1])}
+    return pd.concat([table, pd.DataFrame(columns)], axis=1)
+
+
+def write_evaluation(evaluation: Evaluation, datasets: Datasets, run_folder: pathlib.Path) -> pathlib.Path:
+    """Writes `evaluation/<split>/`: predictions.parquet, report.json, confusion.png, mistakes.png; returns the folder."""
+    folder = run_folder / FOLDER / evaluation.split
+    folder.mkdir(parents=True, exist_ok=True)
+    class_names, table = datasets.dataset.class_names, evaluation.predictions
+    table.to_parquet(folder / "predictions.parquet", index=False)
+    write_text_atomically(folder / "report.json", json.dumps(_report(evaluation, class_names), indent=2) + "\n")
+    labels = range(len(class_names))
+    draw_confusion(
+        folder / "confusion.png",
+        confusion_matrix(table["label"], table["prediction"], labels=labels),
+        class_names,
+        title=f"{datasets.dataset.name}, {evaluation.split} split: accuracy {evaluation.metrics['accuracy']:.4f}",
+    )
+    _draw_mistakes(folder / "mistakes.png", evaluation, datasets)
+    return folder
+
+
+def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
+    """Draws the first training examples of each class, as the source has them, before augmentation."""
+    train = dataset.manifest[dataset.manifest["split"] == "train"]
+    shown_classes = min(len(dataset.class_names), _MOST_SAMPLED_CLASSES)
+    shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(_SAMPLES_PER_CLASS)
+    shown = shown.sort_values(["label", "key"])
+    counts = train["label"].value_counts()
+    captions = [f"{dataset.class_names[row.label]} ({counts[row.label]:,} in all)" for row in shown.itertuples()]
+    images = [dataset.source.read(row) for row in shown["row"]]
+    draw_images(path, images, captions, title=f"{dataset.name} ({dataset.id}): training examples by class")
+
+
+def _report(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
+    table, labels = evaluation.predictions, range(len(class_names))
+    per_class = classification_report(
+        table["label"], table["prediction"], labels=labels, target_names=class_names, output_dict=True, zero_division=0.0
+    )
+    return {
+        "split": evaluation.split,
+        "examples": len(table),
+        "metrics": dict(evaluation.metrics),
+        "per_class": {name: per_class[name] for name in class_names},
+        "confusion_matrix": confusion_matrix(table["label"], table["prediction"], labels=labels).tolist(),
+    }
+
+
+def _draw_mistakes(path: pathlib.Path, evaluation: Evaluation, datasets: Datasets) -> None:
+    table, names = evaluation.predictions, datasets.dataset.class_names
+    wrong = table[table["label"] != table["prediction"]]
+    shown = wrong.sort_values("confidence", ascending=False, kind="stable").head(_MOST_MISTAKES)
+    title = f"{datasets.dataset.name}, {evaluation.split} split: {len(wrong)} mistakes of {len(table)}"
+    if len(wrong) > len(shown):
+        title += f", the {len(shown)} most confident"
+    captions = [f"{names[row.label]}, not {names[row.prediction]}\n{row.confidence:.0%} sure" for row in shown.itertuples()]
+    rows = datasets.dataset.manifest.set_index("key").loc[shown["key"], "row"]
+    draw_images(path, [datasets.dataset.source.read(row) for row in rows], captions, title=title)

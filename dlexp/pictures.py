@@ -1,0 +1,85 @@
+"""Pictures of a run, drawn with matplotlib without a display."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dlexp.atomic import atomic_file
+
+_COLUMNS = 5
+_MOST_LABELLED_CLASSES = 40
+_MOST_NUMBERED_CLASSES = 20
+_DPI = 120
+
+
+def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence[str], *, title: str) -> None:
+    """Draws a confusion matrix: shade is the share of the true class, the number is the count.
+
+    Args:
+        path: of the PNG file.
+        matrix: counts `(num_classes, num_classes)`; row: true class, column: predicted class.
+        class_names: name of each label.
+        title: above the picture.
+    """
+    classes = len(class_names)
+    side = min(max(4.5, 0.45 * classes + 2.5), 14)
+    figure, axes = _figure(side * 1.12, side)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(title, fontsize=10, wrap=True)
+    if classes <= _MOST_LABELLED_CLASSES:
+        shown = [_shorten(name, 16) for name in class_names]
+        upright = max(map(len, shown)) > 3
+        axes.set_xticks(range(classes), shown, rotation=45 if upright else 0, ha="right" if upright else "center", fontsize=8)
+        axes.set_yticks(range(classes), shown, fontsize=8)
+    if classes <= _MOST_NUMBERED_CLASSES:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
+    _save(figure, path)
+
+
+def draw_images(path: pathlib.Path, images: Sequence[np.ndarray], captions: Sequence[str], *, title: str) -> None:
+    """Draws images in a grid, each with its caption above; none gives a picture that says so.
+
+    Args:
+        path: of the PNG file.
+        images: each `uint8` (height, width, 1 or 3).
+        captions: one for each image.
+        title: above the grid.
+    """
+    rows = max(1, math.ceil(len(images) / _COLUMNS))
+    figure, _ = _figure(1.9 * _COLUMNS, 2.15 * rows + 0.6, axes=False)
+    figure.suptitle(title, fontsize=11)
+    for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, _COLUMNS, position + 1)
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title("\n".join(_shorten(line, 26) for line in caption.split("\n")), fontsize=8)
+        axes.axis("off")
+    if not len(images):
+        figure.text(0.5, 0.4, "nothing to show", ha="center", fontsize=12, color="gray")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float, *, axes: bool = True) -> tuple[Figure, matplotlib.axes.Axes]:
+    # A Figure of its own, without pyplot: no global state, no display, safe in any thread.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot() if axes else None
+
+
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")
+
+
+def _shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

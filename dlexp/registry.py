@@ -1,0 +1,171 @@
+"""Names for builders: what `--model=resnet20` or `--augment=flip` finds.
+
+A name gets in by a decorator, by an entry point of an installed package, or by a file given with `--plugins`.
+Built-in names are known before the module that builds them is imported, so that `--help` can list them without
+TensorFlow.
+"""
+
+import importlib
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from dlexp import catalog
+from dlexp.errors import ConfigError, unknown_name
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class Registry:
+    """Builders of one kind by name.
+
+    Attributes:
+        kind: what the builders make, in the singular, for messages.
+        entry_point_group: installed packages add builders under this group of entry points.
+    """
+
+    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.entry_point_group = f"dlexp.{kind}s"
+        self._builders: dict[str, Callable[..., Any]] = {}
+        self._modules = dict(builtin)
+        self._seen_entry_points = False
+
+    def register(self, name: str) -> Callable[[Builder], Builder]:
+        """Returns a decorator that adds a builder under `name`.
+
+        Raises:
+            ConfigError: the name is taken by another builder. Importing one file twice is no conflict.
+        """
+
+        def add(builder: Builder) -> Builder:
+            taken = self._builders.get(name)
+            if taken is not None and not _same_definition(taken, builder):
+                raise ConfigError(
+                    f"{self.kind} name {name!r} is registered twice, by {_origin(taken)} and by {_origin(builder)}: "
+                    "rename one of them"
+                )
+            self._builders[name] = builder
+            return builder
+
+        return add
+
+    def names(self) -> list[str]:
+        """All names, sorted without regard to case."""
+        self._load_entry_points()
+        return sorted({*self._builders, *self._modules}, key=str.lower)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names()
+
+    def check(self, name: str) -> None:
+        """Raises UnknownNameError, listing the nearest and all names, if nothing is registered under `name`."""
+        if name not in self:
+            raise unknown_name(self.kind, name, self.names())
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The builder under `name`; imports its module if need be.
+
+        Raises:
+            UnknownNameError: no such name.
+        """
+        self.check(name)
+        if name not in self._builders:
+            importlib.import_module(self._modules[name])
+        if name not in self._builders:
+            raise ConfigError(f"module {self._modules[name]} was to register the {self.kind} {name!r}, and did not")
+        return self._builders[name]
+
+    def _load_entry_points(self) -> None:
+        if self._seen_entry_points:
+            return
+        self._seen_entry_points = True
+        for entry_point in entry_points(group=self.entry_point_group):
+            self._modules.setdefault(entry_point.name, entry_point.module)
+
+
+MODELS = Registry("model", catalog.MODELS)
+SOURCES = Registry("source", catalog.SOURCES)
+AUGMENTATIONS = Registry("augmentation", catalog.AUGMENTATIONS)
+
+
+def register_model(name: str) -> Callable[[Builder], Builder]:
+    """Registers `build(input_shape, num_classes, **model_args) -> keras.Model` as `--model=name`.
+
+    `input_shape` is (height, width, channels). The model takes raw pixels in [0, 255] as `(batch, height, width,
+    channels)` and scales them itself; it returns logits `(batch, num_classes)` and is not compiled.
+
+    Example:
+        >>> @register_model("linear")
+        ... def build_linear(input_shape, num_classes):
+        ...     layers = keras.layers
+        ...     return keras.Sequential([layers.Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
+        ...                              layers.Dense(num_classes)])
+    """
+    return MODELS.register(name)
+
+
+def register_source(name: str) -> Callable[[Builder], Builder]:
+    """Registers `open(spec, *, data_dir) -> dlexp.datasets.Source` as `--dataset=name:spec`.
+
+    `spec` is the text after the colon, `data_dir` the folder that relative paths start from.
+
+    Example:
+        >>> @register_source("noise")
+        ... def open_noise(spec, *, data_dir):
+        ...     images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
+        ...     return ArraySource("noise", images, labels=np.arange(100) % 2, class_names=("even", "odd"))
+    """
+    return SOURCES.register(name)
+
+
+def register_augmentation(name: str) -> Callable[[Builder], Builder]:
+    """Registers an augmentation as `--augment=name`; its contract is in `dlexp.datasets.augment`."""
+    return AUGMENTATIONS.register(name)
+
+
+def load_plugins(plugins: Iterable[str]) -> None:
+    """Imports plug-ins, each a path of a `.py` file or the name of an importable module, for what they register.
+
+    Raises:
+        ConfigError: there is no such file or module, or it fails while it is imported.
+    """
+    for plugin in plugins:
+        try:
+            _import_file(pathlib.Path(plugin)) if plugin.endswith(".py") else importlib.import_module(plugin)
+        except ConfigError:
+            raise
+        except Exception as err:
+            raise ConfigError(f"plugin {plugin!r} cannot be imported: {type(err).__name__}: {err}") from err
+
+
+def _import_file(path: pathlib.Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"plugin file {str(path)!r} is not there: give a path that exists from {pathlib.Path.cwd()}")
+    name = path.stem
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if pathlib.Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
+            return
+        raise ConfigError(f"plugin file {str(path)!r} has the name of another module, {name!r}: rename the file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugin file {str(path)!r} is not a Python file: give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _same_definition(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    return _origin(one) == _origin(other)
+
+
+def _origin(builder: Callable[..., Any]) -> str:
+    return f"{getattr(builder, '__module__', '?')}.{getattr(builder, '__qualname__', repr(builder))}"

@@ -1,0 +1,100 @@
+"""Tables that commands print: selected, sorted, and written for people, for scripts or for spreadsheets."""
+
+import difflib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from dlexp.errors import ConfigError, unknown_name
+
+FORMATS = ("table", "json", "csv")
+
+
+def select_rows(table: pd.DataFrame, *, where: str, sort_by: str) -> pd.DataFrame:
+    """The rows for which a pandas query holds, sorted by a column.
+
+    Args:
+        table: any table.
+        where: a pandas query over its columns; empty: all rows.
+        sort_by: a column; with `-` in front the largest come first; empty: as they are.
+
+    Raises:
+        ConfigError: the query cannot be understood, or a column is unknown.
+    """
+    if where:
+        table = _query(table, where)
+    if sort_by:
+        column = sort_by.removeprefix("-")
+        if column not in table.columns:
+            raise ConfigError(f"sort_by={sort_by} names no column{_nearest_columns(column, table)}")
+        table = table.sort_values(column, ascending=not sort_by.startswith("-"), kind="stable", na_position="last")
+    return table.reset_index(drop=True)
+
+
+def _query(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    # pandas raises whatever its parser, tokenizer or operators raise: there is no common class but Exception.
+    try:
+        return table.query(where, engine="python", local_dict={}, global_dict={})
+    except Exception as err:
+        unknown = getattr(err, "name", None) or str(err).split("'")[1] if "is not defined" in str(err) else ""
+        hint = _nearest_columns(unknown, table) if unknown else f": {err}"
+        raise ConfigError(
+            f"--where={where!r} cannot be understood{hint}; an example is \"test_accuracy > 0.9 and model == 'mlp'\""
+        ) from err
+
+
+def _nearest_columns(column: str, table: pd.DataFrame) -> str:
+    near = difflib.get_close_matches(column, list(table.columns), n=3, cutoff=0.4)
+    listed = ", ".join(near) if near else ", ".join(table.columns)
+    return f": there is no column {column!r}; {'near ones are' if near else 'columns are'} {listed}"
+
+
+def write_table(table: pd.DataFrame, *, output_format: str, columns: Sequence[str]) -> None:
+    """Prints a table to stdout.
+
+    Args:
+        table: the rows.
+        output_format: `table` (the chosen columns, for people), `json` (a list of flat objects with all columns, NaN as
+            null) or `csv` (all columns).
+        columns: what `table` shows; those that the table lacks or that are empty in all rows are left out.
+    """
+    if output_format not in FORMATS:
+        raise unknown_name("format", output_format, FORMATS)
+    if output_format == "json":
+        rows = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
+        print(json.dumps(rows, indent=2))
+    elif output_format == "csv":
+        print(table.to_csv(index=False), end="")
+    else:
+        _print_rich(table[[name for name in columns if name in table and not table[name].isna().all()]])
+
+
+def _print_rich(table: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in table.columns:
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        shown.add_column(str(name), justify="right" if numeric else "left", no_wrap=True)
+    for row in table.itertuples(index=False):
+        shown.add_row(*(_cell(value) for value in row))
+    # Without a terminal there is no width to fit: a pipe gets every column whole.
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width, soft_wrap=not sys.stdout.isatty()).print(shown, markup=False, highlight=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,1 @@
+"""Trackers: copies of a run's record in MLflow and TensorBoard."""

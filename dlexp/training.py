@@ -1,0 +1,117 @@
+"""Seeding, compiling and the training loop."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from dlexp.config import ExecutionConfig, ExperimentConfig
+from dlexp.datasets import Datasets
+from dlexp.datasets.pipeline import find_unreadable
+from dlexp.errors import ConfigError, DataError
+from dlexp.metrics import build_metrics
+from dlexp.optimizers import build_optimizer
+
+_SMALL_MODEL_PARAMETERS = 500_000
+_SMALL_BATCH_VALUES = 64 * 32 * 32 * 3
+_MOST_STEPS_PER_EXECUTION = 32
+_JIT_COMPILE: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seeds Python, NumPy and TensorFlow. Must come before the model is built, as layers draw their seeds then.
+
+    Args:
+        seed: the experiment's seed.
+        deterministic: use only deterministic operations; slower on a GPU, the same on a CPU.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
+    """Gives the model its optimizer, loss and metrics.
+
+    Labels are one-hot and may be soft: smoothing and MixUp are part of the training data, so that the loss on validation
+    and test data is the plain cross-entropy, comparable over all runs.
+
+    Returns:
+        Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
+    """
+    dataset, steps_per_epoch, num_parameters = datasets.dataset, datasets.steps_per_epoch, model.count_params()
+    steps = choose_steps_per_execution(
+        config.execution,
+        steps_per_epoch=steps_per_epoch,
+        num_parameters=num_parameters,
+        batch_values=config.data.batch_size * math.prod(dataset.image_shape),
+    )
+    model.compile(
+        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=build_metrics(config.selection.metrics, len(dataset.class_names)),
+        jit_compile=_JIT_COMPILE[config.execution.jit_compile],
+        steps_per_execution=steps,
+    )
+    return {
+        "num_parameters": num_parameters,
+        "steps_per_epoch": steps_per_epoch,
+        "steps_per_execution_chosen": steps,
+    }
+
+
+def choose_steps_per_execution(
+    execution: ExecutionConfig, *, steps_per_epoch: int, num_parameters: int, batch_values: int
+) -> int:
+    """Steps in one call of the compiled function; always a divisor of the epoch, which ends with a call.
+
+    With `auto`, several steps pay only where a step is so short that calling it costs as much: small models on small
+    batches get the largest divisor up to 32, others 1.
+
+    Raises:
+        ConfigError: the number that was asked for does not divide the epoch.
+    """
+    if execution.steps_per_execution != "auto":
+        asked = int(execution.steps_per_execution)
+        if steps_per_epoch % asked:
+            fitting = ", ".join(map(str, _divisors(steps_per_epoch, most=steps_per_epoch)))
+            raise ConfigError(
+                f"steps_per_execution={asked} does not divide the {steps_per_epoch} steps of an epoch: use one of {fitting}"
+            )
+        return asked
+    if num_parameters > _SMALL_MODEL_PARAMETERS or batch_values > _SMALL_BATCH_VALUES:
+        return 1
+    return _divisors(steps_per_epoch, most=_MOST_STEPS_PER_EXECUTION)[-1]
+
+
+def _divisors(number: int, *, most: int) -> list[int]:
+    return [divisor for divisor in range(1, most + 1) if number % divisor == 0]
+
+
+def train_model(
+    model: keras.Model, datasets: Datasets, *, epochs: int, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Runs `fit` over all epochs.
+
+    Raises:
+        DataError: an image could not be decoded, naming it.
+        ConfigError: there was not enough memory.
+    """
+    try:
+        model.fit(
+            datasets.train_dataset(),
+            epochs=epochs,
+            steps_per_epoch=datasets.steps_per_epoch,
+            validation_data=datasets.validation,
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+    except tf.errors.ResourceExhaustedError as err:
+        raise ConfigError("the batch does not fit into memory: choose a smaller --batch_size or --image_size") from err
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as err:
+        unreadable = find_unreadable(datasets.dataset)
+        if not unreadable:
+            raise
+        raise DataError(f"image {unreadable[0]!r} cannot be read any more: it was changed or damaged during the run") from err

@@ -1,0 +1,21 @@
+"""Settings of every test process, made before anything imports TensorFlow or MLflow."""
+
+import os
+
+import hypothesis
+
+os.environ |= {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MPLBACKEND": "Agg",
+    "CUDA_VISIBLE_DEVICES": "",
+    # `make test` runs two processes on two cores: more threads would only wait for each other.
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "2",
+}
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # a test never writes to the server that a developer works with
+
+# The first example pays for imports and tracing: a deadline would measure those.
+hypothesis.settings.register_profile("dlexp", deadline=None)
+hypothesis.settings.load_profile("dlexp")

@@ -1,0 +1,103 @@
+"""What a fresh clone promises: pins for all it installs, a Makefile that explains itself, no address of a registry."""
+
+import configparser
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = pathlib.Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Spelled backwards, so that this file does not name them either.
+REGISTRY_HOSTS = [host[::-1] for host in ("gro.ipyp", "gro.detsohnohtyp", "gro.sjmpn.yrtsiger", "gro.naibed.bed")]
+
+
+@pytest.fixture(scope="module")
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def pins() -> dict[str, str]:
+    """Version by canonical package name, from constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in lines if not line.startswith("#"))
+    }
+
+
+def requirements(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
+    """What setup.cfg asks for, in install_requires and in every extra, but dlexp itself."""
+    asked = setup_cfg["options"]["install_requires"] + "".join(setup_cfg["options.extras_require"].values())
+    parsed = [Requirement(line) for line in asked.splitlines() if line and not line.startswith("#")]
+    return [each for each in parsed if each.name != "dlexp"]
+
+
+def tracked_files() -> list[pathlib.Path]:
+    """Files that are in git or would be added to it."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [ROOT / name for name in listed if (ROOT / name).is_file()]
+
+
+def test_every_requirement_is_pinned_within_its_bounds(
+    setup_cfg: configparser.ConfigParser, pins: dict[str, str]
+) -> None:
+    unmet = [
+        str(each)
+        for each in requirements(setup_cfg)
+        if not each.specifier.contains(pins.get(canonicalize_name(each.name), "0"))
+    ]
+    assert unmet == []
+
+
+def test_constraints_hold_plain_pins_without_addresses() -> None:
+    header, *lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert header.startswith("#")
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
+
+
+def test_installed_version_is_that_of_setup_cfg(setup_cfg: configparser.ConfigParser) -> None:
+    assert importlib.metadata.version("dlexp") == setup_cfg["metadata"]["version"]
+
+
+def test_command_is_installed() -> None:
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="dlexp")
+    assert command.value == "dlexp.cli:main"
+
+
+def test_every_folder_with_modules_is_a_package_and_so_in_the_wheel() -> None:
+    folders = {path.parent for path in (ROOT / "dlexp").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_make_without_a_target_lists_all_of_them() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    shown = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^  ([a-z]+) +\S", shown, re.MULTILINE) == phony.split()
+
+
+def test_every_install_of_the_makefile_keeps_to_the_constraints() -> None:
+    free = [line for line in MAKEFILE.splitlines() if "pip install" in line and "-c constraints.txt" not in line]
+    assert all("build/pin/" in line for line in free)
+
+
+def test_python_that_is_missing_is_told_in_one_line(tmp_path: pathlib.Path) -> None:
+    command = ["make", "-s", "venv", "PYTHON=no-such-python", f"VENV={tmp_path / 'venv'}"]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert failed.returncode != 0
+    assert failed.stderr.startswith("dlexp needs Python 3.11, 3.12 or 3.13 with venv, and no-such-python is not one: ")
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    naming = [
+        str(path) for path in tracked_files() if any(host.encode() in path.read_bytes() for host in REGISTRY_HOSTS)
+    ]
+    assert naming == []
