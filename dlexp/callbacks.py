@@ -116,7 +116,7 @@ def _observers(config: ExperimentConfig, *, run: Run, datasets: Datasets) -> lis
 
 
 def monitor_mode(monitor: str, mode: str) -> str:
-    """`min` or `max` for a monitored metric: as given, or for `auto` by its name, as losses and errors should be small."""
+    """`min` or `max` for a monitored metric: as given, or for `auto` by its name: losses and errors should be small."""
     if mode != "auto":
         return mode
     small_is_better = ("loss", "error", "entropy", "divergence", "hinge", "poisson")

@@ -1,17 +1,14 @@
 """The `dlexp` command: picks a command, defines only its flags, imports only its module."""
 
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlexp.errors import DlexpError, unknown_name
+from dlexp.console import HELP_WORDS, is_debug, report_errors
+from dlexp.errors import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
-
-EXIT_FAILED = 1
-HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
 
 SUMMARIES = {
     "train": "train one model and record everything",
@@ -58,46 +55,6 @@ def usage() -> str:
     return _USAGE.format(commands=commands)
 
 
-def is_debug(words: Sequence[str]) -> bool:
-    """Whether a command line asks for tracebacks."""
-    return any(word in ("--debug", "--debug=true") for word in words)
-
-
-def report_errors(command: Callable[[], int], *, debug: bool) -> int:
-    """Runs a command; tells an error in one sentence on stderr and gives its exit code.
-
-    Args:
-        command: does the work and returns an exit code.
-        debug: raise errors with their traceback instead.
-    """
-    try:
-        return command()
-    except KeyboardInterrupt:
-        print("dlexp: stopped by Ctrl-C", file=sys.stderr)
-        return EXIT_FAILED
-    except BrokenPipeError:
-        # The reader of a pipe (`dlexp runs | head`) has left. Closing stderr keeps Python's shutdown from complaining.
-        sys.stderr.close()
-        return 0
-    except Exception as err:
-        if debug:
-            raise
-        return _tell_error(err)
-
-
-def _tell_error(err: Exception) -> int:
-    if isinstance(err, DlexpError):
-        print(f"dlexp: {err}", file=sys.stderr)
-        return err.exit_code
-    where = traceback.extract_tb(err.__traceback__)[-1]
-    print(
-        f"dlexp: {type(err).__name__}: {err} (in {where.name}, {where.filename}:{where.lineno}); "
-        "run it again with --debug for the whole traceback",
-        file=sys.stderr,
-    )
-    return EXIT_FAILED
-
-
 def _run_command(command: str, words: Sequence[str]) -> int:
     if command not in SUMMARIES:
         raise unknown_name("command", command, SUMMARIES)
@@ -129,9 +86,7 @@ def _list_checkpoints(argv: Sequence[str]) -> int:
         return 0
     from dlexp.checkpoints.search import list_checkpoints
 
-    table = list_checkpoints(
-        values["store"], kind=values["kind"], where=values["where"], sort_by=values["sort_by"]
-    )
+    table = list_checkpoints(values["store"], kind=values["kind"], where=values["where"], sort_by=values["sort_by"])
     return _print_listing(
         table, values, columns=_CHECKPOINT_COLUMNS, nothing="no checkpoints", hint="dlexp runs lists what was trained"
     )

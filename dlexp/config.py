@@ -8,16 +8,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from dlexp.errors import ConfigError, unknown_name
-
-Section = TypeVar("Section")
+from dlexp.validation import check_values, convert_value
 
 SPLIT_METHODS = ("stratified", "official")
 CACHES = ("none", "memory", "disk")
@@ -46,7 +43,7 @@ class DataConfig:
     data_dir: str = _setting("", "Folder that relative paths in --dataset start from.", changes_result=False)
     split_method: str = _setting(
         "stratified",
-        "How examples are split: stratified (equal shares of each class, by a keyed hash of the image) or official (the "
+        "How examples are split: stratified (equal shares of each class, by a keyed hash) or official (the "
         "source's own test set; validation is taken from the rest).",
         choices=SPLIT_METHODS,
     )
@@ -83,18 +80,14 @@ class OptimizationConfig:
     optimizer: str = _setting("adamw", "Keras optimizer by its name: sgd, adam, adamw, rmsprop, lion, muon, ...")
     optimizer_args: Mapping[str, Any] = _setting({}, "Further arguments of the optimizer: momentum=0.9,nesterov=true.")
     learning_rate: float = _setting(0.001, "Highest learning rate of the schedule.")
-    lr_schedule: str = _setting(
-        "constant", "Learning rate over the steps, after the warm-up.", choices=LR_SCHEDULES
-    )
+    lr_schedule: str = _setting("constant", "Learning rate over the steps, after the warm-up.", choices=LR_SCHEDULES)
     warmup_epochs: float = _setting(0.0, "Epochs over which the learning rate rises linearly from 0.")
-    weight_decay: float = _setting(
-        0.0, "Decoupled weight decay; biases and normalisation layers are left alone."
-    )
+    weight_decay: float = _setting(0.0, "Decoupled weight decay; biases and normalisation layers are left alone.")
     label_smoothing: float = _setting(0.0, "Share of a training label spread over all classes, in [0, 1).")
     gradient_clip_norm: float = _setting(0.0, "Largest global norm of the gradients; 0: no clipping.")
     ema_decay: float = _setting(
         0.0,
-        "Decay of an exponential moving average of the weights, which is then what is validated and kept as best; 0: off.",
+        "Decay of a moving average of the weights, which is then what is validated and kept as best; 0: off.",
     )
 
 
@@ -107,7 +100,8 @@ class SelectionConfig:
     )
     monitor: str = _setting("val_accuracy", "Metric that chooses the best epoch.")
     monitor_mode: str = _setting(
-        "auto", "Whether the monitored metric should be small or large; auto: min for losses and errors, else max.",
+        "auto",
+        "Whether the monitored metric should be small or large; auto: min for losses and errors, else max.",
         choices=MONITOR_MODES,
     )
     early_stopping_patience: int = _setting(0, "Stop after this many epochs without a better value; 0: never.")
@@ -126,7 +120,8 @@ class ExecutionConfig:
     dtype_policy: str = _setting("float32", "Keras precision policy.", choices=DTYPE_POLICIES)
     jit_compile: str = _setting("auto", "Compile with XLA; auto: Keras decides (never on a CPU).", choices=JIT_COMPILE)
     steps_per_execution: str = _setting(
-        "auto", "Training steps in one call of the compiled function: a number, or auto (a rule; the choice is recorded)."
+        "auto",
+        "Training steps in one call of the compiled function: a number, or auto (a rule; the choice is recorded).",
     )
     deterministic: bool = _setting(False, "Use only deterministic TensorFlow operations; slower on a GPU.")
     cache: str = _setting(
@@ -135,7 +130,9 @@ class ExecutionConfig:
     num_workers: int = _setting(
         0, "Batches that are read and decoded in parallel; 0: TensorFlow decides.", changes_result=False
     )
-    verbose: int = _setting(1, "Progress: 0 none, 1 bar (or plain lines without a terminal), 2 lines.", changes_result=False)
+    verbose: int = _setting(
+        1, "Progress: 0 none, 1 bar (or plain lines without a terminal), 2 lines.", changes_result=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +181,7 @@ class ExperimentConfig:
     )
 
     def __post_init__(self) -> None:
-        check_config(self)
+        check_values(self.flat(), config_fields())
 
     @classmethod
     def of(cls, **values: Any) -> "ExperimentConfig":
@@ -197,7 +194,7 @@ class ExperimentConfig:
         for name in values:
             if name not in known:
                 raise unknown_name("config field", name, known)
-        checked = {name: _convert(known[name], value) for name, value in values.items()}
+        checked = {name: convert_value(known[name], value) for name, value in values.items()}
         sections = {
             name: section(**{f.name: checked.pop(f.name) for f in dataclasses.fields(section) if f.name in checked})
             for name, section in _SECTIONS.items()
@@ -272,118 +269,7 @@ def config_sections() -> Mapping[str, list[str]]:
     return sections | {"experiment": [name for name in config_fields() if name not in placed]}
 
 
-def check_config(config: ExperimentConfig) -> None:
-    """Raises ConfigError where a value cannot work, whatever the data and the model are."""
-    values = config.flat()
-    for name, setting in config_fields().items():
-        choices = setting.metadata["choices"]
-        if choices and values[name] not in choices:
-            raise unknown_name(f"value of {name}", values[name], choices)
-    for name, (low, high, rule) in _RANGES.items():
-        value = values[name]
-        if not (math.isfinite(value) and low(value) and high(value)):
-            raise ConfigError(f"{name}={value} is out of range: it must be {rule}")
-    for name, value in values.items():
-        _check_spelling(name, value)
-    data = config.data
-    if data.split_method != "official" and data.validation_fraction + data.test_fraction >= 1:
-        raise ConfigError(
-            f"validation_fraction={data.validation_fraction} and test_fraction={data.test_fraction} leave nothing "
-            "to train on: their sum must be below 1"
-        )
-    if data.image_size is not None and (len(data.image_size) != 2 or not all(1 <= s <= 16384 for s in data.image_size)):
-        raise ConfigError(f"image_size={list(data.image_size)} must be height,width, each from 1 to 16384")
-    steps = config.execution.steps_per_execution
-    if steps != "auto" and not (steps.isdecimal() and int(steps) >= 1):
-        raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number from 1 on")
-    if config.optimization.warmup_epochs >= config.optimization.epochs:
-        raise ConfigError(
-            f"warmup_epochs={config.optimization.warmup_epochs:g} must be less than epochs={config.optimization.epochs}"
-        )
-    for name in config.selection.checkpoint_fields:
-        if name not in config_fields():
-            raise ConfigError(f"checkpoint_fields: {unknown_name('config field', name, config_fields())}")
-
-
-def _check_spelling(name: str, value: Any) -> None:
-    """Refuses text that a line of a flagfile cannot hold."""
-    for text in value if isinstance(value, list) else [value]:
-        if not isinstance(text, str):
-            continue
-        if text != text.strip() or len(text.splitlines()) > 1:
-            raise ConfigError(f"{name}={text!r} must not start or end with white space, or have line breaks")
-        if isinstance(value, list) and (not text or "," in text):
-            raise ConfigError(f"{name}={value} is a list joined by commas: no part may be empty or hold a comma")
-
-
-def _positive(value: float) -> bool:
-    return value > 0
-
-
-def _not_negative(value: float) -> bool:
-    return value >= 0
-
-
-def _below_1(value: float) -> bool:
-    return value < 1
-
-
-def _any(value: float) -> bool:
-    return True
-
-
-_SEED_RULE = (_not_negative, lambda value: value < 2**31, "a whole number from 0 to 2147483647")
-_RANGES: dict[str, Any] = {
-    "split_seed": _SEED_RULE,
-    "seed": _SEED_RULE,
-    "validation_fraction": (_positive, _below_1, "above 0 and below 1"),
-    "test_fraction": (_positive, _below_1, "above 0 and below 1"),
-    "batch_size": (_positive, _any, "a whole number from 1 on"),
-    "epochs": (_positive, _any, "a whole number from 1 on"),
-    "learning_rate": (_positive, _any, "a finite number above 0"),
-    "warmup_epochs": (_not_negative, _any, "0 or more"),
-    "weight_decay": (_not_negative, _any, "0 or more"),
-    "label_smoothing": (_not_negative, _below_1, "from 0 to below 1"),
-    "gradient_clip_norm": (_not_negative, _any, "0 or more"),
-    "ema_decay": (_not_negative, _below_1, "from 0 to below 1"),
-    "early_stopping_patience": (_not_negative, _any, "0 or more"),
-    "num_workers": (_not_negative, _any, "0 or more"),
-    "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
-}
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if isinstance(value, Mapping) else value
-
-
-def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:
-    """Gives a JSON or Python value the type of its field, without guessing: 3 is a float, "3" is not."""
-    kind = setting.type
-    if kind == tuple[int, int] | None:
-        if value is None:
-            return None
-        if isinstance(value, (list, tuple)) and all(_is_int(each) for each in value):
-            return tuple(value)
-    elif kind == tuple[str, ...]:
-        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
-            return tuple(value)
-    elif typing.get_origin(kind) is Mapping:
-        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return types.MappingProxyType(dict(value))
-    elif kind is float and (_is_int(value) or isinstance(value, float)):
-        return float(value)
-    elif kind is int and _is_int(value):
-        return value
-    elif kind in (str, bool) and isinstance(value, kind):
-        return value
-    shown = repr(value) if len(repr(value)) < 100 else repr(value)[:100] + "..."
-    wanted = {"tuple[int, int] | None": "height,width", "tuple[str, ...]": "a list of strings"}.get(str(kind))
-    raise ConfigError(
-        f"config field {setting.name} must be {wanted or getattr(kind, '__name__', str(kind))}, but is {shown}"
-    )
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -30,8 +30,8 @@ class Evaluation:
     Attributes:
         split: `train`, `validation` or `test`.
         metrics: loss, accuracy and the further metrics, by name.
-        predictions: one row an example, in the order of the manifest: key, label, prediction, confidence (probability of
-            the prediction), loss (cross-entropy), and `probability_N` for every class.
+        predictions: one row an example, in the order of the manifest: key, source, label, prediction, confidence
+            (probability of the prediction), loss (cross-entropy), and `probability_N` for every class.
     """
 
     split: str
@@ -69,7 +69,7 @@ def _tabulate(rows: pd.DataFrame, probabilities: np.ndarray, losses: np.ndarray)
 
 
 def write_evaluation(evaluation: Evaluation, datasets: Datasets, run_folder: pathlib.Path) -> pathlib.Path:
-    """Writes `evaluation/<split>/`: predictions.parquet, report.json, confusion.png, mistakes.png; returns the folder."""
+    """Writes predictions.parquet, report.json, confusion.png, mistakes.png to `evaluation/<split>/`, and returns it."""
     folder = run_folder / FOLDER / evaluation.split
     folder.mkdir(parents=True, exist_ok=True)
     class_names, table = datasets.dataset.class_names, evaluation.predictions
@@ -101,7 +101,12 @@ def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
 def _report(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
     table, labels = evaluation.predictions, range(len(class_names))
     per_class = classification_report(
-        table["label"], table["prediction"], labels=labels, target_names=class_names, output_dict=True, zero_division=0.0
+        table["label"],
+        table["prediction"],
+        labels=labels,
+        target_names=class_names,
+        output_dict=True,
+        zero_division=0.0,
     )
     return {
         "split": evaluation.split,
@@ -119,6 +124,8 @@ def _draw_mistakes(path: pathlib.Path, evaluation: Evaluation, datasets: Dataset
     title = f"{datasets.dataset.name}, {evaluation.split} split: {len(wrong)} mistakes of {len(table)}"
     if len(wrong) > len(shown):
         title += f", the {len(shown)} most confident"
-    captions = [f"{names[row.label]}, not {names[row.prediction]}\n{row.confidence:.0%} sure" for row in shown.itertuples()]
+    captions = [
+        f"{names[row.label]}, not {names[row.prediction]}\n{row.confidence:.0%} sure" for row in shown.itertuples()
+    ]
     rows = datasets.dataset.manifest.set_index("key").loc[shown["key"], "row"]
     draw_images(path, [datasets.dataset.source.read(row) for row in rows], captions, title=title)

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
-from dlexp.atomic import write_text_atomically
+from dlexp.atomic import atomic_file, write_text_atomically
 from dlexp.callbacks import build_callbacks, make_points
 from dlexp.checkpoints.files import load_checkpoint
 from dlexp.checkpoints.manager import CheckpointWriter, Subject
@@ -79,7 +77,9 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
         subject = Subject.of(run, name, config, datasets.dataset, custom_layers(model))
         writer = CheckpointWriter(model, subject, metrics=portable_metrics(num_classes))
         progress = build_progress(config, datasets)
-        callbacks = build_callbacks(config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress)
+        callbacks = build_callbacks(
+            config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress
+        )
         train_model(model, datasets, epochs=config.optimization.epochs, callbacks=callbacks.callbacks)
         if callbacks.best.path is None:
             raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
@@ -139,21 +139,19 @@ def open_run(
 def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
     """A readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
     optimization = config.optimization
-    return (
-        f"{config.model.model}-{dataset.name}-{optimization.optimizer}-lr{optimization.learning_rate:g}-seed{config.seed}"
-    )
+    rate = f"lr{optimization.learning_rate:g}"
+    return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
 
 
 def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset) -> None:
     """Writes what is known of a run before its first step: flags, environment, manifest."""
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
     write_environment(run.path)
-    dataset.write_manifest(run.path / "dataset" / "manifest.parquet")
+    with atomic_file(run.path / "dataset" / "manifest.parquet") as temporary:
+        dataset.manifest.to_parquet(temporary, index=False)
 
 
-def evaluate_best(
-    config: ExperimentConfig, datasets: Datasets, *, run: Run, tracker: Tracker, step: int
-) -> None:
+def evaluate_best(config: ExperimentConfig, datasets: Datasets, *, run: Run, tracker: Tracker, step: int) -> None:
     """Evaluates the best checkpoint on the test split, from its file, once; draws the pictures; records the metrics."""
     record = run.record()
     checkpoint = load_checkpoint(run.path / record["best_checkpoint"])

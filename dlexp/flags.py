@@ -30,7 +30,9 @@ def config_from_flags(flag_values: flags.FlagValues) -> ExperimentConfig:
         ConfigError: a value cannot be read, or cannot work.
     """
     fields = config_fields()
-    return ExperimentConfig.of(**{name: _field_value(name, fields[name].type, flag_values[name].value) for name in fields})
+    return ExperimentConfig.of(
+        **{name: _field_value(name, fields[name].type, flag_values[name].value) for name in fields}
+    )
 
 
 def config_to_flagfile(config: ExperimentConfig) -> str:
@@ -72,7 +74,7 @@ def experiment_help(command: str) -> str:
     """Help text of all experiment flags, by section, with every registered name at the end."""
     parts = [
         f"usage: {command} [--flagfile=PATH] [--flag=value ...]\n",
-        "Trains one model, keeps the best and the last checkpoint, evaluates the best on the test split and logs all of it.",
+        "Trains one model, keeps its best and last checkpoint, evaluates the best on the test split, logs it all.",
         f"Example: {command} --dataset=digits --model=small_cnn --epochs=5\n",
     ]
     for title, names in config_sections().items():

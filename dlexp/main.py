@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from dlexp.checks import check_names
-from dlexp.cli import HELP_WORDS, is_debug, report_errors
+from dlexp.console import HELP_WORDS, is_debug, report_errors
 from dlexp.flags import config_from_flags, define_experiment_flags, experiment_help, parse_flags
 
 
@@ -44,8 +44,8 @@ def train(argv: Sequence[str]) -> int:
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notices off the terminal, unless the user asked for them; before it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Keeps TensorFlow's notices of missing GPUs off the terminal, unless asked for; before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
 
 

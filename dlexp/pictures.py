@@ -37,7 +37,9 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     if classes <= _MOST_LABELLED_CLASSES:
         shown = [_shorten(name, 16) for name in class_names]
         upright = max(map(len, shown)) > 3
-        axes.set_xticks(range(classes), shown, rotation=45 if upright else 0, ha="right" if upright else "center", fontsize=8)
+        axes.set_xticks(
+            range(classes), shown, rotation=45 if upright else 0, ha="right" if upright else "center", fontsize=8
+        )
         axes.set_yticks(range(classes), shown, fontsize=8)
     if classes <= _MOST_NUMBERED_CLASSES:
         for (row, column), count in np.ndenumerate(matrix):

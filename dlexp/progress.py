@@ -54,10 +54,10 @@ class ProgressLines(keras.callbacks.Callback):
 
 
 class ProgressBar(ProgressLines):
-    """A bar on stderr: epoch, step, images/s, metrics, time left of the whole training; a line stays for every epoch."""
+    """A bar on stderr: epoch, step, images/s, metrics, time left in all; a line stays for every epoch."""
 
-    # The display reads what it is given and touches nothing else, so Keras may call it from another thread. Otherwise it
-    # would wait for the device after every step.
+    # The display reads what it is given and touches nothing else, so Keras may call it from another thread.
+    # Otherwise it would wait for the device after every step.
     async_safe = True
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -73,8 +73,8 @@ class ProgressBar(ProgressLines):
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._task = self._progress.add_task(
-            "", total=self.epochs * self.steps_per_epoch, epoch=1, epochs=self.epochs, step=0, steps=self.steps_per_epoch,
-            speed="", metrics="",
+            "", total=self.epochs * self.steps_per_epoch, epoch=1, epochs=self.epochs,
+            step=0, steps=self.steps_per_epoch, speed="", metrics="",
         )  # fmt: skip
         self._progress.start()
 

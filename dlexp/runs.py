@@ -136,7 +136,9 @@ def create_run(store: str | pathlib.Path, run_id: str, *, name: str, config: Exp
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         write_text_atomically(run.path / RECORD_FILE, json.dumps(fields, indent=2) + "\n")
     except OSError as err:
-        raise StoreError(f"run folder {str(run.path)!r} cannot be written: {err.strerror}: choose another --store") from err
+        raise StoreError(
+            f"run folder {str(run.path)!r} cannot be written: {err.strerror}: choose another --store"
+        ) from err
     return run
 
 
@@ -150,7 +152,9 @@ def check_store(store: str | pathlib.Path) -> None:
     if not existing.is_dir():
         raise StoreError(f"store {str(store)!r} cannot be used: {str(existing)!r} is a file: choose another --store")
     if not _is_writable(existing):
-        raise StoreError(f"store {str(store)!r} cannot be written: no permission in {str(existing)!r}: choose another --store")
+        raise StoreError(
+            f"store {str(store)!r} cannot be written: no permission in {str(existing)!r}: choose another --store"
+        )
 
 
 def _is_writable(folder: pathlib.Path) -> bool:
@@ -174,9 +178,7 @@ def iterate_runs(store: str | pathlib.Path) -> Iterator[Run]:
             yield run
 
 
-def list_runs(
-    store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started"
-) -> pd.DataFrame:
+def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started") -> pd.DataFrame:
     """The runs of a store as a table, one row a run.
 
     Args:
@@ -217,7 +219,9 @@ def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns"
     reference = str(reference)
     runs = list(iterate_runs(store))
     if not runs:
-        raise RunNotFoundError(f"no run {reference!r}: store {str(store)!r} holds no runs: train one, or give its --store")
+        raise RunNotFoundError(
+            f"no run {reference!r}: store {str(store)!r} holds no runs: train one, or give its --store"
+        )
     matches = _match(reference, runs)
     if not matches:
         raise RunNotFoundError(f"no run {reference!r} in store {str(store)!r}: list the runs with dlexp runs")

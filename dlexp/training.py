@@ -35,8 +35,8 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
     """Gives the model its optimizer, loss and metrics.
 
-    Labels are one-hot and may be soft: smoothing and MixUp are part of the training data, so that the loss on validation
-    and test data is the plain cross-entropy, comparable over all runs.
+    Labels are one-hot and may be soft: smoothing and MixUp are part of the training data, so that the loss on
+    validation and test data is the plain cross-entropy, comparable over all runs.
 
     Returns:
         Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
@@ -78,7 +78,7 @@ def choose_steps_per_execution(
         if steps_per_epoch % asked:
             fitting = ", ".join(map(str, _divisors(steps_per_epoch, most=steps_per_epoch)))
             raise ConfigError(
-                f"steps_per_execution={asked} does not divide the {steps_per_epoch} steps of an epoch: use one of {fitting}"
+                f"steps_per_execution={asked} does not divide the {steps_per_epoch} steps of an epoch: use {fitting}"
             )
         return asked
     if num_parameters > _SMALL_MODEL_PARAMETERS or batch_values > _SMALL_BATCH_VALUES:
@@ -105,6 +105,7 @@ def train_model(
             epochs=epochs,
             steps_per_epoch=datasets.steps_per_epoch,
             validation_data=datasets.validation,
+            shuffle=False,
             callbacks=list(callbacks),
             verbose=0,
         )
@@ -114,4 +115,6 @@ def train_model(
         unreadable = find_unreadable(datasets.dataset)
         if not unreadable:
             raise
-        raise DataError(f"image {unreadable[0]!r} cannot be read any more: it was changed or damaged during the run") from err
+        raise DataError(
+            f"image {unreadable[0]!r} cannot be read any more: it was changed or damaged during the run"
+        ) from err

@@ -47,7 +47,11 @@ class LoadedCheckpoint:
 
 
 def write_checkpoint(
-    path: pathlib.Path, model: keras.Model, *, metadata: Mapping[str, Any], state: Mapping[str, np.ndarray] | None = None
+    path: pathlib.Path,
+    model: keras.Model,
+    *,
+    metadata: Mapping[str, Any],
+    state: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a model, its metadata and, for a `last`, the state that a resume needs beside the weights."""
     with atomic_file(path) as temporary:

@@ -74,7 +74,9 @@ class CheckpointWriter:
         self._twin.compile(optimizer="sgd", loss=loss, metrics=metrics)
         self.format_path("best", epoch=10**6, score=-math.pi * 1e5)
 
-    def write(self, kind: str, *, epoch: int, score: float, logs: Mapping[str, float], state: bool = False) -> pathlib.Path:
+    def write(
+        self, kind: str, *, epoch: int, score: float, logs: Mapping[str, float], state: bool = False
+    ) -> pathlib.Path:
         """Writes one file and returns its path.
 
         Args:
@@ -201,9 +203,7 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         """Saves every epoch."""
         logs = logs or {}
         former = self.path
-        self.path = self._writer.write(
-            "last", epoch=epoch + 1, score=float(logs[self.monitor]), logs=logs, state=True
-        )
+        self.path = self._writer.write("last", epoch=epoch + 1, score=float(logs[self.monitor]), logs=logs, state=True)
         _remove_former(former, self.path)
 
 

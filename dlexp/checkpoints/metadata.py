@@ -31,6 +31,8 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise CheckpointError(f"checkpoint {str(path)!r} is not there") from err
     except KeyError as err:
-        raise CheckpointError(f"{str(path)!r} holds no {METADATA_MEMBER}: it is not a checkpoint that dlexp wrote") from err
+        raise CheckpointError(
+            f"{str(path)!r} holds no {METADATA_MEMBER}: it is not a checkpoint that dlexp wrote"
+        ) from err
     except (zipfile.BadZipFile, json.JSONDecodeError, OSError) as err:
         raise CheckpointError(f"checkpoint {str(path)!r} is damaged: {err}: use another checkpoint of the run") from err

@@ -103,7 +103,12 @@ def parse_name(text: str) -> CheckpointName:
 
 
 def name_fields(
-    config: Mapping[str, Any], checkpoint_fields: Sequence[str], *, dataset_name: str, dataset_id: str, image_size: Sequence[int]
+    config: Mapping[str, Any],
+    checkpoint_fields: Sequence[str],
+    *,
+    dataset_name: str,
+    dataset_id: str,
+    image_size: Sequence[int],
 ) -> dict[str, str]:
     """The fields of a name from a flat config and from what only the opened dataset knows."""
     known = {"dataset": f"{dataset_name}-{dataset_id[:8]}", "image_size": f"{image_size[0]}x{image_size[1]}"}

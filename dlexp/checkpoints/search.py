@@ -26,8 +26,9 @@ def list_checkpoints(
         sort_by: a column; with `-` in front the largest come first.
 
     Returns:
-        Columns path, name, kind, run_id, run_name, epoch, step, monitor, score, dataset_name, dataset_id, weights_digest,
-        megabytes, damaged, every config field, every metric of the epoch, and `test_*` for the best of a finished run.
+        Columns path, name, kind, run_id, run_name, epoch, step, monitor, score, dataset_name, dataset_id,
+        weights_digest, megabytes, damaged, every config field, every metric of the epoch, and `test_*` for the best
+        of a finished run.
         A file that cannot be read has its path and the reason in `damaged`.
 
     Raises:
@@ -55,7 +56,11 @@ def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
             yield row | {"kind": "", "run_id": run.id, "damaged": str(err)}
             continue
         flat = metadata.pop("config") | metadata.pop("metrics") | (results if metadata["kind"] == "best" else {})
-        yield row | {key: value for key, value in metadata.items() if not isinstance(value, (list, dict))} | {
-            "damaged": "",
-            **{key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in flat.items()},
-        }
+        yield (
+            row
+            | {key: value for key, value in metadata.items() if not isinstance(value, (list, dict))}
+            | {
+                "damaged": "",
+                **{key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in flat.items()},
+            }
+        )

@@ -13,7 +13,7 @@ from dlexp.datasets.source import ArraySource, Source, as_labels
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
-_POOLS = {"": (("x", "y"), ("images", "labels"))}
+_POOLS = (("x", "y"), ("images", "labels"))
 _OFFICIAL = {split: (f"x_{split}", f"y_{split}") for split in ("train", "validation", "test")}
 
 
@@ -39,8 +39,8 @@ def open_digits(spec: str, *, data_dir: str) -> Source:
 def open_npz(spec: str, *, data_dir: str) -> Source:
     """Arrays of an `.npz` file.
 
-    The file holds `x` and `y` (or `images` and `labels`), or `x_train y_train x_test y_test`, which are official splits,
-    and perhaps `x_validation y_validation`. Images are `uint8` `(n, height, width)` or `(n, height, width, 1 or 3)`,
+    The file holds `x` and `y` (or `images` and `labels`), or the official splits `x_train y_train x_test y_test` and
+    perhaps `x_validation y_validation`. Images are `uint8` `(n, height, width)` or `(n, height, width, 1 or 3)`,
     labels whole numbers from 0 on. `class_names`, an array of strings, is optional. Headers are checked before any
     array is allocated, and nothing is ever unpickled.
 
@@ -64,15 +64,13 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
     pairs = _pairs(set(found), path)
     wanted = [name for pair in pairs.values() for name in pair] + ["class_names"] * ("class_names" in found)
     headers = {name: _read_header(archive, found[name], path) for name in wanted}
-    for images, labels in pairs.values():
-        _check_pair(headers, images, labels, path)
+    for pair in pairs.values():
+        _check_pair(headers, *pair, path)
     check_fits_memory(2 * sum(found[name].file_size for name in wanted), f"reading {str(path)!r}")
     arrays = {name: _read_array(archive, found[name]) for name in wanted}
-    for _, labels in pairs.values():
-        arrays[labels] = as_labels(arrays[labels], f"array {labels!r} of {str(path)!r}")
 
-    images = [arrays[images] for images, _ in pairs.values()]
-    labels = np.concatenate([arrays[labels] for _, labels in pairs.values()])
+    images = [arrays[name] for name, _ in pairs.values()]
+    labels = np.concatenate([as_labels(arrays[name], f"array {name!r} of {str(path)!r}") for _, name in pairs.values()])
     splits = np.repeat(list(pairs), [len(each) for each in images])
     numbers = range(int(labels.max()) + 1) if labels.size else ()
     names = [str(name) for name in arrays.get("class_names", numbers)]
@@ -84,7 +82,7 @@ def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Names of the image and label arrays by official split; "" for one pool."""
     if found.issuperset((*_OFFICIAL["train"], *_OFFICIAL["test"])):
         return {split: names for split, names in _OFFICIAL.items() if found.issuperset(names)}
-    for names in _POOLS[""]:
+    for names in _POOLS:
         if found.issuperset(names):
             return {"": names}
     raise DataError(
@@ -104,7 +102,9 @@ def _read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: pathlib.
             raise DataError(f"{what} has no valid header: {err}; write the file anew with numpy.savez") from err
         header_bytes = file.tell()
     if dtype.hasobject:
-        raise DataError(f"{what} holds Python objects, which would need pickle: save it as a plain uint8 or integer array")
+        raise DataError(
+            f"{what} holds Python objects, which would need pickle: save it as a plain uint8 or integer array"
+        )
     if math.prod(shape) * dtype.itemsize + header_bytes != info.file_size:
         raise DataError(f"{what} claims to be {dtype} {shape}, but is {info.file_size:,} bytes: write the file anew")
     return shape, dtype

@@ -100,7 +100,8 @@ def _image_shape(manifest: pd.DataFrame, data: DataConfig) -> tuple[int, int, in
     shapes = manifest[["height", "width", "channels"]].drop_duplicates().sort_values(["height", "width"])
     if shapes["channels"].nunique() > 1:
         raise DataError(
-            f"images of {data.dataset} have {sorted(shapes['channels'])} channels: a source must give all of them the same"
+            f"images of {data.dataset} have {sorted(shapes['channels'])} channels: a source must give "
+            "all of them the same"
         )
     if data.image_size is not None:
         return (*data.image_size, int(shapes["channels"].iloc[0]))
@@ -118,18 +119,18 @@ def _check_splits(dataset: Dataset, data: DataConfig) -> None:
     for split in SPLITS:
         if counts[split].sum() == 0:
             raise DataError(
-                f"split {split!r} of {data.dataset} is empty: {len(dataset.manifest)} examples, split_method="
-                f"{data.split_method}, validation_fraction={data.validation_fraction}, test_fraction={data.test_fraction}: "
-                "raise its fraction or add examples"
+                f"split {split!r} of {data.dataset} is empty: raise its fraction or add examples. Given: "
+                f"{len(dataset.manifest)} examples, split_method={data.split_method}, "
+                f"validation_fraction={data.validation_fraction}, test_fraction={data.test_fraction}"
             )
     untrained = counts.index[counts["train"] == 0]
     if len(untrained):
         raise DataError(
-            f"{len(untrained)} of {dataset.num_classes} classes of {data.dataset} have no training example, the first is "
-            f"{untrained[0]!r}: add examples or leave the class out"
+            f"{len(untrained)} of {dataset.num_classes} classes of {data.dataset} have no training example, the first "
+            f"is {untrained[0]!r}: add examples or leave the class out"
         )
     if data.batch_size > dataset.count("train"):
         raise DataError(
-            f"batch_size={data.batch_size} is more than the {dataset.count('train')} training examples of {data.dataset}: "
-            f"use at most {dataset.count('train')}"
+            f"batch_size={data.batch_size} is more than the {dataset.count('train')} training examples of "
+            f"{data.dataset}: use at most {dataset.count('train')}"
         )

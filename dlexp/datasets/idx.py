@@ -38,13 +38,16 @@ def open_idx(spec: str, *, data_dir: str) -> Source:
         labels.append(_read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte"), dimensions=1))
         if len(images[-1]) != len(labels[-1]):
             raise DataError(
-                f"folder {str(folder)!r} has {len(images[-1])} images but {len(labels[-1])} labels in its {prefix}-* files"
+                f"folder {str(folder)!r} has {len(images[-1])} images but {len(labels[-1])} labels in its "
+                f"{prefix}-* files"
             )
     if images[0].shape[1:] != images[1].shape[1:]:
-        raise DataError(f"images of {str(folder)!r} are {images[0].shape[1:]} in train and {images[1].shape[1:]} in t10k")
+        raise DataError(
+            f"images of {str(folder)!r} are {images[0].shape[1:]} in train and {images[1].shape[1:]} in t10k"
+        )
     splits = np.repeat(list(_PREFIXES), [len(each) for each in images])
     all_labels = np.concatenate(labels)
-    names = _class_names(folder, int(all_labels.max(initial=-1)) + 1)
+    names = _class_names(folder, int(all_labels.max()) + 1)
     return ArraySource(folder.resolve().name, np.concatenate(images), all_labels, names, splits=splits.tolist())
 
 
@@ -81,15 +84,19 @@ def _read_stream(file: BinaryIO, path: pathlib.Path, dimensions: int) -> np.ndar
     magic = 0x0800 + dimensions  # 0x08: unsigned byte
     if len(header) < header_bytes or struct.unpack(">I", header[:4])[0] != magic:
         raise DataError(
-            f"file {str(path)!r} begins with 0x{header[:4].hex()}: an IDX file of {dimensions} dimensions of bytes begins "
-            f"with 0x{magic:08x}"
+            f"file {str(path)!r} begins with 0x{header[:4].hex()}: an IDX file of {dimensions} dimensions of bytes "
+            f"begins with 0x{magic:08x}"
         )
     shape = struct.unpack(f">{dimensions}I", header[4:])
     expected = math.prod(shape)
     stored = path.stat().st_size
     most = stored * _DEFLATE_MAX_RATIO if path.suffix == ".gz" else stored
     if expected + header_bytes > most:
-        raise DataError(f"file {str(path)!r} claims {shape} bytes, which its {stored:,} bytes cannot hold: fetch it again")
+        raise DataError(
+            f"file {str(path)!r} claims {shape} bytes, which its {stored:,} bytes cannot hold: fetch it again"
+        )
+    if not expected:
+        raise DataError(f"file {str(path)!r} holds no examples: its header says {shape}")
     check_fits_memory(2 * expected, f"reading {str(path)!r}")
     pixels = file.read(expected)
     if len(pixels) != expected or file.read(1):

@@ -170,7 +170,9 @@ def build_manifest(
 
 def _numbered_keys(splits: pd.Series) -> list[str]:
     numbers = splits.groupby(splits).cumcount()
-    return [f"{split}/{number:05d}" if split else f"{number:05d}" for split, number in zip(splits, numbers, strict=True)]
+    return [
+        f"{split}/{number:05d}" if split else f"{number:05d}" for split, number in zip(splits, numbers, strict=True)
+    ]
 
 
 def as_labels(labels: Any, what: str) -> np.ndarray:
@@ -183,7 +185,9 @@ def as_labels(labels: Any, what: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{what} are {labels.dtype} {labels.shape}: they must be whole numbers (n,), one class number each")
+        raise DataError(
+            f"{what} are {labels.dtype} {labels.shape}: they must be whole numbers (n,), one class number each"
+        )
     if labels.size and (labels.min() < 0 or labels.max() >= 2**31):
         raise DataError(f"{what} run from {labels.min()} to {labels.max()}: they must be class numbers from 0 on")
     return labels.astype(np.int64)
@@ -200,7 +204,7 @@ def array_digests(images: np.ndarray) -> list[str]:
 
     def digest(pixels: np.ndarray) -> str:
         state = start.copy()
-        state.update(pixels)
+        state.update(pixels.data)
         return state.hexdigest()
 
     if rows.nbytes < _THREADED_FROM_BYTES * len(rows):
@@ -233,18 +237,22 @@ def check_source(source: Source) -> None:
     for column, pattern in (("digest", "[0-9a-f]{32}"), ("split", "|".join(("", *SPLITS)))):
         bad = manifest[column][~manifest[column].astype("str").str.fullmatch(pattern)]
         if not bad.empty:
-            raise DataError(f"column {column} of {what} holds {bad.iloc[0]!r} in row {bad.index[0]}: it must be {pattern}")
+            raise DataError(
+                f"column {column} of {what} holds {bad.iloc[0]!r} in row {bad.index[0]}: it must be {pattern}"
+            )
     _check_classes(source)
 
 
 def _check_classes(source: Source) -> None:
     names, labels = source.class_names, source.manifest["label"]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise DataError(f"source {source.name!r} has the classes {list(names)}: at least two of different names are needed")
+        raise DataError(
+            f"source {source.name!r} has the classes {list(names)}: at least two of different names are needed"
+        )
     absent = np.setdiff1d(np.arange(len(names)), labels)
     if labels.min() < 0 or labels.max() >= len(names) or absent.size:
         lacking = f", without {', '.join(map(str, absent[:5]))}" if absent.size else ""
         raise DataError(
-            f"labels of {source.name!r} run from {labels.min()} to {labels.max()}{lacking}: its {len(names)} classes need "
-            f"every label from 0 to {len(names) - 1}"
+            f"labels of {source.name!r} run from {labels.min()} to {labels.max()}{lacking}: its {len(names)} classes "
+            f"need every label from 0 to {len(names) - 1}"
         )

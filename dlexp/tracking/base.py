@@ -39,7 +39,7 @@ class Tracker(abc.ABC):
     """Copies a run to where people look at it.
 
     `start` is called once, then `log_points` any number of times with points in the order they were measured and no
-    (key, step) twice, then `finish` once. A method may raise: the caller reports it once and goes on without this tracker.
+    (key, step) twice, then `finish` once, also where nothing went before it. A method may raise: the caller reports it once and goes on without it.
     None may block training for longer than it takes to queue the work.
     """
 
@@ -86,7 +86,7 @@ class CompositeTracker(Tracker):
         for tracker in list(self._active):
             try:
                 act(tracker)
-            except Exception as err:
+            except Exception as err:  # noqa: BLE001
                 # Whatever a tracking library raises, the training is worth more: the run folder holds every point.
                 self._active.remove(tracker)
                 _log.warning(

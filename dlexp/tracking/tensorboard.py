@@ -17,6 +17,9 @@ class TensorBoardTracker(Tracker):
 
     name = "TensorBoard"
 
+    def __init__(self) -> None:
+        self._writer: Any = None
+
     def start(self, description: RunDescription) -> None:
         """Opens the event file."""
         self._writer = tf.summary.create_file_writer(str(description.run.path / FOLDER))
@@ -29,7 +32,8 @@ class TensorBoardTracker(Tracker):
 
     def finish(self, status: Status) -> None:
         """Closes the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class GraphWriter(keras.callbacks.Callback):

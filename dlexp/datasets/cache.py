@@ -1,0 +1,91 @@
+"""Decoded images, made once and held as one `uint8` array: in memory, or in a file that later runs use again."""
+
+import hashlib
+import math
+import pathlib
+
+import filelock
+import numpy as np
+import tensorflow as tf
+
+from dlexp.atomic import TEMPORARY_PREFIX, atomic_file
+from dlexp.datasets.capacity import check_fits_disk, check_fits_memory
+from dlexp.datasets.damage import naming_unreadable_images
+from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.pixels import allocate_pixels, decoded_pixels
+from dlexp.errors import StoreError
+
+_READ_AT_ONCE = 64
+
+
+def decode_to_memory(dataset: Dataset, num_workers: int) -> np.ndarray:
+    """Decodes every image of a dataset.
+
+    Returns:
+        `uint8` `(len(manifest), height, width, channels)`, in the order of the manifest.
+
+    Raises:
+        DataError: it does not fit in memory, or an image cannot be read.
+    """
+    shape = (len(dataset.manifest), *dataset.image_shape)
+    check_fits_memory(math.prod(shape), f"cache=memory for the {shape[0]:,} images of {dataset.name}")
+    images = allocate_pixels(shape)
+    _decode_into(images, dataset, num_workers)
+    return images
+
+
+def decode_to_disk(dataset: Dataset, folder: pathlib.Path, num_workers: int) -> np.ndarray:
+    """Decodes every image of a dataset to a file of `folder`, or finds it there; one process decodes, others wait.
+
+    Returns:
+        `uint8` `(len(manifest), height, width, channels)` mapped into memory, in the order of the manifest.
+
+    Raises:
+        DataError: it does not fit on the disk, or an image cannot be read.
+        StoreError: the folder cannot be written.
+    """
+    path = folder / f"{dataset.name}-{_content_name(dataset)}.npy"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                _write_cache(path, dataset, num_workers)
+    except OSError as err:
+        raise StoreError(
+            f"cache=disk cannot write to {str(folder)!r}: {err}; use another --store or --cache=memory"
+        ) from err
+    return np.load(path, mmap_mode="c", allow_pickle=False)
+
+
+def _write_cache(path: pathlib.Path, dataset: Dataset, num_workers: int) -> None:
+    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}*{path.name[-64:]}"):  # of a killed process; the lock is ours
+        stale.unlink()
+    shape = (len(dataset.manifest), *dataset.image_shape)
+    check_fits_disk(math.prod(shape), f"cache=disk for the {shape[0]:,} images of {dataset.name}", path.parent)
+    with atomic_file(path) as temporary:
+        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _decode_into(images, dataset, num_workers)
+        images.flush()
+
+
+def _content_name(dataset: Dataset) -> str:
+    """Hex digits for all that the decoded pixels depend on: the images in their order, the size, the decoder."""
+    state = hashlib.blake2b(digest_size=8)
+    state.update("".join(dataset.manifest["digest"]).encode())
+    state.update(f"{dataset.image_shape} {tf.__version__}".encode())
+    return state.hexdigest()
+
+
+def _decode_into(images: np.ndarray, dataset: Dataset, num_workers: int) -> None:
+    count = len(images)
+
+    def rows_of(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        first = step * _READ_AT_ONCE
+        return tf.range(first, tf.minimum(first + _READ_AT_ONCE, count)), tf.constant(0, tf.int64)
+
+    steps = tf.data.Dataset.range(-(-count // _READ_AT_ONCE))
+    pixels = decoded_pixels(dataset, _READ_AT_ONCE)
+    with naming_unreadable_images(dataset):
+        for batch, rows in pixels.batches(steps, rows_of, lambda batch, rows, _: (batch, rows), num_workers):
+            first = int(rows[0])
+            images[first : first + len(batch)] = batch.numpy()

@@ -1,0 +1,61 @@
+"""Which images of a dataset cannot be read now: asked when a training fails, as TensorFlow does not tell the file."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+
+from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.pixels import check_pixels
+from dlexp.datasets.source import ArraySource
+from dlexp.errors import DataError
+
+
+def find_unreadable(dataset: Dataset) -> list[str]:
+    """Reads every image, as a training would.
+
+    Returns:
+        Paths (keys, where there are no files) of the images that cannot be read or differ in shape from the manifest.
+    """
+    return [name for name, _ in _find_with_reasons(dataset)]
+
+
+@contextlib.contextmanager
+def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
+    """Turns an error of TensorFlow inside the block into a DataError that names the image, if one cannot be read.
+
+    Example:
+        >>> with naming_unreadable_images(datasets.dataset):
+        ...     model.fit(datasets.train_dataset())
+    """
+    try:
+        yield
+    except tf.errors.OpError as err:
+        found = _find_with_reasons(dataset)
+        if not found:
+            raise
+        name, reason = found[0]
+        raise DataError(
+            f"{len(found)} of {len(dataset.manifest)} images of {dataset.name} cannot be read, the first is {name!r}: "
+            f"{reason}; mend what was damaged or removed since the start"
+        ) from err
+
+
+def _find_with_reasons(dataset: Dataset) -> list[tuple[str, str]]:
+    if isinstance(dataset.source, ArraySource):
+        return []
+    columns = ["key", "path", "row", "height", "width", "channels"]
+
+    def check(example: tuple[Any, ...]) -> tuple[str, str]:
+        key, path, row, *shape = example
+        try:
+            check_pixels(dataset.source.read(row), tuple(shape))
+        except Exception as err:  # noqa: BLE001 - a plug-in may raise anything
+            return path or key, str(err) or type(err).__name__
+        return path or key, ""
+
+    with ThreadPoolExecutor() as pool:
+        checked = list(pool.map(check, dataset.manifest[columns].itertuples(index=False, name=None)))
+    return [(name, reason) for name, reason in checked if reason]

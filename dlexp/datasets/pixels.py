@@ -1,0 +1,136 @@
+"""From rows of the manifest to batches of pixels: gathered from memory, or decoded one by one in parallel."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.decoding import decode_image, resize_images
+from dlexp.datasets.source import FileSource
+
+Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
+_NO_ROW = -1
+_ALIGNMENT_BYTES = 64  # of a tensor; DLPack does not check it, and TensorFlow aborts on less
+
+
+@dataclass(frozen=True)
+class HeldPixels:
+    """Pixels of all examples in memory, or in a file that is mapped into memory.
+
+    Attributes:
+        images: `uint8` `(len(manifest), height, width, channels)`.
+    """
+
+    images: np.ndarray
+
+    def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
+        """Dataset of `finish(images, rows, epoch)` for each step number of the dataset `steps`.
+
+        Args:
+            steps: dataset of `int64` scalars.
+            rows_of: step to (rows `int64` `(batch,)`, epoch).
+            finish: makes the elements from images `(batch, height, width, channels)`, rows and epoch.
+            num_workers: batches made in parallel; 0: TensorFlow decides.
+        """
+        images = _as_tensor(self.images)
+
+        def make_batch(step: Any) -> tuple[Any, Any]:
+            rows, epoch = rows_of(step)
+            return finish(tf.gather(images, rows), rows, epoch)
+
+        return steps.map(make_batch, num_parallel_calls=num_workers or tf.data.AUTOTUNE, deterministic=True)
+
+
+@dataclass(frozen=True)
+class DecodedPixels:
+    """Pixels that are read, decoded and resized each time they are needed.
+
+    Attributes:
+        read: row `int64` scalar to `uint8` `(height, width, channels)`, in TensorFlow.
+        batch_size: the most rows that a batch has.
+    """
+
+    read: Callable[[Any], Any]
+    image_shape: tuple[int, int, int]
+    batch_size: int
+
+    def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
+        """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel."""
+        parallel = num_workers or tf.data.AUTOTUNE
+
+        def pad(step: Any) -> tuple[Any, Any]:
+            rows, epoch = rows_of(step)
+            rows = tf.pad(rows, [[0, self.batch_size - tf.shape(rows)[0]]], constant_values=_NO_ROW)
+            return tf.ensure_shape(rows, (self.batch_size,)), tf.fill((self.batch_size,), epoch)
+
+        def read(row: Any, epoch: Any) -> tuple[Any, Any, Any]:
+            image = tf.cond(row == _NO_ROW, lambda: tf.zeros(self.image_shape, tf.uint8), lambda: self.read(row))
+            return tf.ensure_shape(image, self.image_shape), row, epoch
+
+        def cut_and_finish(images: Any, rows: Any, epochs: Any) -> tuple[Any, Any]:
+            count = tf.math.count_nonzero(rows != _NO_ROW)
+            return finish(images[:count], rows[:count], epochs[0])
+
+        # Rows are padded to whole batches, so that images of the next epoch are decoded while this one ends.
+        padded_rows = steps.map(pad).unbatch()
+        images = padded_rows.map(read, num_parallel_calls=parallel, deterministic=True)
+        return images.batch(self.batch_size).map(cut_and_finish, num_parallel_calls=parallel, deterministic=True)
+
+
+def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
+    """Pixels read through the source of a dataset: files in TensorFlow, any other source by its `read`."""
+    read = _file_reader(dataset) if isinstance(dataset.source, FileSource) else _source_reader(dataset)
+    return DecodedPixels(read, dataset.image_shape, batch_size)
+
+
+def _file_reader(dataset: Dataset) -> Callable[[Any], Any]:
+    paths = tf.constant(dataset.manifest["path"].tolist())
+    height, width, channels = dataset.image_shape
+
+    def read(row: Any) -> Any:
+        return decode_image(tf.io.read_file(paths[row]), channels=channels, image_size=(height, width))
+
+    return read
+
+
+def _source_reader(dataset: Dataset) -> Callable[[Any], Any]:
+    manifest = dataset.manifest
+    source_rows = manifest["row"].to_numpy()
+    shapes = manifest[["height", "width", "channels"]].to_numpy()
+    height, width, channels = dataset.image_shape
+
+    def read_array(row: np.ndarray) -> np.ndarray:
+        pixels = dataset.source.read(int(source_rows[row]))
+        check_pixels(pixels, tuple(shapes[row]))
+        return pixels
+
+    def read(row: Any) -> Any:
+        pixels = tf.numpy_function(read_array, [row], tf.uint8)
+        return resize_images(tf.ensure_shape(pixels, (None, None, channels)), (height, width))
+
+    return read
+
+
+def check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless what a source has read is `uint8` of the shape in its manifest."""
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise ValueError(f"it was read as {pixels.dtype} {pixels.shape}, where the manifest says uint8 {shape}")
+
+
+def allocate_pixels(shape: tuple[int, ...]) -> np.ndarray:
+    """A new `uint8` array that TensorFlow can use without a copy; not initialised."""
+    buffer = np.empty(math.prod(shape) + _ALIGNMENT_BYTES, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT_BYTES
+    return buffer[start : start + math.prod(shape)].reshape(shape)
+
+
+def _as_tensor(array: np.ndarray) -> Any:
+    """Shares memory with the array where TensorFlow can use it (a mapped `.npy`, `allocate_pixels`); copies else."""
+    if array.flags.writeable and array.ctypes.data % _ALIGNMENT_BYTES == 0:
+        return tf.experimental.dlpack.from_dlpack(np.asarray(array).__dlpack__())
+    with tf.device("CPU"):  # pixels are gathered there, also where there is a GPU
+        return tf.constant(array)

@@ -1,0 +1,60 @@
+"""Randomness without state: numbers that depend only on a key, so that any step can be computed on its own."""
+
+import hashlib
+from typing import Any
+
+import tensorflow as tf
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """A seed of its own for each use, from 0 to 2**31 - 1: `derive_seed(config.seed, "order")`."""
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def mix_keys(keys: Any, data: Any) -> Any:
+    """New keys, in which `data` has been mixed; any difference in either gives unrelated keys.
+
+    Args:
+        keys: `uint32` tensor.
+        data: integer tensor or number, of a shape that broadcasts against `keys`; its low 32 bits count.
+
+    Returns:
+        `uint32` tensor of the common shape.
+    """
+    data = tf.cast(data, tf.uint32)
+    return _finalise(_finalise(keys + _uint32(0x9E3779B9)) ^ _finalise(data + _uint32(0x85EBCA6B)))
+
+
+def uniform(keys: Any, draw: int) -> Any:
+    """One number for each key, uniform in [0, 1).
+
+    Args:
+        keys: `uint32` tensor.
+        draw: which number of each key: equal draws of equal keys are equal, others are independent.
+
+    Returns:
+        `float32` tensor of the shape of `keys`, multiples of 2**-24.
+    """
+    return tf.cast(tf.bitwise.right_shift(mix_keys(keys, draw), _uint32(8)), tf.float32) * 2.0**-24
+
+
+def uniform_between(keys: Any, draw: int, low: float, high: float) -> Any:
+    """Like `uniform`, in [low, high)."""
+    return low + (high - low) * uniform(keys, draw)
+
+
+def uniform_integer(keys: Any, draw: int, count: int) -> Any:
+    """Like `uniform`, an `int32` from 0 to count - 1; `count` is far below 2**24."""
+    return tf.cast(uniform(keys, draw) * count, tf.int32)
+
+
+def _finalise(value: Any) -> Any:
+    """A bijection of `uint32` that spreads each bit: "lowbias32" of Wellons, https://github.com/skeeto/hash-prospector."""
+    value = (value ^ tf.bitwise.right_shift(value, _uint32(16))) * _uint32(0x7FEB352D)
+    value = (value ^ tf.bitwise.right_shift(value, _uint32(15))) * _uint32(0x846CA68B)
+    return value ^ tf.bitwise.right_shift(value, _uint32(16))
+
+
+def _uint32(value: int) -> Any:
+    return tf.constant(value, tf.uint32)

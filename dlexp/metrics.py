@@ -1,0 +1,147 @@
+"""Keras metrics by name, for models that return logits and labels that are one-hot."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from dlexp.errors import unknown_name
+
+_TOP_K = 5
+_FEWEST_CLASSES_FOR_TOP_K = 10
+
+# What each Keras metric compares with the probabilities. The class: one-hot, of the greatest label if labels are soft.
+_ON_ONE_HOT = (
+    *("AUC", "BinaryAccuracy", "CategoricalAccuracy", "CategoricalHinge", "F1Score", "FBetaScore", "FalseNegatives"),
+    *("FalsePositives", "OneHotMeanIoU", "Precision", "Recall", "TopKCategoricalAccuracy", "TrueNegatives"),
+    "TruePositives",
+)
+# The class as a number.
+_ON_INTEGERS = ("MeanIoU", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy")
+# The labels as they are, soft or not.
+_ON_LABELS = (
+    *("BinaryCrossentropy", "CategoricalCrossentropy", "CosineSimilarity", "KLDivergence", "MeanAbsoluteError"),
+    *("MeanSquaredError", "Poisson", "RootMeanSquaredError"),
+)
+
+
+def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.Metric]:
+    """Makes the metrics of a training.
+
+    Args:
+        names: further Keras metrics, by class ("F1Score") or in snake case ("f1_score"). Those that are computed class
+            by class (AUC, F1Score, FBetaScore, the IoU) give the mean over the classes; Precision, Recall and the counts
+            take each probability above 0.5 as a yes, over all classes together.
+        num_classes: number of classes.
+
+    Returns:
+        `accuracy`, from 10 classes on `top5_accuracy`, then the further ones. Each takes one-hot labels, soft ones too,
+        and logits, both `(batch, num_classes)` and of any float dtype, and gives a scalar.
+
+    Raises:
+        UnknownNameError: no such metric.
+    """
+    metrics: list[keras.metrics.Metric] = [keras.metrics.CategoricalAccuracy(name="accuracy", dtype="float32")]
+    if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
+        metrics.append(keras.metrics.TopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
+    always = {metric.name for metric in metrics}
+    return metrics + [MetricOfLogits(each, num_classes) for each in _resolve_metrics(names, always)]
+
+
+def portable_metrics(num_classes: int) -> list[keras.metrics.Metric]:
+    """Makes `accuracy` and, from 10 classes on, `top5_accuracy` for integer labels, of Keras' own classes only."""
+    metrics: list[keras.metrics.Metric] = [keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float32")]
+    if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
+        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
+    return metrics
+
+
+def metric_names(names: Sequence[str], num_classes: int) -> list[str]:
+    """Keys of a training's logs, without the `val_` ones: `loss`, then the names of `build_metrics`.
+
+    Raises:
+        UnknownNameError: no such metric.
+
+    Example:
+        >>> metric_names(["F1Score"], 10)
+        ['loss', 'accuracy', 'top5_accuracy', 'f1_score']
+    """
+    always = ["accuracy", *(["top5_accuracy"] if num_classes >= _FEWEST_CLASSES_FOR_TOP_K else [])]
+    return ["loss", *always, *map(_snake_case, _resolve_metrics(names, always))]
+
+
+@keras.saving.register_keras_serializable(package="dlexp")
+class MetricOfLogits(keras.metrics.Metric):
+    """A Keras metric that is given logits and one-hot labels, and gives one number.
+
+    Args:
+        metric: class of the metric in keras.metrics, such as "F1Score".
+        num_classes: number of classes.
+        name: key in the logs; the class in snake case by default.
+        dtype: dtype of the state.
+    """
+
+    def __init__(self, metric: str, num_classes: int, name: str | None = None, dtype: str = "float32") -> None:
+        super().__init__(name=name or _snake_case(metric), dtype=dtype)
+        self.metric = metric
+        self.num_classes = num_classes
+        self.inner = getattr(keras.metrics, metric)(**_arguments_of(metric, num_classes))
+        if not self.inner.variables:
+            # Some metrics make their state at the first batch; a resume has to find it before.
+            self.update_state(ops.zeros((1, num_classes)), ops.zeros((1, num_classes)))
+            self.reset_state()
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch: labels and logits `(batch, num_classes)`, weights `(batch,)`."""
+        # Not ops.softmax: its result remembers the logits, which Keras' binary metrics then read as a sigmoid's.
+        probabilities = ops.exp(ops.log_softmax(ops.cast(y_pred, "float32")))
+        labels = ops.cast(y_true, "float32")
+        if self.metric not in _ON_LABELS:
+            labels = ops.argmax(labels, axis=-1)
+        if self.metric in _ON_ONE_HOT:
+            labels = ops.one_hot(labels, self.num_classes)
+        self.inner.update_state(labels, probabilities, sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        """The metric over all batches since the last reset, as a scalar."""
+        return ops.mean(self.inner.result())
+
+    def reset_state(self) -> None:
+        """Forgets all batches."""
+        self.inner.reset_state()
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "metric": self.metric, "num_classes": self.num_classes}
+
+
+def _arguments_of(metric: str, num_classes: int) -> dict[str, Any]:
+    if metric == "AUC":
+        return {"multi_label": True, "num_labels": num_classes}
+    if metric in ("F1Score", "FBetaScore"):
+        return {"average": "macro"}
+    if metric == "OneHotMeanIoU":
+        return {"num_classes": num_classes, "sparse_y_pred": False}
+    if metric == "MeanIoU":
+        return {"num_classes": num_classes, "sparse_y_true": True, "sparse_y_pred": False}
+    return {}
+
+
+def _resolve_metrics(names: Iterable[str], always: Iterable[str]) -> list[str]:
+    """Classes of the metrics, each once and without those that are measured anyway."""
+    classes = [*_ON_ONE_HOT, *_ON_INTEGERS, *_ON_LABELS]
+    by_spelling = {spelling: each for each in classes for spelling in (each, _snake_case(each))}
+    resolved: dict[str, None] = {}
+    for name in names:
+        if name not in always:
+            if name not in by_spelling:
+                raise unknown_name("metric", name, classes)
+            resolved[by_spelling[name]] = None
+    return list(resolved)
+
+
+def _snake_case(name: str) -> str:
+    """As Keras names its metrics: F1Score is f1_score, KLDivergence kl_divergence."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

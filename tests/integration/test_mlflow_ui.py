@@ -1,0 +1,96 @@
+"""The MLflow UI that `dlexp ui` opens, in a real browser."""
+
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+
+from dlexp.runs import list_runs
+from dlexp.ui import HOST, serve_mlflow, serve_tensorboard
+from tests.integration.conftest import dlexp
+
+CHROMIUM = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=30000",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A store of two runs on digits."""
+    folder = tmp_path_factory.mktemp("ui")
+    for model in ("mlp", "small_cnn"):
+        dlexp("train", f"--model={model}", "--epochs=2", f"--run_name=run-{model}", cwd=folder)
+    return folder / "mlruns"
+
+
+@pytest.fixture(scope="module")
+def url(store: pathlib.Path) -> Iterator[str]:
+    with serve_mlflow(store, port=free_port()) as url:
+        yield url
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def rendered(url: str, profile: pathlib.Path) -> str:
+    """The page's DOM after its scripts have run."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert browser, "chromium is not installed: apt-get install chromium"
+    command = [browser, *CHROMIUM, f"--user-data-dir={profile}", "--window-size=1600,1000", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def experiment_id(store: pathlib.Path) -> str:
+    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    return client.get_experiment_by_name("dlexp").experiment_id
+
+
+def test_runs_are_listed_by_name_with_their_dataset(url: str, experiment_id: str, tmp_path: pathlib.Path) -> None:
+    page = rendered(f"{url}/#/experiments/{experiment_id}/runs", tmp_path)
+    assert "run-mlp" in page
+    assert "run-small_cnn" in page
+    assert "digits" in page
+
+
+def test_run_shows_params_metrics_and_dataset(
+    url: str, store: pathlib.Path, experiment_id: str, tmp_path: pathlib.Path
+) -> None:
+    run = list_runs(store, where="model == 'mlp'").iloc[0]
+    page = rendered(f"{url}/#/experiments/{experiment_id}/runs/{run['run_id']}", tmp_path)
+    for text in ("learning_rate", "test_accuracy", "val_accuracy", run["dataset_id"]):
+        assert text in page
+
+
+def test_artifacts_of_a_run_are_its_folder(
+    url: str, store: pathlib.Path, experiment_id: str, tmp_path: pathlib.Path
+) -> None:
+    run = list_runs(store, where="model == 'mlp'").iloc[0]
+    page = rendered(f"{url}/#/experiments/{experiment_id}/runs/{run['run_id']}/artifacts", tmp_path)
+    for text in ("checkpoints", "evaluation", "metrics.jsonl", "run.flags"):
+        assert text in page
+
+
+def test_two_runs_are_compared(url: str, store: pathlib.Path, experiment_id: str, tmp_path: pathlib.Path) -> None:
+    ids = json.dumps(list_runs(store)["run_id"].tolist(), separators=(",", ":"))
+    page = rendered(f'{url}/#/compare-runs?runs={ids}&experiments=["{experiment_id}"]', tmp_path)
+    assert "run-mlp" in page
+    assert "run-small_cnn" in page
+
+
+def test_tensorboard_finds_the_runs(store: pathlib.Path) -> None:
+    import urllib.request
+
+    with serve_tensorboard(store, port=free_port()) as url:
+        with urllib.request.urlopen(f"{url}/data/runs", timeout=30) as answer:
+            runs = json.load(answer)
+    assert len(runs) == 2

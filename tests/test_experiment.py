@@ -1,0 +1,233 @@
+"""One experiment from config to record, for real on digits, and how it fails."""
+
+import json
+import pathlib
+from typing import Any
+
+import keras
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlexp import ExperimentConfig, ExperimentResult, list_checkpoints, list_runs, load_checkpoint, run_experiment
+from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
+from dlexp.datasets import build_datasets
+from dlexp.errors import DataError, DlexpError, TrainingError
+
+EPOCHS = 3
+
+
+def tiny(store: pathlib.Path, **values: Any) -> ExperimentConfig:
+    """A training of a second: a small network on digits."""
+    quick = {"model": "mlp", "model_args": {"hidden": [32], "dropout": 0.1}, "epochs": EPOCHS, "verbose": 0}
+    return ExperimentConfig.of(**(quick | {"store": str(store)} | values))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def result(store: pathlib.Path) -> ExperimentResult:
+    return run_experiment(tiny(store, histograms=True, tags={"note": "tiny"}, metrics=("F1Score",)))
+
+
+def test_run_folder_holds_what_the_design_names(result: ExperimentResult) -> None:
+    for name in (
+        "config.json", "run.flags", "run.json", "metrics.jsonl", "environment/packages.txt", "environment/machine.json",
+        "dataset/manifest.parquet", "dataset/samples.png", "evaluation/test/predictions.parquet",
+        "evaluation/test/report.json", "evaluation/test/confusion.png", "evaluation/test/mistakes.png",
+    ):  # fmt: skip
+        assert (result.run.path / name).stat().st_size > 0, name
+    kinds = sorted(read_metadata(path)["kind"] for path in result.run.checkpoints_folder.iterdir())
+    assert kinds == ["best", "last"]
+    assert list((result.run.path / "tensorboard").iterdir())
+
+
+def test_record_says_finished_with_best_epoch_and_metrics(result: ExperimentResult) -> None:
+    record = result.run.record()
+    assert record["status"] == "FINISHED"
+    assert 1 <= record["best_epoch"] <= EPOCHS
+    assert {"loss", "val_accuracy", "val_f1_score", "test_accuracy", "test_f1_score"} <= set(record["metrics"])
+    assert record["started"] < record["ended"]
+
+
+def test_every_metric_has_one_point_an_epoch(result: ExperimentResult) -> None:
+    points = result.run.points()
+    assert not points.duplicated(["key", "step"]).any()
+    for key in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"):
+        assert points[points["key"] == key]["epoch"].tolist() == [1, 2, 3]
+    assert points[points["key"] == "test_accuracy"]["value"].tolist() == [result.metrics["test_accuracy"]]
+
+
+def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult, store: pathlib.Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    run = client.get_run(result.run.id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", result.name)
+    for name, value in result.run.config().flat().items():
+        assert name in run.data.params
+        if isinstance(value, str):
+            assert run.data.params[name] == value
+    points = result.run.points()
+    history = client.get_metric_history(result.run.id, "val_accuracy")
+    assert [(m.step, m.value) for m in history] == list(
+        points[points["key"] == "val_accuracy"][["step", "value"]].itertuples(index=False, name=None)
+    )
+    assert run.data.params["optimizer_name"] == "adamw"
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", result.run.record()["dataset_id"])
+    assert run.data.tags["note"] == "tiny"
+    artifacts = {each.path for each in client.list_artifacts(result.run.id)}
+    assert {"checkpoints", "evaluation", "config.json", "model_summary.txt"} <= artifacts
+
+
+def test_no_metric_of_autolog_is_repeated_at_one_step(result: ExperimentResult, store: pathlib.Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    for key in client.get_run(result.run.id).data.metrics:
+        steps = [metric.step for metric in client.get_metric_history(result.run.id, key)]
+        assert len(steps) == len(set(steps)), key
+
+
+def test_best_checkpoint_gives_the_recorded_metrics(result: ExperimentResult, store: pathlib.Path) -> None:
+    checkpoint = load_checkpoint(result.run.id, store=store)
+    datasets = build_datasets(checkpoint.config)
+    images = np.concatenate([images for images, _ in datasets.test])
+    labels = np.concatenate([labels for _, labels in datasets.test]).argmax(axis=1)
+    measured = checkpoint.model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert measured["accuracy"] == pytest.approx(result.metrics["test_accuracy"], abs=1e-6)
+    assert measured["loss"] == pytest.approx(result.metrics["test_loss"], rel=1e-4)
+    assert checkpoint.class_names == tuple("0123456789")
+    assert checkpoint.image_size == (8, 8)
+
+
+def test_predictions_agree_with_the_report(result: ExperimentResult) -> None:
+    folder = result.run.path / "evaluation" / "test"
+    table = pd.read_parquet(folder / "predictions.parquet")
+    report = json.loads((folder / "report.json").read_text())
+    assert (table["label"] == table["prediction"]).mean() == pytest.approx(report["metrics"]["accuracy"])
+    assert np.sum(report["confusion_matrix"]) == report["examples"] == len(table)
+    assert np.allclose(table.filter(like="probability_").sum(axis=1), 1, atol=1e-5)
+
+
+def test_last_checkpoint_keeps_the_state_of_optimizer_and_dropout(result: ExperimentResult) -> None:
+    import io
+    import zipfile
+
+    (last,) = (path for path in result.run.checkpoints_folder.iterdir() if "__last__" in path.name)
+    with zipfile.ZipFile(last) as archive:
+        state = np.load(io.BytesIO(archive.read(STATE_MEMBER)), allow_pickle=False)
+    assert int(state["optimizer_0"]) == read_metadata(last)["step"]
+    assert "seed_0" in state
+
+
+def test_run_and_checkpoints_are_listed_with_config_and_metrics(result: ExperimentResult, store: pathlib.Path) -> None:
+    (row,) = list_runs(store, where=f"run_id == '{result.run.id}'").to_dict("records")
+    assert (row["model"], row["test_accuracy"]) == ("mlp", result.metrics["test_accuracy"])
+    best = list_checkpoints(store, kind="best", where=f"model == 'mlp' and run_id == '{result.run.id}'")
+    assert best["test_accuracy"].tolist() == [result.metrics["test_accuracy"]]
+    assert best["weights_digest"].tolist() == [result.weights_digest]
+
+
+def test_same_config_twice_gives_equal_weights_and_another_seed_others(
+    result: ExperimentResult, store: pathlib.Path
+) -> None:
+    config = result.run.config()
+    again = run_experiment(config.replace(mlflow_autolog=False, tensorboard=False, histograms=False))
+    assert again.weights_digest == result.weights_digest
+    assert again.metrics == result.metrics
+    other = run_experiment(config.replace(seed=1, histograms=False))
+    assert other.weights_digest != result.weights_digest
+    assert other.run.record()["dataset_id"] == result.run.record()["dataset_id"]
+
+
+def test_split_seed_alone_changes_the_split(store: pathlib.Path) -> None:
+    one, other = (build_datasets(tiny(store, split_seed=seed)).dataset for seed in (0, 1))
+    assert one.id != other.id
+    assert one.manifest.set_index("key")["split"].to_dict() != other.manifest.set_index("key")["split"].to_dict()
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(tmp_path: pathlib.Path) -> None:
+    result = run_experiment(tiny(tmp_path, ema_decay=0.9, epochs=2))
+    points = result.run.points()
+    recorded = points[(points["key"] == "val_accuracy") & (points["epoch"] == result.best_epoch)]["value"].item()
+    checkpoint = load_checkpoint(result.run.path)
+    images, labels = next(iter(build_datasets(result.run.config()).validation.unbatch().batch(10_000)))
+    measured = checkpoint.model.evaluate(images, labels.numpy().argmax(axis=1), verbose=0, return_dict=True)
+    assert measured["accuracy"] == pytest.approx(recorded, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optimizer": "sgd", "lr_schedule": "one_cycle", "label_smoothing": 0.1, "gradient_clip_norm": 1.0},
+        {"augment": ("flip", "crop", "mixup"), "lr_schedule": "cosine", "warmup_epochs": 0.5},
+        {"dtype_policy": "mixed_bfloat16", "deterministic": False, "early_stopping_patience": 1},
+        {"dtype_policy": "mixed_float16", "ema_decay": 0.5},
+        {"monitor": "val_loss", "optimizer": "lion", "learning_rate": 1e-4, "steps_per_execution": "1"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_training_runs_with(tmp_path: pathlib.Path, values: dict[str, Any]) -> None:
+    result = run_experiment(tiny(tmp_path, epochs=1, **values))
+    assert result.run.record()["status"] == "FINISHED"
+    assert result.metrics["test_accuracy"] > 0.05
+
+
+def test_training_goes_on_without_a_database(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database" * 100)
+    result = run_experiment(tiny(tmp_path, epochs=1))
+    assert result.run.record()["status"] == "FINISHED"
+    assert "goes on without MLflow" in caplog.text
+    assert len(result.run.points()) > 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"monitor": "val_acc"}, "did you mean val_accuracy"),
+        ({"metrics": ("F1Scor",)}, "F1Score"),
+        ({"batch_size": 5000}, "batch_size=5000"),
+        ({"model_args": {"hiden": 3}}, "hiden"),
+        ({"model": "ResNet50", "model_args": {}}, "32"),
+        ({"dataset": "folder:/nowhere"}, "/nowhere"),
+        ({"steps_per_execution": "7"}, "does not divide"),
+        ({"freeze_backbone": True}, "freeze_backbone"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_nothing_left_behind(
+    tmp_path: pathlib.Path, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DlexpError, match=message) as caught:
+        run_experiment(tiny(tmp_path / "store", **values))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+def test_training_that_fails_is_recorded_with_its_reason(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    def fail(self: keras.Model, *args: Any, **kwargs: Any) -> None:
+        raise DataError("the disk is on fire")
+
+    monkeypatch.setattr(keras.Model, "fit", fail)
+    with pytest.raises(DataError):
+        run_experiment(tiny(tmp_path))
+    (row,) = list_runs(tmp_path).to_dict("records")
+    assert (row["status"], row["error"]) == ("FAILED", "DataError: the disk is on fire")
+    run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(row["run_id"])
+    assert run.info.status == "FAILED"
+
+
+def test_interrupted_training_is_recorded_as_killed(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    def interrupt(self: keras.Model, *args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(tiny(tmp_path))
+    assert list_runs(tmp_path)["status"].tolist() == ["KILLED"]
+
+
+def test_loss_that_is_never_finite_gives_no_model(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainingError, match="never finite"):
+        run_experiment(tiny(tmp_path, optimizer="sgd", learning_rate=1e30, monitor="val_loss", epochs=1))

@@ -1,0 +1,86 @@
+"""Registries: names found, listed and refused; plug-ins imported."""
+
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from dlexp import catalog
+from dlexp.errors import ConfigError, UnknownNameError
+from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES, Registry, load_plugins
+
+
+@pytest.fixture
+def plugin(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    path = tmp_path / "my_plugin_models.py"
+    path.write_text(
+        "from dlexp import register_model\n"
+        "@register_model('from_a_plugin')\n"
+        "def build(input_shape, num_classes):\n"
+        "    return 'built'\n"
+    )
+    yield path
+    sys.modules.pop("my_plugin_models", None)
+    MODELS._builders.pop("from_a_plugin", None)
+
+
+def test_registered_builder_is_found_by_its_name() -> None:
+    registry = Registry("model", {})
+
+    @registry.register("one")
+    def build() -> int:
+        return 1
+
+    assert registry.get("one") is build
+    assert registry.names() == ["one"]
+
+
+def test_name_that_is_taken_is_refused_naming_both() -> None:
+    registry = Registry("model", {})
+    registry.register("one")(len)
+    with pytest.raises(ConfigError, match="registered twice, by builtins.len and by builtins.max"):
+        registry.register("one")(max)
+
+
+def test_unknown_name_lists_the_nearest_and_all() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown model 'resnet2': did you mean .*resnet20.*Known models: .*mlp"):
+        MODELS.get("resnet2")
+
+
+@pytest.mark.parametrize("registry", [MODELS, SOURCES, AUGMENTATIONS], ids=lambda registry: registry.kind)
+def test_every_name_of_the_catalog_is_registered_by_its_module(registry: Registry) -> None:
+    for name in {"model": catalog.MODELS, "source": catalog.SOURCES}.get(registry.kind, catalog.AUGMENTATIONS):
+        assert callable(registry.get(name))
+
+
+def test_plugin_file_registers_its_models(plugin: pathlib.Path) -> None:
+    load_plugins([str(plugin)])
+    assert MODELS.get("from_a_plugin")((8, 8, 1), 10) == "built"
+
+
+def test_plugin_may_be_loaded_twice(plugin: pathlib.Path) -> None:
+    load_plugins([str(plugin), str(plugin)])
+    assert "from_a_plugin" in MODELS
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("broken.py", "1 +", "'.*broken.py' cannot be imported: SyntaxError"),
+        ("json.py", "", "has the name of another module, 'json'"),
+    ],
+)
+def test_plugin_that_cannot_be_imported_is_refused(
+    tmp_path: pathlib.Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_plugins([str(tmp_path / name)])
+
+
+def test_plugin_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not there"):
+        load_plugins(["nowhere.py"])
+    with pytest.raises(ConfigError, match="ModuleNotFoundError"):
+        load_plugins(["no_such_module"])
