@@ -1,15 +1,20 @@
 """The main entry: flags in, one experiment, the result table out. `python -m dlexp.main` is `dlexp train`."""
 
+import contextlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
 from dlexp.checks import check_names
 from dlexp.console import HELP_WORDS, is_debug, report_errors
 from dlexp.flags import config_from_flags, define_experiment_flags, experiment_help, parse_flags
+
+_NOTICE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} ")
 
 
 def train(argv: Sequence[str]) -> int:
@@ -29,24 +34,39 @@ def train(argv: Sequence[str]) -> int:
     flags.DEFINE_boolean("debug", False, "Shows the traceback of an error.", flag_values=values)
     parse_flags(values, argv)
     config = config_from_flags(values)
-    quiet_tensorflow()
-
-    # TensorFlow is imported only now, when all that can be checked without it has been.
     from dlexp.runs import check_store
 
-    check_names(config)
-    check_store(config.tracking.store)
-    from dlexp.experiment import run_experiment
-    from dlexp.summary import print_summary
+    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
+    with hide_tensorflow_notices():
+        check_names(config)
+        check_store(config.tracking.store)
+        from dlexp.experiment import run_experiment
+        from dlexp.summary import print_summary
 
     print_summary(run_experiment(config), store=config.tracking.store)
     return 0
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's notices of missing GPUs off the terminal, unless asked for; before it is imported."""
+@contextlib.contextmanager
+def hide_tensorflow_notices() -> Iterator[None]:
+    """Keeps the notices that TensorFlow writes while it is imported off stderr; whatever else is written there stays.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach those that come before its logging is set up.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            sys.stderr.writelines(line.decode(errors="replace") for line in held if not _NOTICE.match(line))
 
 
 def main() -> None:

@@ -19,7 +19,12 @@ _ON_ONE_HOT = (
     "TruePositives",
 )
 # The class as a number.
-_ON_INTEGERS = ("MeanIoU", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy")
+_ON_INTEGERS = (
+    "MeanIoU",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+)
 # The labels as they are, soft or not.
 _ON_LABELS = (
     *("BinaryCrossentropy", "CategoricalCrossentropy", "CosineSimilarity", "KLDivergence", "MeanAbsoluteError"),
@@ -32,8 +37,8 @@ def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.
 
     Args:
         names: further Keras metrics, by class ("F1Score") or in snake case ("f1_score"). Those that are computed class
-            by class (AUC, F1Score, FBetaScore, the IoU) give the mean over the classes; Precision, Recall and the counts
-            take each probability above 0.5 as a yes, over all classes together.
+            by class (AUC, F1Score, FBetaScore, the IoU) give the mean over the classes; Precision, Recall and the
+            counts take each probability above 0.5 as a yes, over all classes together.
         num_classes: number of classes.
 
     Returns:

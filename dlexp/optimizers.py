@@ -22,7 +22,8 @@ _FIELDS = {
     "ema_momentum": "ema_decay",
     "ema_overwrite_frequency": "ema_decay",
 }
-_NOT_ARGUMENTS = {"self", "kwargs", "name"}
+_NOT_ARGUMENTS = {"kwargs", "name"}
+_SPARED = ("bias", "beta", "gamma")
 
 
 def build_optimizer(
@@ -53,7 +54,7 @@ def build_optimizer(
     if name == "muon":
         # Muon gives AdamW's update to what is no matrix, and a decay of its own with it.
         arguments |= {"adam_weight_decay": optimization.weight_decay}
-        arguments.setdefault("exclude_layers", _output_matrices(model))
+        arguments.setdefault("exclude_layers", _patterns_muon_excludes(model))
     try:
         optimizer = optimizer_class(
             learning_rate=build_schedule(optimization, steps_per_epoch=steps_per_epoch),
@@ -100,10 +101,10 @@ def _check_arguments(name: str, optimizer_class: type[keras.optimizers.Optimizer
 
 def _decays(variable: keras.Variable) -> bool:
     """Whether weight decay applies: to kernels, not to vectors, nor to the biases of attention, which have rank 2."""
-    return len(variable.shape) > 1 and variable.name not in ("bias", "beta", "gamma")
+    return len(variable.shape) > 1 and variable.name not in _SPARED
 
 
-def _output_matrices(model: keras.Model) -> list[str]:
-    """Patterns of the paths of the last matrix, which Muon is not meant for (https://arxiv.org/abs/2502.16982)."""
+def _patterns_muon_excludes(model: keras.Model) -> list[str]:
+    """Paths that Muon is not meant for (https://arxiv.org/abs/2502.16982): the last matrix, and biases of rank 2."""
     matrices = [each for each in model.trainable_variables if len(each.shape) == 2 and _decays(each)]
-    return [f"^{re.escape(matrix.path)}$" for matrix in matrices[-1:]]
+    return [f"/({'|'.join(_SPARED)})$", *(f"^{re.escape(matrix.path)}$" for matrix in matrices[-1:])]

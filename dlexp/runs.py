@@ -204,7 +204,8 @@ def describe_run(run: Run) -> dict[str, Any]:
     record = run.record()
     metrics: Mapping[str, float] = record.pop("metrics", {})
     config = json.loads((run.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    return {"run_id": run.id, **record, "path": str(run.path), **config, **metrics}
+    # The record comes last: it has the names that the config may leave empty.
+    return {"run_id": run.id, "path": str(run.path), **config, **metrics, **record}
 
 
 def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns") -> Run:

@@ -18,7 +18,8 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
     """Makes the schedule that a config describes.
 
     `one_cycle` (Smith and Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120) is a rise over the first
-    30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, the rise is that warm-up.
+    30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, that warm-up is the
+    rise.
 
     Args:
         optimization: epochs, learning_rate, lr_schedule and warmup_epochs are read.

@@ -41,7 +41,7 @@ def subject(run: Run, **values: Any) -> Subject:
     return Subject(run, "run", config, "toys", "0123456789abcdef", ("no", "yes"), (2, 2, 1), ())
 
 
-def writer(run: Run, model: keras.Model, **values: Any) -> CheckpointWriter:
+def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
     return CheckpointWriter(model, subject(run, **values), metrics=[])
 
 

@@ -104,7 +104,9 @@ def test_runs_as_table_show_the_short_id(store: pathlib.Path, capsys: pytest.Cap
     assert row.split()[:3] == [RUN[:8], "first", "FINISHED"]
 
 
-def test_empty_store_is_no_error_and_says_what_to_do(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_store_is_no_error_and_says_what_to_do(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("runs", f"--store={tmp_path}", "--format=json") == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out) == []

@@ -44,7 +44,9 @@ def test_name_that_is_taken_is_refused_naming_both() -> None:
 
 
 def test_unknown_name_lists_the_nearest_and_all() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown model 'resnet2': did you mean .*resnet20.*Known models: .*mlp"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown model 'resnet2': did you mean .*resnet20.*Known models: .*mlp"
+    ):
         MODELS.get("resnet2")
 
 
@@ -71,9 +73,7 @@ def test_plugin_may_be_loaded_twice(plugin: pathlib.Path) -> None:
         ("json.py", "", "has the name of another module, 'json'"),
     ],
 )
-def test_plugin_that_cannot_be_imported_is_refused(
-    tmp_path: pathlib.Path, name: str, text: str, message: str
-) -> None:
+def test_plugin_that_cannot_be_imported_is_refused(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_plugins([str(tmp_path / name)])

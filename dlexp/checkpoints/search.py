@@ -53,14 +53,18 @@ def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
         try:
             metadata = read_metadata(path)
         except CheckpointError as err:
-            yield row | {"kind": "", "run_id": run.id, "damaged": str(err)}
+            yield row | {"kind": "", "run_id": run.id, "written": "", "damaged": str(err)}
             continue
-        flat = metadata.pop("config") | metadata.pop("metrics") | (results if metadata["kind"] == "best" else {})
+        fields = metadata.pop("config") | metadata.pop("metrics") | metadata
         yield (
             row
-            | {key: value for key, value in metadata.items() if not isinstance(value, (list, dict))}
+            | {key: _cell(value) for key, value in fields.items()}
             | {
                 "damaged": "",
-                **{key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in flat.items()},
+                **(results if metadata["kind"] == "best" else {}),
             }
         )
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value

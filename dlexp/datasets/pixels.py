@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.datasets.dataset import Dataset
-from dlexp.datasets.decoding import decode_image, resize_images
+from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_images
 from dlexp.datasets.source import FileSource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -88,11 +88,13 @@ def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
 
 
 def _file_reader(dataset: Dataset) -> Callable[[Any], Any]:
-    paths = tf.constant(dataset.manifest["path"].tolist())
     height, width, channels = dataset.image_shape
+    paths = tf.constant(dataset.manifest["path"].tolist())
+    scales = tf.constant(jpeg_scales(dataset.manifest[["height", "width"]].to_numpy(), (height, width)))
 
     def read(row: Any) -> Any:
-        return decode_image(tf.io.read_file(paths[row]), channels=channels, image_size=(height, width))
+        contents = tf.io.read_file(paths[row])
+        return decode_image(contents, channels=channels, image_size=(height, width), jpeg_scale=scales[row])
 
     return read
 

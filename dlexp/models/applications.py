@@ -57,6 +57,8 @@ def build_application(
         num_classes: number of logits.
         weights: None or "none": random; "imagenet": Keras' file, downloaded once; else the path of a `.weights.h5` or
             `.keras` file that holds the weights of this backbone alone.
+            A file of Keras' own ImageNet weights belongs into Keras' cache folder instead, for "imagenet": with it,
+            EfficientNetB0 to B7 also scale their pixels differently.
         pooling: "avg" or "max", over the positions of the last feature map.
         dropout: share of the pooled features set to zero in training, in [0, 1).
         alpha: width multiplier of a MobileNet; None: 1.
@@ -153,8 +155,8 @@ def _build_pretrained(name: str, arguments: dict[str, Any]) -> keras.Model:
         raise  # such as an alpha that Keras has no weights for
     except Exception as err:  # a failed download is a bare Exception, whose text holds the address of the file
         raise ModelError(
-            f"weights=imagenet for {name} could not be downloaded or read ({' '.join(str(err).split())}): put that file "
-            f"into {_weights_folder()}, or use weights=none"
+            f"weights=imagenet for {name} could not be downloaded or read ({' '.join(str(err).split())}): put that "
+            f"file into {_weights_folder()}, or use weights=none"
         ) from err
 
 
@@ -168,8 +170,8 @@ def _load_weights(backbone: keras.Model, path: str, name: str) -> None:
             backbone.load_weights(path)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, UserWarning) as err:
         raise ModelError(
-            f"weights={path} do not fit {name}: give a file that save_weights wrote for the backbone of a {name} alone, "
-            "with the same alpha and channels"
+            f"weights={path} do not fit {name}: give a file that save_weights wrote for the backbone of a {name} "
+            "alone, with the same alpha"
         ) from err
 
 

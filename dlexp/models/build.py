@@ -46,7 +46,7 @@ def build_model(
             built = builder(shape, num_classes, **arguments)
     except DlexpError:
         raise
-    except (TypeError, ValueError) as err:
+    except (ArithmeticError, TypeError, ValueError) as err:
         reason = " ".join(str(err).split())
         raise ModelError(
             f"model {model.model} cannot be built for images of {'x'.join(map(str, shape))} with "
@@ -60,7 +60,8 @@ def custom_layers(model: keras.Model) -> list[str]:
     """Names of the classes and functions in a model that Keras cannot load by itself.
 
     Returns:
-        Sorted names: "my_plugin.Swish", or "package>Swish" if registered so; empty if plain `keras.saving.load_model` opens the saved model.
+        Sorted names: "my_plugin.Swish", or "package>Swish" if registered so; empty if plain `keras.saving.load_model`
+        opens the saved model.
 
     Raises:
         NotImplementedError: a layer cannot be saved for want of a `get_config`.
@@ -134,13 +135,13 @@ def _output_shape(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[int
 def _find_custom(config: Any) -> Iterator[str]:
     """Walks what Keras serialised: each object names its module, a function has the class "function"."""
     if isinstance(config, dict):
-        name, module = config.get("class_name"), config.get("module") or ""
+        name, module = str(config.get("class_name")), str(config.get("module") or "")
         if name == _LAMBDA:
             yield _LAMBDA
         elif name == "function":
             yield str(config["config"])
         elif "registered_name" in config and module.partition(".")[0] not in ("keras", "builtins"):
-            registered = config["registered_name"] or name
+            registered = str(config["registered_name"] or name)
             yield registered if ">" in registered else f"{module}.{name}".lstrip(".")
         config = config.values()
     elif not isinstance(config, (list, tuple)):

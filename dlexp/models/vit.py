@@ -85,8 +85,8 @@ def _embed_patches(x: Any, patch_size: int, width: int) -> Any:
     _, image_height, image_width, channels = x.shape
     if image_height % patch_size or image_width % patch_size:
         raise ModelError(
-            f"images of {image_height}x{image_width} pixels cannot be cut into patches of patch_size={patch_size}: use a "
-            f"divisor of {math.gcd(image_height, image_width)}"
+            f"images of {image_height}x{image_width} pixels cannot be cut into patches of patch_size={patch_size}: use "
+            f"a divisor of {math.gcd(image_height, image_width)}"
         )
     rows, columns = image_height // patch_size, image_width // patch_size
     x = keras.layers.Reshape((rows, patch_size, columns, patch_size * channels))(x)

@@ -1,6 +1,7 @@
 """Small reference models: a multilayer perceptron and a plain CNN."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -62,7 +63,7 @@ def build_small_cnn(
 
 def _as_sizes(name: str, sizes: int | Sequence[int]) -> list[int]:
     """One size or several, as a list; the flag of a single number comes as an int, JSON as a list."""
-    listed = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+    listed: list[Any] = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
     if not listed or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in listed):
         raise ConfigError(
             f"model_args {name}={sizes!r} must be a whole number from 1 on or, as JSON, a list of them: "

@@ -1,0 +1,102 @@
+"""The learning rate over the steps."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlexp.config import LR_SCHEDULES, OptimizationConfig
+from dlexp.errors import UnknownNameError
+from dlexp.schedules import WarmupThenDecay, build_schedule
+
+STEPS_PER_EPOCH = 10
+
+
+def rates(*steps: int, **fields: Any) -> list[float]:
+    """Learning rates at some of the 100 steps of a training, as shares of the highest one."""
+    optimization = OptimizationConfig(**{"epochs": 10, "learning_rate": 0.5} | fields)
+    schedule = build_schedule(optimization, steps_per_epoch=STEPS_PER_EPOCH)
+    return [float(schedule(step)) / optimization.learning_rate for step in steps]
+
+
+def test_constant_never_changes() -> None:
+    assert rates(0, 50, 99, lr_schedule="constant") == [1, 1, 1]
+
+
+def test_cosine_falls_to_zero_at_the_end() -> None:
+    expected = [1, (2 + np.sqrt(2)) / 4, 0.5, (2 - np.sqrt(2)) / 4, 0]
+    assert rates(0, 25, 50, 75, 100, lr_schedule="cosine") == pytest.approx(expected, abs=1e-6)
+
+
+def test_step_divides_by_ten_at_half_and_three_quarters() -> None:
+    expected = [1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert rates(0, 49, 50, 74, 75, 99, lr_schedule="step") == pytest.approx(expected)
+
+
+def test_exponential_ends_at_one_percent() -> None:
+    assert rates(0, 50, 100, lr_schedule="exponential") == pytest.approx([1, 0.1, 0.01])
+
+
+def test_one_cycle_rises_for_thirty_percent_then_falls_to_zero() -> None:
+    expected = [0.04, 0.52, 1, 0.5, 0]
+    assert rates(0, 15, 30, 65, 100, lr_schedule="one_cycle") == pytest.approx(expected, abs=1e-6)
+
+
+def test_warmup_sets_the_rise_of_one_cycle() -> None:
+    expected = [0, 0.5, 1, 0.5, 0]
+    fields = {"lr_schedule": "one_cycle", "warmup_epochs": 2}
+    assert rates(0, 10, 20, 60, 100, **fields) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("lr_schedule", ["constant", "cosine", "step", "exponential"])
+def test_warmup_rises_linearly_from_zero(lr_schedule: str) -> None:
+    fields = {"lr_schedule": lr_schedule, "warmup_epochs": 2.5}
+    assert rates(0, 5, 20, 25, **fields) == pytest.approx([0, 0.2, 0.8, 1])
+
+
+def test_warmup_does_not_move_the_steps_down() -> None:
+    assert rates(49, 50, 75, lr_schedule="step", warmup_epochs=2) == pytest.approx([1, 0.1, 0.01])
+
+
+def test_cosine_after_a_warmup_takes_the_rest_of_the_steps() -> None:
+    assert rates(20, 60, 100, lr_schedule="cosine", warmup_epochs=2) == pytest.approx([1, 0.5, 0], abs=1e-6)
+
+
+def test_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean cosine"):
+        rates(0, lr_schedule="cosin")
+
+
+@given(
+    st.sampled_from(LR_SCHEDULES),
+    st.floats(1e-7, 1e3),
+    st.integers(1, 50),
+    st.floats(0, 0.99),
+    st.integers(1, 500),
+    st.floats(0, 1.5),
+)
+def test_rate_is_finite_never_negative_and_never_above_the_highest(
+    lr_schedule: str, learning_rate: float, epochs: int, warmup_share: float, steps_per_epoch: int, position: float
+) -> None:
+    optimization = OptimizationConfig(
+        lr_schedule=lr_schedule, learning_rate=learning_rate, epochs=epochs, warmup_epochs=warmup_share * epochs
+    )
+    schedule = build_schedule(optimization, steps_per_epoch=steps_per_epoch)
+    rate = float(schedule(int(position * epochs * steps_per_epoch)))
+    assert 0 <= rate <= np.nextafter(np.float32(learning_rate), np.float32(np.inf))
+
+
+@pytest.mark.parametrize("lr_schedule", LR_SCHEDULES)
+def test_graph_and_config_round_trip_give_the_same_rates(lr_schedule: str) -> None:
+    optimization = OptimizationConfig(lr_schedule=lr_schedule, warmup_epochs=1)
+    schedule = build_schedule(optimization, steps_per_epoch=STEPS_PER_EPOCH)
+    restored = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert isinstance(restored, WarmupThenDecay)
+    in_graph = tf.function(restored)
+    for step in (0, 5, 10, 60, 99):
+        expected = pytest.approx(float(schedule(step)), abs=1e-9)
+        assert float(in_graph(tf.constant(step, tf.int64))) == expected
