@@ -19,7 +19,7 @@ from dlexp.pictures import draw_confusion, draw_images
 
 FOLDER = "evaluation"
 _MOST_MISTAKES = 25
-_SAMPLES_PER_CLASS = 5
+_SAMPLES_PER_CLASS = 10
 _MOST_SAMPLED_CLASSES = 20
 
 
@@ -92,10 +92,10 @@ def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
     shown_classes = min(len(dataset.class_names), _MOST_SAMPLED_CLASSES)
     shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(_SAMPLES_PER_CLASS)
     shown = shown.sort_values(["label", "key"])
-    counts = train["label"].value_counts()
-    captions = [f"{dataset.class_names[row.label]} ({counts[row.label]:,} in all)" for row in shown.itertuples()]
+    captions = [dataset.class_names[label] for label in shown["label"]]
     images = [dataset.source.read(row) for row in shown["row"]]
-    draw_images(path, images, captions, title=f"{dataset.name} ({dataset.id}): training examples by class")
+    title = f"{dataset.name} ({dataset.id}): {len(train):,} training examples, the first of each class"
+    draw_images(path, images, captions, title=title, columns=_SAMPLES_PER_CLASS, inches=1.0)
 
 
 def _report(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _draw_mistakes(path: pathlib.Path, evaluation: Evaluation, datasets: Dataset
     if len(wrong) > len(shown):
         title += f", the {len(shown)} most confident"
     captions = [
-        f"{names[row.label]}, not {names[row.prediction]}\n{row.confidence:.0%} sure" for row in shown.itertuples()
+        f"is {names[row.label]}\npredicted {names[row.prediction]} ({row.confidence:.0%})" for row in shown.itertuples()
     ]
     rows = datasets.dataset.manifest.set_index("key").loc[shown["key"], "row"]
-    draw_images(path, [datasets.dataset.source.read(row) for row in rows], captions, title=title)
+    draw_images(path, [datasets.dataset.source.read(row) for row in rows], captions, title=title, columns=5, inches=1.9)

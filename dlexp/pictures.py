@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from dlexp.atomic import atomic_file
 
-_COLUMNS = 5
 _MOST_LABELLED_CLASSES = 40
 _MOST_NUMBERED_CLASSES = 20
 _DPI = 120
@@ -31,9 +30,9 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     figure, axes = _figure(side * 1.12, side)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, fontsize=10, wrap=True)
+    axes.set_title(title, fontsize=10)
     if classes <= _MOST_LABELLED_CLASSES:
         shown = [_shorten(name, 16) for name in class_names]
         upright = max(map(len, shown)) > 3
@@ -49,7 +48,15 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     _save(figure, path)
 
 
-def draw_images(path: pathlib.Path, images: Sequence[np.ndarray], captions: Sequence[str], *, title: str) -> None:
+def draw_images(
+    path: pathlib.Path,
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    *,
+    title: str,
+    columns: int,
+    inches: float,
+) -> None:
     """Draws images in a grid, each with its caption above; none gives a picture that says so.
 
     Args:
@@ -57,14 +64,16 @@ def draw_images(path: pathlib.Path, images: Sequence[np.ndarray], captions: Sequ
         images: each `uint8` (height, width, 1 or 3).
         captions: one for each image.
         title: above the grid.
+        columns: images in a row of the grid.
+        inches: width of an image.
     """
-    rows = max(1, math.ceil(len(images) / _COLUMNS))
-    figure, _ = _figure(1.9 * _COLUMNS, 2.15 * rows + 0.6, axes=False)
+    rows = max(1, math.ceil(len(images) / columns))
+    figure, _ = _figure(inches * columns, (inches + 0.3) * rows + 0.5, axes=False)
     figure.suptitle(title, fontsize=11)
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        axes = figure.add_subplot(rows, _COLUMNS, position + 1)
+        axes = figure.add_subplot(rows, columns, position + 1)
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title("\n".join(_shorten(line, 26) for line in caption.split("\n")), fontsize=8)
+        axes.set_title("\n".join(_shorten(line, round(13 * inches)) for line in caption.split("\n")), fontsize=8)
         axes.axis("off")
     if not len(images):
         figure.text(0.5, 0.4, "nothing to show", ha="center", fontsize=12, color="gray")

@@ -75,7 +75,7 @@ def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult,
     assert [(m.step, m.value) for m in history] == list(
         points[points["key"] == "val_accuracy"][["step", "value"]].itertuples(index=False, name=None)
     )
-    assert run.data.params["optimizer_name"] == "adamw"
+    assert run.data.params["optimizer_weight_decay"] == "0.0"
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", result.run.record()["dataset_id"])
     assert run.data.tags["note"] == "tiny"
