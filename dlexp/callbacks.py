@@ -83,7 +83,7 @@ def build_callbacks(
     tracker: Tracker,
     datasets: Datasets,
     writer: CheckpointWriter,
-    progress: keras.callbacks.Callback | None,
+    progress: keras.callbacks.Callback,
 ) -> CallbackList:
     """Makes the callbacks of a training, in the order of this module."""
     selection, mode = config.selection, monitor_mode(config.selection.monitor, config.selection.monitor_mode)
@@ -97,9 +97,7 @@ def build_callbacks(
     if selection.early_stopping_patience:
         patience = selection.early_stopping_patience
         callbacks.append(keras.callbacks.EarlyStopping(selection.monitor, patience=patience, mode=mode))
-    if progress is not None:
-        callbacks.append(progress)
-    return CallbackList(callbacks, best)
+    return CallbackList([*callbacks, progress], best)
 
 
 def _observers(config: ExperimentConfig, *, run: Run, datasets: Datasets) -> list[keras.callbacks.Callback]:

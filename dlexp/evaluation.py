@@ -125,7 +125,8 @@ def _draw_mistakes(path: pathlib.Path, evaluation: Evaluation, datasets: Dataset
     if len(wrong) > len(shown):
         title += f", the {len(shown)} most confident"
     captions = [
-        f"is {names[row.label]}\npredicted {names[row.prediction]} ({row.confidence:.0%})" for row in shown.itertuples()
+        f"is {names[label]}\npredicted {names[prediction]} ({confidence:.0%})"
+        for label, prediction, confidence in zip(shown["label"], shown["prediction"], shown["confidence"], strict=True)
     ]
     rows = datasets.dataset.manifest.set_index("key").loc[shown["key"], "row"]
     draw_images(path, [datasets.dataset.source.read(row) for row in rows], captions, title=title, columns=5, inches=1.9)

@@ -76,11 +76,11 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     with open_run(config, datasets.dataset, facts) as (run, name, tracker):
         subject = Subject.of(run, name, config, datasets.dataset, custom_layers(model))
         writer = CheckpointWriter(model, subject, metrics=portable_metrics(num_classes))
-        progress = build_progress(config, datasets)
-        callbacks = build_callbacks(
-            config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress
-        )
-        train_model(model, datasets, epochs=config.optimization.epochs, callbacks=callbacks.callbacks)
+        with contextlib.closing(build_progress(config, datasets)) as progress:
+            callbacks = build_callbacks(
+                config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress
+            )
+            train_model(model, datasets, epochs=config.optimization.epochs, callbacks=callbacks.callbacks)
         if callbacks.best.path is None:
             raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
         evaluate_best(config, datasets, run=run, tracker=tracker, step=int(model.optimizer.iterations.numpy()))

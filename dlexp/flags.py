@@ -83,8 +83,8 @@ def experiment_help(command: str) -> str:
         parts.append("")
     parts += ["Further flags:", _help_line("--flagfile=PATH", "Reads flags from a file, one --flag=value a line.")]
     parts += [_help_line("--debug", "Shows the traceback of an error."), ""]
-    for title, names in _registered_names():
-        parts.append(textwrap.fill(f"{title}: {', '.join(names)}", _HELP_WIDTH, subsequent_indent="  "))
+    for title, known in _registered_names():
+        parts.append(textwrap.fill(f"{title}: {', '.join(known)}", _HELP_WIDTH, subsequent_indent="  "))
     return "\n".join(parts)
 
 
@@ -119,7 +119,7 @@ def _help_line(flag: str, text: str) -> str:
 
 
 _DEFAULTS = ExperimentConfig().flat()
-_DEFINERS = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_DEFINERS: dict[Any, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
 
 def _flag_text(value: Any) -> str:

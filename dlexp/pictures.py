@@ -4,7 +4,6 @@ import math
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,7 +26,8 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     """
     classes = len(class_names)
     side = min(max(4.5, 0.45 * classes + 2.5), 14)
-    figure, axes = _figure(side * 1.12, side)
+    figure = _figure(side * 1.12, side)
+    axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
@@ -68,7 +68,7 @@ def draw_images(
         inches: width of an image.
     """
     rows = max(1, math.ceil(len(images) / columns))
-    figure, _ = _figure(inches * columns, (inches + 0.3) * rows + 0.5, axes=False)
+    figure = _figure(inches * columns, (inches + 0.3) * rows + 0.5)
     figure.suptitle(title, fontsize=11)
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, position + 1)
@@ -80,11 +80,11 @@ def draw_images(
     _save(figure, path)
 
 
-def _figure(width: float, height: float, *, axes: bool = True) -> tuple[Figure, matplotlib.axes.Axes]:
+def _figure(width: float, height: float) -> Figure:
     # A Figure of its own, without pyplot: no global state, no display, safe in any thread.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot() if axes else None
+    return figure
 
 
 def _save(figure: Figure, path: pathlib.Path) -> None:

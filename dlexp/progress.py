@@ -15,10 +15,10 @@ from dlexp.datasets import Datasets
 _SECONDS_BETWEEN_UPDATES = 0.1
 
 
-def build_progress(config: ExperimentConfig, datasets: Datasets) -> "ProgressLines | None":
-    """The display for `--verbose`: None for 0, lines for 2, and for 1 a bar where stderr is a terminal, else lines."""
+def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
+    """The display for `--verbose`: nothing for 0, lines for 2; for 1 a bar where stderr is a terminal, else lines."""
     if config.execution.verbose == 0:
-        return None
+        return Display()
     display = ProgressBar if config.execution.verbose == 1 and sys.stderr.isatty() else ProgressLines
     return display(
         epochs=config.optimization.epochs,
@@ -27,7 +27,14 @@ def build_progress(config: ExperimentConfig, datasets: Datasets) -> "ProgressLin
     )
 
 
-class ProgressLines(keras.callbacks.Callback):
+class Display(keras.callbacks.Callback):
+    """Shows nothing; what shows something derives from it."""
+
+    def close(self) -> None:
+        """Leaves the terminal as it should be, also after a training that failed; may be called twice."""
+
+
+class ProgressLines(Display):
     """One line on stderr for every epoch: epoch, seconds, images/s and metrics."""
 
     def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
@@ -95,12 +102,8 @@ class ProgressBar(ProgressLines):
         super().on_epoch_end(epoch, logs)
         self._update(self.steps_per_epoch, {})
 
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Takes the bar away."""
-        self.close()
-
     def close(self) -> None:
-        """Takes the bar away, also after a training that failed; may be called twice."""
+        """Takes the bar away."""
         if hasattr(self, "_progress"):
             self._progress.stop()
 

@@ -21,7 +21,7 @@ plain_fields = st.sampled_from(sorted(set(config_fields()) - SPECIAL))
 
 
 @st.composite
-def checkpoint_names(draw):
+def checkpoint_names(draw: st.DrawFn) -> CheckpointName:
     fields = draw(st.dictionaries(plain_fields, texts, max_size=4))
     if draw(st.booleans()):
         fields["dataset"] = f"{draw(texts)}-{draw(hex8)}"
@@ -38,7 +38,7 @@ def checkpoint_names(draw):
     )
 
 
-def test_name_has_the_documented_form():
+def test_name_has_the_documented_form() -> None:
     config = ExperimentConfig.of(model="resnet20", learning_rate=0.001, weight_decay=0.0001, batch_size=128)
     fields = name_fields(
         config.flat(),
@@ -51,7 +51,7 @@ def test_name_has_the_documented_form():
     assert format_name(name) == EXAMPLE
 
 
-def test_name_is_read_back_by_field():
+def test_name_is_read_back_by_field() -> None:
     name = parse_name(EXAMPLE)
     assert name.fields["model"] == "resnet20"
     assert name.fields["dataset"] == "digits-3fa9c1d2"
@@ -67,7 +67,7 @@ def test_name_is_read_back_by_field():
 
 
 @given(checkpoint_names())
-def test_any_name_is_read_back_without_loss(name):
+def test_any_name_is_read_back_without_loss(name: CheckpointName) -> None:
     try:
         text = format_name(name)
     except ConfigError:
@@ -77,12 +77,12 @@ def test_any_name_is_read_back_without_loss(name):
 
 
 @pytest.mark.parametrize("text", ["model.keras", "a__b__c.keras", EXAMPLE[:-6], EXAMPLE.replace("best", "good")])
-def test_foreign_name_is_refused(text):
+def test_foreign_name_is_refused(text: str) -> None:
     with pytest.raises(CheckpointError, match="not the name of a checkpoint"):
         parse_name(text)
 
 
-def test_name_too_long_for_a_file_system_is_refused():
+def test_name_too_long_for_a_file_system_is_refused() -> None:
     name = CheckpointName({"model": "m" * 300}, run="1b2c3d4e", kind="best", epoch=1, monitor="val_loss", score=0.5)
     with pytest.raises(ConfigError, match="too long"):
         format_name(name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,33 +33,33 @@ configs = st.fixed_dictionaries(
 
 
 @given(configs)
-def test_json_is_read_back_as_an_equal_config(config):
+def test_json_is_read_back_as_an_equal_config(config: ExperimentConfig) -> None:
     assert ExperimentConfig.from_json(config.to_json()) == config
 
 
 @given(configs)
-def test_flat_fields_are_read_back_as_an_equal_config(config):
+def test_flat_fields_are_read_back_as_an_equal_config(config: ExperimentConfig) -> None:
     assert ExperimentConfig.of(**config.flat()) == config
 
 
-def test_every_field_has_a_help_text_that_is_a_sentence():
+def test_every_field_has_a_help_text_that_is_a_sentence() -> None:
     for name, setting in config_fields().items():
         assert setting.metadata["help"].endswith("."), name
 
 
-def test_sections_hold_every_field_once():
+def test_sections_hold_every_field_once() -> None:
     placed = [name for names in config_sections().values() for name in names]
     assert sorted(placed) == sorted(config_fields())
 
 
-def test_config_cannot_be_changed():
+def test_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ExperimentConfig().seed = 1
+        ExperimentConfig().seed = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
-        ExperimentConfig().model.model_args["dropout"] = 0.5
+        ExperimentConfig().model.model_args["dropout"] = 0.5  # type: ignore[index]
 
 
-def test_digest_tells_what_changes_the_result_from_what_does_not():
+def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
     config = ExperimentConfig()
     assert config.replace(num_workers=3, run_name="x", cache="memory").digest() == config.digest()
     assert config.replace(seed=1).digest() != config.digest()
@@ -86,12 +87,12 @@ def test_digest_tells_what_changes_the_result_from_what_does_not():
         ({"seed": -1}, "seed=-1 is out of range"),
     ],
 )
-def test_value_that_cannot_work_is_refused(values, message):
+def test_value_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExperimentConfig.of(**values)
 
 
-def test_unknown_field_is_refused_with_the_nearest_name():
+def test_unknown_field_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="did you mean learning_rate"):
         ExperimentConfig.of(learning_rat=0.1)
 
@@ -106,6 +107,6 @@ def test_unknown_field_is_refused_with_the_nearest_name():
         (json.dumps({"model": "x" * 10_000_000}), "too large"),
     ],
 )
-def test_foreign_json_is_refused(text, message):
+def test_foreign_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExperimentConfig.from_json(text)

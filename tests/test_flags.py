@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from absl import flags
@@ -16,18 +17,18 @@ from tests.test_config import configs
 PRESETS = sorted((pathlib.Path(__file__).parent.parent / "flags").glob("*.flags"))
 
 
-def read(*words):
+def read(*words: str) -> ExperimentConfig:
     values = flags.FlagValues()
     define_experiment_flags(values)
     parse_flags(values, ["dlexp train", *words])
     return config_from_flags(values)
 
 
-def test_no_flags_give_the_default_config():
+def test_no_flags_give_the_default_config() -> None:
     assert read() == ExperimentConfig()
 
 
-def test_flags_and_config_fields_are_the_same():
+def test_flags_and_config_fields_are_the_same() -> None:
     values = flags.FlagValues()
     define_experiment_flags(values)
     assert sorted(values) == sorted(config_fields())
@@ -48,19 +49,21 @@ def test_flags_and_config_fields_are_the_same():
         ("--learning_rate=1e-4", "learning_rate", 1e-4),
     ],
 )  # fmt: skip
-def test_flag_is_read(word, field, value):
+def test_flag_is_read(word: str, field: str, value: Any) -> None:
     assert read(word).flat()[field] == value
 
 
 @given(configs)
-def test_flagfile_is_read_back_as_an_equal_config(tmp_path_factory, config):
+def test_flagfile_is_read_back_as_an_equal_config(
+    tmp_path_factory: pytest.TempPathFactory, config: ExperimentConfig
+) -> None:
     path = tmp_path_factory.mktemp("flags") / "run.flags"
     text = config_to_flagfile(config)
     path.write_text(text, encoding="utf-8")
     assert read(f"--flagfile={path}") == config
 
 
-def test_later_flag_wins_over_the_flagfile(tmp_path):
+def test_later_flag_wins_over_the_flagfile(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.flags"
     path.write_text("# a comment\n--epochs=3\n--model=mlp\n")
     config = read(f"--flagfile={path}", "--epochs=4")
@@ -80,24 +83,24 @@ def test_later_flag_wins_over_the_flagfile(tmp_path):
         (["--flagfile=/nowhere.flags"], "nowhere.flags"),
     ],
 )
-def test_wrong_flag_is_refused_in_one_sentence(words, message):
+def test_wrong_flag_is_refused_in_one_sentence(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         read(*words)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)
-def test_preset_gives_a_valid_config(preset):
+def test_preset_gives_a_valid_config(preset: pathlib.Path) -> None:
     assert read(f"--flagfile={preset}") != ExperimentConfig()
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)
-def test_preset_opens_with_what_it_trains_and_the_command(preset):
+def test_preset_opens_with_what_it_trains_and_the_command(preset: pathlib.Path) -> None:
     comments = [line for line in preset.read_text().splitlines() if line.startswith("#")]
     assert any("dlexp train --flagfile=flags/" + preset.name in line for line in comments)
 
 
-def test_help_lists_every_flag_and_every_registered_name():
+def test_help_lists_every_flag_and_every_registered_name() -> None:
     text = experiment_help("dlexp train")
     for name in config_fields():
         assert f"--{name}=" in text
@@ -106,7 +109,7 @@ def test_help_lists_every_flag_and_every_registered_name():
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs"], ["checkpoints"], ["ui", "--help"]])
-def test_command_that_does_not_train_imports_no_heavy_library(words, tmp_path):
+def test_command_that_does_not_train_imports_no_heavy_library(words: list[str], tmp_path: pathlib.Path) -> None:
     code = (
         "import sys; from dlexp.cli import main; code = main(['dlexp', *sys.argv[1:]]); "
         "heavy = {'tensorflow', 'keras', 'mlflow', 'matplotlib', 'sklearn'} & set(sys.modules); "

@@ -39,7 +39,7 @@ def test_registered_builder_is_found_by_its_name() -> None:
 def test_name_that_is_taken_is_refused_naming_both() -> None:
     registry = Registry("model", {})
     registry.register("one")(len)
-    with pytest.raises(ConfigError, match="registered twice, by builtins.len and by builtins.max"):
+    with pytest.raises(ConfigError, match=r"registered twice, by builtins\.len and by builtins\.max"):
         registry.register("one")(max)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import pytest
 
@@ -13,7 +14,7 @@ FIRST, SECOND = "a1b2c3d4" + "0" * 24, "a1b2ffff" + "0" * 24
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: pathlib.Path) -> pathlib.Path:
     """A store of two runs, the second one newer and better."""
     config = ExperimentConfig()
     create_run(tmp_path, FIRST, name="first", config=config).update(
@@ -25,7 +26,7 @@ def store(tmp_path):
     return tmp_path
 
 
-def test_new_run_is_running_and_keeps_its_config(tmp_path):
+def test_new_run_is_running_and_keeps_its_config(tmp_path: pathlib.Path) -> None:
     config = ExperimentConfig.of(model="mlp", epochs=3)
     run = create_run(tmp_path, FIRST, name="one", config=config, dataset_id="abc")
     assert run.config() == config
@@ -34,7 +35,7 @@ def test_new_run_is_running_and_keeps_its_config(tmp_path):
     assert run.path == tmp_path / "artifacts" / FIRST / "artifacts"
 
 
-def test_points_are_read_back_in_order(tmp_path):
+def test_points_are_read_back_in_order(tmp_path: pathlib.Path) -> None:
     run = create_run(tmp_path, FIRST, name="one", config=ExperimentConfig())
     points = [Point("loss", 10, 1, 0.5, now()), Point("loss", 20, 2, float("nan"), now())]
     run.append_points(points[:1])
@@ -43,13 +44,13 @@ def test_points_are_read_back_in_order(tmp_path):
     assert json.loads((run.path / "metrics.jsonl").read_text().splitlines()[0])["key"] == "loss"
 
 
-def test_listing_is_flat_and_newest_first(store):
+def test_listing_is_flat_and_newest_first(store: pathlib.Path) -> None:
     table = list_runs(store)
     assert table["run_id"].tolist() == [SECOND, FIRST]
     assert {"status", "path", "model", "learning_rate", "test_accuracy", "val_loss"} <= set(table.columns)
 
 
-def test_listing_is_filtered_and_sorted(store):
+def test_listing_is_filtered_and_sorted(store: pathlib.Path) -> None:
     table = list_runs(store, where="test_accuracy > 0.7 and model == 'small_cnn'", sort_by="-test_accuracy")
     assert table["run_id"].tolist() == [FIRST]
     assert list_runs(store, sort_by="test_accuracy")["run_id"].tolist() == [FIRST, SECOND]
@@ -59,22 +60,24 @@ def test_listing_is_filtered_and_sorted(store):
     "arguments",
     [{"where": "test_acc > 0.5"}, {"where": "test_accuracy >"}, {"sort_by": "accuracy"}, {"where": "@os.system('x')"}],
 )
-def test_query_that_cannot_be_understood_is_refused_in_one_sentence(store, arguments):
+def test_query_that_cannot_be_understood_is_refused_in_one_sentence(
+    store: pathlib.Path, arguments: dict[str, str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         list_runs(store, **arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_column_lists_the_nearest(store):
+def test_unknown_column_lists_the_nearest(store: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match="test_accuracy"):
         list_runs(store, where="test_acuracy > 0.5")
 
 
-def test_empty_store_lists_nothing(tmp_path):
+def test_empty_store_lists_nothing(tmp_path: pathlib.Path) -> None:
     assert list_runs(tmp_path).empty
 
 
-def test_foreign_folders_in_the_store_are_passed_over(store):
+def test_foreign_folders_in_the_store_are_passed_over(store: pathlib.Path) -> None:
     (store / "artifacts" / "notes").mkdir()
     (store / "0").mkdir()
     (store / "0" / "meta.yaml").write_text("name: old file store")
@@ -82,26 +85,26 @@ def test_foreign_folders_in_the_store_are_passed_over(store):
 
 
 @pytest.mark.parametrize("reference", [FIRST, FIRST[:8], "first", "latest"])
-def test_run_is_found_by(store, reference):
+def test_run_is_found_by(store: pathlib.Path, reference: str) -> None:
     assert find_run(reference, store).id == (SECOND if reference == "latest" else FIRST)
 
 
-def test_run_is_found_by_its_folder(store):
+def test_run_is_found_by_its_folder(store: pathlib.Path) -> None:
     assert find_run(store / "artifacts" / FIRST / "artifacts", "elsewhere").id == FIRST
 
 
 @pytest.mark.parametrize(("reference", "message"), [("a1b2", "means 2 runs"), ("a1", "no run 'a1'"), ("x", "no run")])
-def test_run_that_is_not_one_is_refused(store, reference, message):
+def test_run_that_is_not_one_is_refused(store: pathlib.Path, reference: str, message: str) -> None:
     with pytest.raises(RunNotFoundError, match=message):
         find_run(reference, store)
 
 
-def test_store_that_is_a_file_is_refused(tmp_path):
+def test_store_that_is_a_file_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="is a file"):
         check_store(tmp_path / "file" / "mlruns")
 
 
-def test_checking_a_store_makes_nothing(tmp_path):
+def test_checking_a_store_makes_nothing(tmp_path: pathlib.Path) -> None:
     check_store(tmp_path / "deep" / "mlruns")
     assert os.listdir(tmp_path) == []

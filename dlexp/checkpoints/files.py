@@ -60,7 +60,7 @@ def write_checkpoint(
             archive.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
             if state is not None:
                 buffer = io.BytesIO()
-                np.savez(buffer, **state)
+                np.savez(buffer, allow_pickle=False, **state)
                 archive.writestr(STATE_MEMBER, buffer.getvalue())
 
 

@@ -154,8 +154,9 @@ def _is_word(text: str) -> bool:
 
 def _label_of(part: str) -> str | None:
     """The field whose label a part starts with; the longest, as `lr_schedule` also starts with `lr`."""
-    starting = [name for name in config_fields() if part.startswith(_LABELS.get(name, name))]
-    return max(starting, key=lambda name: len(_LABELS.get(name, name)), default=None)
+    labels = {_LABELS.get(name, name): name for name in config_fields()}
+    starting = sorted((label for label in labels if part.startswith(label)), key=len)
+    return labels[starting[-1]] if starting else None
 
 
 def _escape(value: str) -> str:

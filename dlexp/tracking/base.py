@@ -39,7 +39,8 @@ class Tracker(abc.ABC):
     """Copies a run to where people look at it.
 
     `start` is called once, then `log_points` any number of times with points in the order they were measured and no
-    (key, step) twice, then `finish` once, also where nothing went before it. A method may raise: the caller reports it once and goes on without it.
+    (key, step) twice, then `finish` once, also where nothing went before it. A method may raise: the caller reports
+    it once and goes on without it.
     None may block training for longer than it takes to queue the work.
     """
 

@@ -1,8 +1,5 @@
 """What one training process reports of itself: the clock of both sides of the training benchmark."""
 
-import json
-import os
-import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any

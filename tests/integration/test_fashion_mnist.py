@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,31 +38,33 @@ def read_idx(path: pathlib.Path, *, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
-def train(*words: str, cwd: pathlib.Path) -> dict:
+def train(*words: str, cwd: pathlib.Path) -> dict[str, Any]:
     """Trains, and returns the record of the run that the last line of stdout names."""
     folder = pathlib.Path(dlexp("train", *FLAGS, *words, cwd=cwd).splitlines()[-1])
     return json.loads((folder / "run.json").read_text()) | {"folder": folder}
 
 
 @pytest.fixture(scope="module")
-def idx_run(workspace: pathlib.Path) -> dict:
+def idx_run(workspace: pathlib.Path) -> dict[str, Any]:
     return train(f"--dataset=idx:{FASHION_MNIST}", cwd=workspace)
 
 
 @pytest.fixture(scope="module")
-def folder_run(workspace: pathlib.Path, image_folder: pathlib.Path) -> dict:
+def folder_run(workspace: pathlib.Path, image_folder: pathlib.Path) -> dict[str, Any]:
     return train(f"--dataset=folder:{image_folder}", "--cache=memory", cwd=workspace)
 
 
-def test_idx_files_reach_the_expected_accuracy(idx_run: dict) -> None:
+def test_idx_files_reach_the_expected_accuracy(idx_run: dict[str, Any]) -> None:
     assert idx_run["metrics"]["test_accuracy"] >= 0.88
 
 
-def test_image_folder_reaches_the_expected_accuracy(folder_run: dict) -> None:
+def test_image_folder_reaches_the_expected_accuracy(folder_run: dict[str, Any]) -> None:
     assert folder_run["metrics"]["test_accuracy"] >= 0.87
 
 
-def test_image_folder_has_the_class_counts_of_the_idx_files(idx_run: dict, folder_run: dict) -> None:
+def test_image_folder_has_the_class_counts_of_the_idx_files(
+    idx_run: dict[str, Any], folder_run: dict[str, Any]
+) -> None:
     counts = [
         pd.read_parquet(run["folder"] / "dataset" / "manifest.parquet").query("split == 'test'")["label"].value_counts()
         for run in (idx_run, folder_run)
@@ -70,7 +73,9 @@ def test_image_folder_has_the_class_counts_of_the_idx_files(idx_run: dict, folde
 
 
 @pytest.mark.parametrize("kind", ["best", "last"])
-def test_plain_keras_opens_the_checkpoint_without_dlexp(idx_run: dict, kind: str, workspace: pathlib.Path) -> None:
+def test_plain_keras_opens_the_checkpoint_without_dlexp(
+    idx_run: dict[str, Any], kind: str, workspace: pathlib.Path
+) -> None:
     (path,) = (path for path in (idx_run["folder"] / "checkpoints").iterdir() if f"__{kind}__" in path.name)
     script = (
         "import gzip, sys, numpy as np\n"

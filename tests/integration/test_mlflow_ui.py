@@ -15,7 +15,8 @@ from dlexp.ui import HOST, serve_mlflow, serve_tensorboard
 from tests.integration.conftest import dlexp
 
 CHROMIUM = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=30000",
 ]  # fmt: skip
 
@@ -90,7 +91,9 @@ def test_two_runs_are_compared(url: str, store: pathlib.Path, experiment_id: str
 def test_tensorboard_finds_the_runs(store: pathlib.Path) -> None:
     import urllib.request
 
-    with serve_tensorboard(store, port=free_port()) as url:
-        with urllib.request.urlopen(f"{url}/data/runs", timeout=30) as answer:
-            runs = json.load(answer)
+    with (
+        serve_tensorboard(store, port=free_port()) as url,
+        urllib.request.urlopen(f"{url}/data/runs", timeout=30) as answer,
+    ):
+        runs = json.load(answer)
     assert len(runs) == 2
