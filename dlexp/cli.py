@@ -101,13 +101,17 @@ def _open_ui(argv: Sequence[str]) -> int:
     values = _parse(argv, own)
     if values is None:
         return 0
+    import contextlib
+    import signal
     import threading
 
     from dlexp.ui import serve_mlflow, serve_tensorboard
 
     serve = serve_tensorboard if values["tensorboard"] else serve_mlflow
     print("starting the server; Ctrl-C stops it", file=sys.stderr)
-    with serve(values["store"], port=values["port"]) as url:
+    # Stopped either way, the server must go too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), serve(values["store"], port=values["port"]) as url:
         print(url, flush=True)
         threading.Event().wait()
     return 0

@@ -1,7 +1,9 @@
 """The MLflow UI and TensorBoard on a store, on this machine alone."""
 
 import contextlib
+import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from dlexp.errors import StoreError
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120
-_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 
 
 @contextlib.contextmanager
@@ -52,18 +54,24 @@ def serve_tensorboard(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
 def _serve(module: Sequence[str], *, port: int, path: str) -> Iterator[str]:
     _check_port_free(port)
     command = [sys.executable, "-m", *module, "--host", HOST, "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A session of its own: the servers start processes of theirs, and all of them must end together.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     url = f"http://{HOST}:{port}"
     try:
         _wait_until_up(process, url + path)
         yield url
     finally:
-        process.terminate()
-        try:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _check_port_free(port: int) -> None:

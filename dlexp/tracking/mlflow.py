@@ -23,6 +23,8 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.keras import MlflowCallback
 
+# The UI opens such an experiment on its runs, and not on traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _MAX_PARAM_CHARS = 6000
 _MAX_BATCH = 100
 _MLFLOW_STATUS = {Status.FINISHED: "FINISHED", Status.FAILED: "FAILED", Status.KILLED: "KILLED"}
@@ -83,7 +85,7 @@ class MlflowTracker(Tracker):
             return str(found.experiment_id)
         location = None if self._tracking.tracking_uri else artifacts_root(self._tracking.store).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
         except mlflow.MlflowException:
             # Another process made it in the meantime.
             found = client.get_experiment_by_name(name)
