@@ -68,6 +68,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     names = sorted(known, key=str.lower)
     by_lower = {each.lower(): each for each in names}
     nearest = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    hint = f": did you mean {' or '.join(nearest)}? " if nearest else ". "
     plural = kind[:-1] + "ies" if kind.endswith("y") else kind + "s"
-    return UnknownNameError(f"unknown {kind} {name!r}: {hint}Known {plural}: {', '.join(names) or '(none)'}")
+    return UnknownNameError(f"unknown {kind} {name!r}{hint}Known {plural}: {', '.join(names) or '(none)'}")

@@ -59,7 +59,7 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
         command, *positionals = flag_values(list(argv))
     except flags.UnrecognizedFlagError as err:
         known = {f"--{name}": name for name in flag_values}
-        nearest = str(unknown_name("flag", f"--{err.flagname}", known)).split("Known flags")[0].strip().rstrip("?:")
+        nearest = str(unknown_name("flag", f"--{err.flagname}", known)).split("Known flags")[0].strip().rstrip("?.")
         raise ConfigError(f"{nearest}; {argv[0]} --help lists all flags") from err
     except flags.Error as err:
         raise ConfigError(f"{str(err).strip().rstrip('.')}: {argv[0]} --help tells what is expected") from err

@@ -1,6 +1,7 @@
 """Where examples come from: the Source contract that plug-ins implement, and its two ready-made forms."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +201,7 @@ def array_digests(images: np.ndarray) -> list[str]:
         images: `uint8` `(n, height, width, channels)`.
     """
     start = hashlib.blake2b(repr(images.shape[1:]).encode(), digest_size=16)
-    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    rows = np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
 
     def digest(pixels: np.ndarray) -> str:
         state = start.copy()

@@ -1,0 +1,1 @@
+"""How fast dlexp is, beside what one would write by hand; `make bench` prints the table."""

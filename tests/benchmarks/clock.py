@@ -1,5 +1,9 @@
-"""What one training process reports of itself: the clock of both sides of the training benchmark."""
+"""What both sides of the training benchmark tell of themselves, measured in the same way."""
 
+import json
+import os
+import pathlib
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -8,19 +12,45 @@ import keras
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes when the first step and each epoch ended; goes last in the list, so that it waits for all others."""
+    """Notes when the first step and when each epoch ended.
 
-    async_safe = True  # otherwise Keras would wait for the device after every step
+    Made when the imports are done; to be the last in the list of callbacks, so that an epoch ends after all others.
+    """
+
+    async_safe = True  # or Keras would wait for the device after every step
 
     def __init__(self) -> None:
         super().__init__()
-        self.first_step = 0.0
-        self.epochs: list[float] = []
-        self.cpu: list[float] = []
+        self._started = float(os.environ["BENCH_STARTED"])
+        self._imported = time.time()
+        self._first_step = 0.0
+        self._epoch_ends: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.first_step = self.first_step or time.time()
+        self._first_step = self._first_step or time.time()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.epochs.append(time.time())
-        self.cpu.append(time.process_time())
+        self._epoch_ends.append(time.time())
+
+    def print_report(self) -> None:
+        """Prints, as one line of JSON and as the last thing that the process does, what was measured.
+
+        import_seconds: from the start of the process; first_step_seconds: from the imports to the end of the first
+        step; epoch_seconds: mean of the epochs but the first, with validation and all that callbacks do; total_seconds:
+        of the process; peak_memory_bytes: of the process.
+        """
+        epochs = len(self._epoch_ends) - 1
+        report = {
+            "import_seconds": self._imported - self._started,
+            "first_step_seconds": self._first_step - self._imported,
+            "epoch_seconds": (self._epoch_ends[-1] - self._epoch_ends[0]) / epochs,
+            "total_seconds": time.time() - self._started,
+            "peak_memory_bytes": _peak_memory_bytes(),
+        }
+        print(json.dumps(report))
+
+
+def _peak_memory_bytes() -> int:
+    """VmHWM: unlike `ru_maxrss`, it does not start at what the parent process had."""
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024

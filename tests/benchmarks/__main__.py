@@ -1,0 +1,39 @@
+"""Measures dlexp against hand-written code and prints one Markdown table: `python -m tests.benchmarks --only=startup`.
+
+Figures are the best of several interleaved repeats, as the least disturbed one tells the most about the code; those of
+start-up, training and memory come from fresh processes.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+import time
+
+from tests.benchmarks.measuring import describe_measurement, format_table
+
+BENCHMARKS = ("startup", "training", "pipeline_memory", "pipeline_folder")
+
+
+def main() -> None:
+    """Runs the benchmarks that were asked for and prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one benchmark; may be given again")
+    chosen = parser.parse_args().only or BENCHMARKS
+
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    rows = []
+    for name in chosen:
+        started = time.perf_counter()
+        # Imported when it is its turn: those that start processes go first, before TensorFlow fills this one.
+        benchmark = importlib.import_module(f"tests.benchmarks.{name}")
+        with tempfile.TemporaryDirectory(prefix=f"dlexp-bench-{name}-") as folder:
+            rows += benchmark.measure(folder)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+
+    print(format_table(rows))
+    print(f"\n{describe_measurement()}")
+
+
+main()

@@ -1,0 +1,95 @@
+"""Measuring two sides in turn, and telling the result as a line of a table."""
+
+import datetime
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from dlexp.environment import describe_machine
+
+_Result = TypeVar("_Result")
+_HEADINGS = ("what", "dlexp", "peer", "ratio", "aim", "met?")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: what was measured, and in which unit.
+        dlexp: the figure of dlexp.
+        peer: the figure of the other side.
+        peer_name: what the other side is.
+        aim: in words; empty for a figure that is only told.
+        met: whether the aim was met.
+        digits: decimals of the two figures.
+    """
+
+    what: str
+    dlexp: float
+    peer: float
+    peer_name: str
+    aim: str = ""
+    met: bool | None = None
+    digits: int = 2
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as text: what, dlexp, peer, ratio, aim, met?"""
+        dlexp, peer = (f"{figure:,.{self.digits}f}" for figure in (self.dlexp, self.peer))
+        met = "" if self.met is None else "yes" if self.met else "no"
+        return self.what, dlexp, f"{peer} ({self.peer_name})", f"{self.dlexp / self.peer:.2f}", self.aim, met
+
+
+def interleave(sides: Mapping[str, Callable[[], _Result]], *, repeats: int) -> dict[str, list[_Result]]:
+    """Measures every side once, then every side again: whatever else the machine does falls on all of them alike."""
+    results: dict[str, list[_Result]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side, measure in sides.items():
+            results[side].append(measure())
+    return results
+
+
+def process_seconds(command: Sequence[str]) -> float:
+    """Seconds from the start of a process to its end; what it prints is thrown away.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; stderr goes to the terminal.
+    """
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def process_report(command: Sequence[str]) -> dict[str, Any]:
+    """Runs a process that prints a JSON object as its last line, and returns that object.
+
+    The process finds the moment of its start in `BENCH_STARTED`, in seconds since 1970.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; stderr goes to the terminal.
+    """
+    environment = os.environ | {"BENCH_STARTED": str(time.time())}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def format_table(rows: Iterable[Row]) -> str:
+    """The rows as a Markdown table, in columns that line up."""
+    lines = [_HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, tuple("-" * width for width in widths))
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
+
+
+def describe_measurement() -> str:
+    """Where and when this is measured: processor, cores, versions, date."""
+    machine = describe_machine()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "mlflow"))
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"{machine['processor']}, {machine['cpu_count']} cores; Python {machine['python']}, {versions}; {today}"

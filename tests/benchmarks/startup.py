@@ -1,0 +1,60 @@
+"""How soon the commands that only list and explain are done."""
+
+import pathlib
+import subprocess
+import sys
+import uuid
+import zipfile
+
+from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
+from dlexp.config import ExperimentConfig
+from dlexp.runs import Run, create_run, iterate_runs
+from tests.benchmarks.measuring import Row, interleave, process_seconds
+
+_DLEXP = str(pathlib.Path(sys.executable).with_name("dlexp"))
+_REPEATS = 5
+_SIZES = {1_000: 1.5, 10_000: 5.0}  # runs in the store, and the seconds aimed at
+_TRAINING = ("--dataset=digits", "--model=mlp", "--epochs=1", "--tensorboard=false", "--verbose=0")
+
+
+def measure(folder: str) -> list[Row]:
+    """Times `--help`, `runs` and `checkpoints`, each in fresh processes, beside a Python that does nothing.
+
+    Args:
+        folder: an empty one for the stores.
+    """
+    rows = [_time("dlexp --help, s", [_DLEXP, "--help"], peer="pass", aim_seconds=0.3)]
+    template = _train(pathlib.Path(folder, "template"))
+    for size, aim_seconds in _SIZES.items():
+        store = pathlib.Path(folder, str(size))
+        _fill(store, template, size)
+        for listing in ("runs", "checkpoints"):
+            command = [_DLEXP, listing, f"--store={store}"]
+            rows.append(_time(f"dlexp {listing}, {size:,} runs, s", command, peer="import pandas", aim_seconds=aim_seconds))
+    return rows
+
+
+def _time(what: str, command: list[str], *, peer: str, aim_seconds: float) -> Row:
+    bare = [sys.executable, "-c", peer]
+    sides = {"dlexp": lambda: process_seconds(command), "peer": lambda: process_seconds(bare)}
+    seconds = interleave(sides, repeats=_REPEATS)
+    best = min(seconds["dlexp"])
+    return Row(what, best, min(seconds["peer"]), f"`python -c '{peer}'`", f"< {aim_seconds} s", best < aim_seconds)
+
+
+def _train(store: pathlib.Path) -> Run:
+    """One tiny real run, which the others are copied from."""
+    subprocess.run([_DLEXP, "train", *_TRAINING, f"--store={store}"], check=True, stdout=subprocess.DEVNULL)
+    return next(iterate_runs(store))
+
+
+def _fill(store: pathlib.Path, template: Run, count: int) -> None:
+    """Makes runs with all that listings read: config, record, and the metadata of two checkpoints, without weights."""
+    config, record = template.config(), template.record()
+    checkpoints = {path.name: read_metadata(path) for path in template.checkpoints_folder.glob("*.keras")}
+    for number in range(count):
+        run_id = uuid.UUID(int=(number << 64) + number).hex
+        own = {"run_id": run_id, "name": f"{record['name']}-{number}"}
+        values = config.flat() | {"seed": number, "learning_rate": (number + 1) / count}
+        run = create_run(store, **own, config=ExperimentConfig.of(**values))
+        ...
