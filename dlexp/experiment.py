@@ -72,9 +72,10 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     shape, num_classes = datasets.dataset.image_shape, len(datasets.dataset.class_names)
     check_monitor(config.selection, num_classes=num_classes)
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    layers = custom_layers(model)
     facts = compile_model(model, config, datasets)
     with open_run(config, datasets.dataset, facts) as (run, name, tracker):
-        subject = Subject.of(run, name, config, datasets.dataset, custom_layers(model))
+        subject = Subject.of(run, name, config, datasets.dataset, layers)
         writer = CheckpointWriter(model, subject, metrics=portable_metrics(num_classes))
         with contextlib.closing(build_progress(config, datasets)) as progress:
             callbacks = build_callbacks(

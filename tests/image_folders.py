@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 
 def write_digits_folder(root: pathlib.Path, count: int, *, ending: str = ".png", side: int = 8) -> pathlib.Path:
-    """Writes the first `count` digits as `root/<class>/<number><ending>`, magnified to `side` pixels, and gives `root`."""
+    """Writes the first `count` digits, `side` pixels high, as `root/<class>/<number><ending>`, and gives `root`."""
     digits = load_digits()
     for number, (pixels, label) in enumerate(zip(digits.images[:count], digits.target[:count], strict=True)):
         folder = root / str(label)

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from dlexp import catalog
 from dlexp.config import ExperimentConfig
-from dlexp.datasets import build_datasets
+from dlexp.datasets import build_datasets, mixing
 from dlexp.datasets.augment import build_augmentation
 from dlexp.datasets.randaugment import OPERATIONS
 from dlexp.datasets.randomness import derive_seed, mix_keys, uniform
@@ -122,10 +122,10 @@ def test_mixup_mixes_images_and_labels_by_the_same_weight() -> None:
 
 
 def test_mixup_weights_follow_their_beta_distribution() -> None:
-    from dlexp.datasets.mixing import MIXUP_ALPHA, _beta_variates
-
-    weights = _beta_variates(uniform(tf.range(20000, dtype=tf.int32) + tf.zeros(1, tf.int32), 0), MIXUP_ALPHA).numpy()
-    variance = 1 / (4 * (2 * MIXUP_ALPHA + 1))
+    keys = mix_keys(tf.constant(0, tf.uint32), tf.range(20000))
+    weights = mixing.mixup(tf.fill((20000, 1, 1, 1), 0.0), tf.one_hot(tf.range(20000) % 2, 2), keys)[1].numpy()
+    weights = weights[np.arange(20000), np.arange(20000) % 2]
+    variance = 1 / (4 * (2 * mixing.MIXUP_ALPHA + 1))
     assert abs(weights.mean() - 0.5) < 0.02
     assert abs(weights.var() - variance) < 0.01
 

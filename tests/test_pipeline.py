@@ -14,6 +14,7 @@ from dlexp.datasets import build_datasets, capacity, open_dataset
 from dlexp.datasets.damage import find_unreadable, naming_unreadable_images
 from dlexp.datasets.decoding import jpeg_scales, resize_array
 from dlexp.datasets.pipeline import Datasets
+from dlexp.datasets.randomness import shuffle_positions
 from dlexp.errors import DataError, StoreError
 from dlexp.registry import SOURCES
 from tests.image_folders import write_digits_folder
@@ -96,11 +97,36 @@ def test_the_last_batch_of_an_epoch_is_smaller(digits: Datasets) -> None:
     assert int(digits.train_dataset(20).cardinality()) == 6
 
 
-def test_index_shuffle_of_this_tensorflow_is_the_one_that_runs_were_recorded_with() -> None:
-    shuffled = tf.random.experimental.index_shuffle(
-        tf.range(10, dtype=tf.int64), tf.constant([5, 3], tf.int64), tf.constant(9, tf.int64)
-    )
-    assert shuffled.numpy().tolist() == [5, 9, 4, 8, 7, 6, 1, 2, 0, 3]
+def shuffle(count: int, key: int) -> np.ndarray:
+    shuffled: np.ndarray = shuffle_positions(
+        tf.range(count, dtype=tf.int64), count, tf.constant(key, tf.uint32)
+    ).numpy()
+    return shuffled
+
+
+def test_the_order_of_this_tensorflow_is_the_one_that_runs_were_recorded_with() -> None:
+    assert shuffle(10, 5).tolist() == [1, 6, 8, 2, 7, 4, 5, 3, 9, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 1258])
+def test_shuffled_positions_are_a_permutation(count: int) -> None:
+    assert np.array_equal(np.sort(shuffle(count, 7)), np.arange(count))
+
+
+def test_orders_do_not_repeat_after_256_epochs_or_between_seeds() -> None:
+    first_steps = set()
+    for seed in range(3):
+        datasets = build_datasets(DIGITS.replace(seed=seed, epochs=300))
+        for epoch in range(300):
+            first_steps.add(tuple(datasets.train_indices(epoch * datasets.steps_per_epoch)))
+    assert len(first_steps) == 900
+
+
+def test_batches_of_sorted_data_are_as_mixed_as_true_shuffling_makes_them() -> None:
+    count, batch = 54000, 128
+    halves = np.concatenate([shuffle(count, key)[: count // batch * batch].reshape(-1, batch) for key in range(4)])
+    variance = (halves < count // 2).sum(axis=1).var()
+    assert abs(variance - batch / 4) < 3
 
 
 def test_validation_and_test_are_whole_and_in_the_order_of_the_manifest(digits: Datasets) -> None:
@@ -178,7 +204,7 @@ def test_cache_and_workers_do_not_change_a_bit(
 
 
 def test_a_folder_can_begin_at_any_step(folder_config: ExperimentConfig, uncached: Batches) -> None:
-    assert [len(images) for images, _ in uncached] == [32, 32, 20] * 2
+    assert [len(images) for images, _ in uncached] == [32, 32, 21] * 2
     assert equal(batches(build_datasets(folder_config).train_dataset(4)), uncached[4:])
 
 

@@ -13,7 +13,7 @@ from dlexp.datasets.damage import find_unreadable
 from dlexp.datasets.dataset import Dataset, open_dataset
 from dlexp.datasets.decoding import resize_array
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels
-from dlexp.datasets.randomness import derive_seed
+from dlexp.datasets.randomness import derive_seed, mix_keys, shuffle_positions
 from dlexp.datasets.source import ArraySource
 
 __all__ = ["Datasets", "build_datasets", "find_unreadable"]
@@ -83,11 +83,9 @@ class Datasets:
         return rows
 
     def _rows_of_train_step(self, step: Any) -> tuple[Any, Any]:
-        """Position p of epoch e is `index_shuffle(p, seed=(order seed, e))`: a permutation that needs no memory."""
         epoch, positions = step // self.steps_per_epoch, self._positions(step, len(self._train_rows))
-        seed = tf.stack([tf.constant(self._order_seed, tf.int64), epoch])
-        last = tf.constant(len(self._train_rows) - 1, tf.int64)
-        shuffled = tf.random.experimental.index_shuffle(positions, seed, last)
+        key = mix_keys(tf.constant(self._order_seed, tf.uint32), epoch)
+        shuffled = shuffle_positions(positions, len(self._train_rows), key)
         return tf.gather(self._train_rows, shuffled), epoch
 
     def _positions(self, step: Any, count: int) -> Any:

@@ -123,6 +123,12 @@ def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_cla
             f"model {name} holds a Python lambda, which no file can give back safely: write it as a layer, or as a "
             "function under keras.saving.register_keras_serializable"
         )
+    unregistered = [each for each in custom if ">" not in each]
+    if unregistered:
+        raise ModelError(
+            f"model {name} has {', '.join(unregistered)}, which its checkpoints could not be loaded with: put "
+            "@keras.saving.register_keras_serializable() above each"
+        )
 
 
 def _output_shape(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[int | None, ...]:

@@ -37,7 +37,7 @@ class Clock(keras.callbacks.Callback):
 
         import_seconds: from the start of the process; first_step_seconds: from the imports to the end of the first
         step; epoch_seconds: mean of the epochs but the first, with validation and all that callbacks do; total_seconds:
-        of the process; peak_memory_bytes: of the process.
+        of the process; peak_megabytes: of memory.
         """
         epochs = len(self._epoch_ends) - 1
         report = {
@@ -45,12 +45,12 @@ class Clock(keras.callbacks.Callback):
             "first_step_seconds": self._first_step - self._imported,
             "epoch_seconds": (self._epoch_ends[-1] - self._epoch_ends[0]) / epochs,
             "total_seconds": time.time() - self._started,
-            "peak_memory_bytes": _peak_memory_bytes(),
+            "peak_megabytes": _peak_megabytes(),
         }
         print(json.dumps(report))
 
 
-def _peak_memory_bytes() -> int:
+def _peak_megabytes() -> float:
     """VmHWM: unlike `ru_maxrss`, it does not start at what the parent process had."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e6

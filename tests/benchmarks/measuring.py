@@ -1,6 +1,7 @@
 """Measuring two sides in turn, and telling the result as a line of a table."""
 
 import datetime
+import itertools
 import json
 import os
 import subprocess
@@ -76,6 +77,13 @@ def process_report(command: Sequence[str]) -> dict[str, Any]:
     environment = os.environ | {"BENCH_STARTED": str(time.time())}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def images_per_second(datasets: Iterable[Iterable[tuple[Any, Any]]]) -> float:
+    """Iterates over datasets of (images, labels), one after the other as `fit` does over epochs."""
+    started = time.perf_counter()
+    count = sum(len(labels) for _, labels in itertools.chain.from_iterable(datasets))
+    return count / (time.perf_counter() - started)
 
 
 def format_table(rows: Iterable[Row]) -> str:

@@ -4,10 +4,8 @@ import pathlib
 import subprocess
 import sys
 import uuid
-import zipfile
 
-from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
-from dlexp.config import ExperimentConfig
+from dlexp.checkpoints.metadata import read_metadata
 from dlexp.runs import Run, create_run, iterate_runs
 from tests.benchmarks.measuring import Row, interleave, process_seconds
 
@@ -30,7 +28,9 @@ def measure(folder: str) -> list[Row]:
         _fill(store, template, size)
         for listing in ("runs", "checkpoints"):
             command = [_DLEXP, listing, f"--store={store}"]
-            rows.append(_time(f"dlexp {listing}, {size:,} runs, s", command, peer="import pandas", aim_seconds=aim_seconds))
+            rows.append(
+                _time(f"dlexp {listing}, {size:,} runs, s", command, peer="import pandas", aim_seconds=aim_seconds)
+            )
     return rows
 
 
@@ -53,8 +53,11 @@ def _fill(store: pathlib.Path, template: Run, count: int) -> None:
     config, record = template.config(), template.record()
     checkpoints = {path.name: read_metadata(path) for path in template.checkpoints_folder.glob("*.keras")}
     for number in range(count):
-        run_id = uuid.UUID(int=(number << 64) + number).hex
-        own = {"run_id": run_id, "name": f"{record['name']}-{number}"}
-        values = config.flat() | {"seed": number, "learning_rate": (number + 1) / count}
-        run = create_run(store, **own, config=ExperimentConfig.of(**values))
-        ...
+        own = {"run_id": f"{number:032x}", "name": f"{record['name']}-{number}"}
+        values = {"seed": number, "learning_rate": (number + 1) / count}
+        run = create_run(store, **(record | own), config=config.replace(**values))
+        for name, metadata in checkpoints.items():
+            with zipfile.ZipFile(run.checkpoints_folder / name, "w") as archive:
+                archive.writestr("model.weights.h5", bytes(64))
+                own_config = {"config": metadata["config"] | values}
+                archive.writestr(METADATA_MEMBER, json.dumps(metadata | own | own_config, indent=1))

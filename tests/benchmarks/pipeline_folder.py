@@ -1,0 +1,114 @@
+"""The input pipeline on a folder of JPEG files, beside `keras.utils.image_dataset_from_directory`.
+
+Each side gives what it gives by itself: dlexp `uint8` pixels, resized with smoothing as they shrink; Keras `float32`
+pixels, resized without. Both shuffle anew in each epoch, in batches of 32 with one-hot labels.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from dlexp import ExperimentConfig, build_datasets
+from dlexp.datasets import open_dataset
+from tests.benchmarks.measuring import Row, images_per_second, interleave
+
+_NUM_IMAGES, _NUM_CLASSES, _SIDE = 5_000, 10, 256
+_IMAGE_SIZE, _BATCH_SIZE = (224, 224), 32
+_REPEATS = 3
+_PEER = "`image_dataset_from_directory`"
+
+
+def measure(folder: str) -> list[Row]:
+    """Times what comes before the first batch, an epoch that decodes, and an epoch from a cache in memory.
+
+    Args:
+        folder: an empty one for the images.
+    """
+    root = pathlib.Path(folder, "photos")
+    write_photos(root)
+    return [_compare_opening(root), _compare_decoding(root), _compare_cached(root)]
+
+
+def write_photos(root: pathlib.Path) -> None:
+    """Cuts squares out of scikit-learn's two sample photographs, the same ones each time.
+
+    Args:
+        root: gets `train/` with 5,000 images and `validation/` and `test/` with one a class.
+    """
+    photos = load_sample_images().images
+    generator = np.random.default_rng(0)
+    splits = ["train"] * _NUM_IMAGES + ["validation"] * _NUM_CLASSES + ["test"] * _NUM_CLASSES
+    cuts = generator.random((len(splits), 2))
+
+    def write(number: int) -> None:
+        photo = photos[number % len(photos)]
+        top, left = (int(cut * (side - _SIDE)) for cut, side in zip(cuts[number], photo.shape[:2], strict=True))
+        path = root / splits[number] / f"class-{number % _NUM_CLASSES}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo[top : top + _SIDE, left : left + _SIDE]).save(path, quality=90)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, range(len(splits))))
+
+
+def _compare_opening(root: pathlib.Path) -> Row:
+    """dlexp reads each byte, for the digest and in search of damage; Keras lists names. No aim: they do not compare."""
+    sides = {"dlexp": lambda: open_dataset(_config(root).data), "peer": lambda: _open_peer(root)}
+    seconds = {side: min(each) for side, each in interleave(_timed(sides), repeats=_REPEATS).items()}
+    what = f"opening {_NUM_IMAGES:,} JPEG files of {_SIDE}x{_SIDE}, s"
+    return Row(what, seconds["dlexp"], seconds["peer"], f"{_PEER}, names only")
+
+
+def _compare_decoding(root: pathlib.Path) -> Row:
+    ours, peer = build_datasets(_config(root)).train_dataset(), _open_peer(root).prefetch(tf.data.AUTOTUNE)
+    return _compare_speed(f"their first epoch at {_IMAGE_SIZE[0]}x{_IMAGE_SIZE[1]}, images/s", ours, peer, _PEER)
+
+
+def _compare_cached(root: pathlib.Path) -> Row:
+    """The peer's cache is of single images, in `uint8`: one of batches would repeat the order of the first epoch."""
+    ours = build_datasets(_config(root, cache="memory")).train_dataset()
+    examples = _open_peer(root, batch_size=None).map(lambda image, label: (tf.cast(image, tf.uint8), label))
+    shuffled = examples.cache().shuffle(_NUM_IMAGES)
+    peer = shuffled.batch(_BATCH_SIZE, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    images_per_second([peer])  # fills the cache, as build_datasets has done for dlexp
+    return _compare_speed("their later epochs from memory, images/s", ours, peer, f"{_PEER}, cache, shuffle, batch")
+
+
+def _compare_speed(what: str, ours: Any, peer: Any, peer_name: str) -> Row:
+    sides = {"dlexp": lambda: images_per_second([ours]), "peer": lambda: images_per_second([peer])}
+    speeds = {side: max(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    met = speeds["dlexp"] >= speeds["peer"]
+    return Row(what, speeds["dlexp"], speeds["peer"], peer_name, aim=">= 1", met=met, digits=0)
+
+
+def _config(root: pathlib.Path, *, cache: str = "none") -> ExperimentConfig:
+    fields = {"dataset": f"folder:{root}", "split_method": "official", "image_size": _IMAGE_SIZE, "cache": cache}
+    return ExperimentConfig.of(**fields, batch_size=_BATCH_SIZE, epochs=1)
+
+
+def _open_peer(root: pathlib.Path, *, batch_size: int | None = _BATCH_SIZE) -> Any:
+    return keras.utils.image_dataset_from_directory(
+        root / "train", label_mode="categorical", image_size=_IMAGE_SIZE, batch_size=batch_size, seed=0, verbose=False
+    )
+
+
+def _timed(sides: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], float]]:
+    """The same sides, each giving the seconds that it took."""
+
+    def timed(side: Callable[[], Any]) -> Callable[[], float]:
+        def measure_seconds() -> float:
+            started = time.perf_counter()
+            side()
+            return time.perf_counter() - started
+
+        return measure_seconds
+
+    return {name: timed(side) for name, side in sides.items()}

@@ -1,0 +1,136 @@
+"""Trackers: one that fails is left alone, and what TensorBoard holds is what was measured."""
+
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dlexp.callbacks import make_points, monitor_mode
+from dlexp.config import ExperimentConfig, TrackingConfig
+from dlexp.errors import StoreError
+from dlexp.runs import Point, Status, create_run
+from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
+from dlexp.tracking.mlflow import MlflowTracker
+from dlexp.tracking.tensorboard import GraphWriter, HistogramWriter, TensorBoardTracker
+
+RUN = "a1b2c3d4" + "0" * 24
+
+
+class Recording(Tracker):
+    """Remembers what it was told; fails from a chosen call on."""
+
+    name = "recording"
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.calls: list[str] = []
+        self._fails = fails
+
+    def start(self, description: RunDescription) -> None:
+        self._note("start")
+
+    def log_points(self, points: Sequence[Point]) -> None:
+        self._note("log_points")
+
+    def finish(self, status: Status) -> None:
+        self._note(f"finish {status}")
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if self._fails:
+            raise ConnectionError("no route to host")
+
+
+@pytest.fixture
+def description(tmp_path: pathlib.Path) -> RunDescription:
+    config = ExperimentConfig.of(store=str(tmp_path))
+    run = create_run(tmp_path, RUN, name="run", config=config)
+    return RunDescription(run, "run", config, "digits", "0123456789abcdef", {"train": 3}, {"num_parameters": 7})
+
+
+def test_tracker_that_fails_is_named_once_and_the_others_go_on(
+    description: RunDescription, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = Recording(fails=True), Recording()
+    tracker = CompositeTracker([bad, good])
+    with caplog.at_level(logging.WARNING):
+        tracker.start(description)
+        tracker.log_points([])
+        tracker.finish(Status.FINISHED)
+    assert bad.calls == ["start"]
+    assert good.calls == ["start", "log_points", "finish FINISHED"]
+    assert caplog.text.count("recording failed (ConnectionError: no route to host)") == 1
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    model = keras.Sequential([keras.layers.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def events(folder: pathlib.Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_holds_every_point_at_its_step(description: RunDescription) -> None:
+    tracker = TensorBoardTracker()
+    tracker.start(description)
+    for step in (10, 20):
+        tracker.log_points(make_points({"val_loss": step / 100}, step=step, epoch=1))
+    tracker.finish(Status.FINISHED)
+    read = events(description.run.path / "tensorboard").Tensors("val_loss")
+    assert [each.step for each in read] == [10, 20]
+    assert [float(tf.make_ndarray(each.tensor_proto)) for each in read] == pytest.approx([0.1, 0.2])
+
+
+def test_histograms_of_weights_and_gradients_are_written(model: keras.Model, tmp_path: pathlib.Path) -> None:
+    images, labels = np.ones((3, 2, 2, 1), np.float32), np.eye(2, dtype=np.float32)[[0, 1, 1]]
+    model.fit(images, labels, verbose=0, callbacks=[HistogramWriter(str(tmp_path), (images, labels))])
+    tags = set(events(tmp_path).Tags()["tensors"])
+    kernel = model.trainable_variables[0].path
+    assert {f"weights/{kernel}", f"gradients/{kernel}"} <= tags
+
+
+def test_looking_at_gradients_does_not_change_the_training(tmp_path: pathlib.Path) -> None:
+    images, labels = np.ones((8, 2, 2, 1), np.float32), np.eye(2, dtype=np.float32)[[0, 1] * 4]
+
+    def train(callbacks: list[Any]) -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        model = keras.Sequential([layers.Input((2, 2, 1)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(2)])
+        model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+        model.fit(images, labels, batch_size=4, epochs=3, verbose=0, callbacks=callbacks)
+        return list(model.get_weights())
+
+    watched = train([HistogramWriter(str(tmp_path), (images, labels))])
+    assert all(np.array_equal(one, other) for one, other in zip(train([]), watched, strict=True))
+
+
+def test_graph_is_written_once(model: keras.Model, tmp_path: pathlib.Path) -> None:
+    writer = GraphWriter(str(tmp_path), image_shape=(2, 2, 1), dtype="float32")
+    model.fit(np.ones((3, 2, 2, 1)), np.ones((3, 2)), epochs=2, verbose=0, callbacks=[writer])
+    assert events(tmp_path).Tags()["graph"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_mlflow_database_that_is_garbage_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "mlflow.db").write_text("garbage" * 1000)
+    with pytest.raises(StoreError, match=r"MLflow cannot use 'sqlite:///.*mlflow\.db'"):
+        MlflowTracker(TrackingConfig(store=str(tmp_path))).open("run")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "expected"),
+    [("val_accuracy", "auto", "max"), ("val_loss", "auto", "min"), ("val_mean_squared_error", "auto", "min"),
+     ("val_f1_score", "auto", "max"), ("val_accuracy", "min", "min")],
+)  # fmt: skip
+def test_mode_of_a_monitored_metric(monitor: str, mode: str, expected: str) -> None:
+    assert monitor_mode(monitor, mode) == expected
