@@ -117,5 +117,5 @@ def monitor_mode(monitor: str, mode: str) -> str:
     """`min` or `max` for a monitored metric: as given, or for `auto` by its name: losses and errors should be small."""
     if mode != "auto":
         return mode
-    small_is_better = ("loss", "error", "entropy", "divergence", "hinge", "poisson")
+    small_is_better = ("loss", "error", "entropy", "divergence", "hinge", "poisson", "false")
     return "min" if any(word in monitor for word in small_is_better) else "max"

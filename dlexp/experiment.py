@@ -11,7 +11,7 @@ from typing import Any
 from dlexp.atomic import atomic_file, write_text_atomically
 from dlexp.callbacks import build_callbacks, make_points
 from dlexp.checkpoints.files import load_checkpoint
-from dlexp.checkpoints.manager import CheckpointWriter, Subject
+from dlexp.checkpoints.manager import CheckpointWriter, Subject, build_twin
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
@@ -72,11 +72,11 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     shape, num_classes = datasets.dataset.image_shape, len(datasets.dataset.class_names)
     check_monitor(config.selection, num_classes=num_classes)
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
-    layers = custom_layers(model)
+    layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
     facts = compile_model(model, config, datasets)
     with open_run(config, datasets.dataset, facts) as (run, name, tracker):
         subject = Subject.of(run, name, config, datasets.dataset, layers)
-        writer = CheckpointWriter(model, subject, metrics=portable_metrics(num_classes))
+        writer = CheckpointWriter(model, twin, subject)
         with contextlib.closing(build_progress(config, datasets)) as progress:
             callbacks = build_callbacks(
                 config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress

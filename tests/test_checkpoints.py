@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
-from dlexp.checkpoints.manager import BestCheckpoint, CheckpointWriter, LastCheckpoint, Subject
+from dlexp.checkpoints.manager import BestCheckpoint, CheckpointWriter, LastCheckpoint, Subject, build_twin
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import parse_name
 from dlexp.checkpoints.search import list_checkpoints
 from dlexp.config import ExperimentConfig
-from dlexp.errors import CheckpointError, ConfigError
+from dlexp.errors import CheckpointError, ConfigError, ModelError
 from dlexp.runs import Run, create_run
 
 RUN = "a1b2c3d4" + "0" * 24
@@ -42,7 +42,7 @@ def subject(run: Run, **values: Any) -> Subject:
 
 
 def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
-    return CheckpointWriter(model, subject(run, **values), metrics=[])
+    return CheckpointWriter(model, build_twin(model, metrics=[]), subject(run, **values))
 
 
 def best(run: Run, model: keras.Model, mode: str = "max") -> BestCheckpoint:
@@ -200,3 +200,24 @@ def test_checkpoints_are_found_by_kind_and_by_any_field(run: Run, model: keras.M
     assert list_checkpoints(tmp_path, where="learning_rate == 0.25 and val_accuracy < 0.45")["kind"].item() == "last"
     with pytest.raises(ConfigError, match="did you mean best"):
         list_checkpoints(tmp_path, kind="bets")
+
+
+class WithoutConfig(keras.Model):
+    """Takes an argument that its config does not tell."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs: Any) -> Any:
+        return self.layer(keras.layers.Flatten()(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def test_model_that_cannot_be_made_again_is_refused() -> None:
+    model = WithoutConfig(keras.layers.Dense(2))
+    model(np.ones((1, 2, 2, 1)))
+    with pytest.raises(ModelError, match="no checkpoint could be loaded"):
+        build_twin(model, metrics=[])

@@ -42,7 +42,7 @@ def test_names_of_sources_do_not_matter_but_their_examples_do(manifest: pd.DataF
 
 
 @pytest.mark.parametrize(("column", "value"), [("digest", "0e" * 16), ("label", 1), ("split", "test")])
-def test_content_label_and_split_of_every_example_matter(manifest: pd.DataFrame, column: str, value: object) -> None:
+def test_content_label_and_split_of_every_example_matter(manifest: pd.DataFrame, column: str, value: str | int) -> None:
     changed = manifest.copy()
     changed.loc[0, column] = value
     assert dataset_id(changed, CLASSES) != dataset_id(manifest, CLASSES)

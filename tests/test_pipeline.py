@@ -114,12 +114,12 @@ def test_shuffled_positions_are_a_permutation(count: int) -> None:
 
 
 def test_orders_do_not_repeat_after_256_epochs_or_between_seeds() -> None:
-    first_steps = set()
-    for seed in range(3):
+    orders = set()
+    for seed in range(5):
         datasets = build_datasets(DIGITS.replace(seed=seed, epochs=300))
-        for epoch in range(300):
-            first_steps.add(tuple(datasets.train_indices(epoch * datasets.steps_per_epoch)))
-    assert len(first_steps) == 900
+        for epoch in (0, 1, 255, 256, 257):
+            orders.add(tuple(datasets.train_indices(epoch * datasets.steps_per_epoch)))
+    assert len(orders) == 25
 
 
 def test_batches_of_sorted_data_are_as_mixed_as_true_shuffling_makes_them() -> None:
@@ -164,7 +164,7 @@ def test_label_smoothing_is_that_of_szegedy() -> None:
 def test_arrays_are_resized_once_to_bytes() -> None:
     datasets = build_datasets(DIGITS.replace(image_size=[16, 12]))
     images, _ = batches(datasets.validation)[0]
-    assert (images.shape[1:], images.dtype) == ((16, 12, 1), np.uint8)
+    assert (images.shape[1:], images.dtype.name) == ((16, 12, 1), "uint8")
 
 
 # Resizing.

@@ -3,19 +3,16 @@
 import gzip
 import pathlib
 import struct
+import zipfile
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from dlexp.config import DataConfig
 from dlexp.datasets import ArraySource, Dataset, array_digests, build_manifest, open_dataset
-from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
 from dlexp.errors import DataError, UnknownNameError
 from dlexp.registry import SOURCES
-from tests.image_folders import write_digits_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), dtype=np.uint8)
 LABELS = np.arange(20) % 2
@@ -53,7 +50,7 @@ def idx_folder(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_digits_are_1797_grey_images_of_the_full_range() -> None:
     dataset = open_dataset(DataConfig())
     pixels = np.stack([dataset.source.read(row) for row in range(1797)])
-    assert (dataset.name, dataset.image_shape, pixels.dtype) == ("digits", (8, 8, 1), np.uint8)
+    assert (dataset.name, dataset.image_shape, pixels.dtype.name) == ("digits", (8, 8, 1), "uint8")
     assert (pixels.min(), pixels.max(), len(dataset.manifest)) == (0, 255, 1797)
     assert dataset.class_names == tuple("0123456789")
     assert dataset.counts().sum().tolist() == [dataset.count(split) for split in ("train", "validation", "test")]
@@ -121,14 +118,19 @@ def test_npz_of_objects_is_never_unpickled(tmp_path: pathlib.Path) -> None:
     assert not marker.exists()
 
 
-def test_npz_whose_header_claims_too_much_is_refused_before_allocation(tmp_path: pathlib.Path) -> None:
-    np.savez(tmp_path / "huge.npz", x=IMAGES, y=LABELS)
-    data = (tmp_path / "huge.npz").read_bytes().replace(b"(20, 6, 5), }", b"(9**9999), }".ljust(13), 1)
-    huge = data.replace(b"(9**9999), }", b"(2000000000,", 1)
-    for content, message in ((data, "header"), (huge, "header|claims")):
-        (tmp_path / "huge.npz").write_bytes(content)
-        with pytest.raises(DataError, match=message):
-            open_at("npz", tmp_path / "huge.npz")
+@pytest.mark.parametrize("shape", [(10**12, 6, 5), (21, 6, 5), (19, 6, 5)])
+def test_npz_whose_header_claims_another_size_is_refused_before_allocation(
+    tmp_path: pathlib.Path, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "claims.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("x.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file.write(IMAGES.tobytes())
+        with archive.open("y.npy", "w") as file:
+            np.lib.format.write_array(file, LABELS)
+    with pytest.raises(DataError, match="'x'.*claims to be uint8"):
+        open_at("npz", path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
@@ -163,12 +165,6 @@ def test_idx_files_are_read_gzipped_or_not(idx_folder: pathlib.Path) -> None:
 def test_idx_class_names_come_from_the_file_beside(idx_folder: pathlib.Path) -> None:
     (idx_folder / "class_names.txt").write_text("shirt\nboot\n")
     assert open_at("idx", idx_folder).class_names == ("shirt", "boot")
-
-
-def test_fashion_mnist_is_read() -> None:
-    path = pathlib.Path("/usr/share/datasets/fashion-mnist")
-    if path.exists():
-        assert open_at("idx", path, split_method="official").counts().sum().tolist() == [54000, 6000, 10000]
 
 
 def _swap_magic(data: bytes) -> bytes:
@@ -211,116 +207,6 @@ def test_a_missing_idx_file_is_named(idx_folder: pathlib.Path) -> None:
     (idx_folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte"):
         open_at("idx", idx_folder)
-
-
-# Folders.
-
-
-def test_a_folder_of_the_digits_has_their_class_counts(tmp_path: pathlib.Path) -> None:
-    folder = open_at("folder", write_digits_folder(tmp_path / "digits", 1797))
-    pd.testing.assert_frame_equal(folder.counts(), open_dataset(DataConfig()).counts())
-    assert (folder.name, folder.image_shape) == ("digits", (8, 8, 1))
-
-
-def test_the_folder_rule(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path / "photos", 60)
-    (root / "0" / "nested" / "deep").mkdir(parents=True)
-    image = next((root / "0").glob("*.png"))
-    image.rename(root / "0" / "nested" / "deep" / "UPPER.PNG")
-    for ignored in ("empty", ".hidden", "texts"):
-        (root / ignored).mkdir()
-    for name in (".hidden/a.png", "0/.b.png", "0/Thumbs.db", "texts/readme.txt", "beside.png"):
-        (root / name).write_bytes(b"not an image")
-    dataset = open_at("folder", root)
-    assert dataset.class_names == tuple("0123456789")
-    assert len(dataset.manifest) == 60
-    assert dataset.manifest.set_index("key").loc["0/nested/deep/UPPER.PNG", "label"] == 0
-
-
-def test_train_and_test_folders_are_official_splits(tmp_path: pathlib.Path) -> None:
-    for split, count in (("train", 100), ("val", 40), ("test", 50)):
-        write_digits_folder(tmp_path / split, count)
-    dataset = open_at("folder", tmp_path, split_method="official")
-    assert dataset.counts().sum().tolist() == [100, 40, 50]
-
-
-def test_one_colour_file_makes_all_colour(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path, 40)
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(root / "3" / "red.png")
-    dataset = open_at("folder", root)
-    assert dataset.image_shape == (8, 8, 3)
-    assert dataset.source.read(0).shape == (8, 8, 3)
-
-
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp", ".gif", ".webp"])
-def test_every_format_is_decoded_in_grey_or_colour(tmp_path: pathlib.Path, ending: str) -> None:
-    dataset = open_at("folder", write_digits_folder(tmp_path, 30, ending=ending))
-    key = dataset.manifest["key"].iloc[5]
-    image = Image.open(tmp_path / key).convert("L" if dataset.image_shape[2] == 1 else "RGB")
-    expected = np.asarray(image).reshape(dataset.image_shape).astype(int)
-    assert np.abs(dataset.source.read(5).astype(int) - expected).max() <= (3 if ending in (".jpg", ".webp") else 0)
-
-
-def test_different_sizes_ask_for_an_image_size(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path, 30)
-    Image.new("L", (9, 12)).save(root / "1" / "large.png")
-    with pytest.raises(DataError, match=r"2 different sizes, from 8x8 to 12x9.*--image_size"):
-        open_at("folder", root)
-    assert open_at("folder", root, image_size=(8, 8)).image_shape == (8, 8, 1)
-
-
-def test_a_folder_of_one_class_is_refused(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path, 1)
-    with pytest.raises(DataError, match=r"1 class sub-folders with images \(0\)"):
-        open_at("folder", root)
-
-
-def test_a_link_that_leaves_the_folder_is_refused(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path / "photos", 30)
-    outside = tmp_path / "outside.png"
-    Image.new("L", (8, 8)).save(outside)
-    (root / "0" / "link.png").symlink_to(outside)
-    with pytest.raises(DataError, match="link that leaves"):
-        open_at("folder", root)
-
-
-def test_a_link_inside_the_folder_is_an_image(tmp_path: pathlib.Path) -> None:
-    root = write_digits_folder(tmp_path / "photos", 30)
-    (root / "0" / "link.png").symlink_to(next((root / "1").glob("*.png")))
-    assert len(open_at("folder", root).manifest) == 31
-
-
-def _flip_bit(data: bytes) -> bytes:
-    middle = data.index(b"IDAT") + 8
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-
-
-@pytest.mark.parametrize(
-    ("ending", "damage", "reason"),
-    [
-        (".png", lambda data: b"", "zero bytes"),
-        (".png", lambda data: b"some text, not pixels", "not an image"),
-        (".png", _flip_bit, "IDAT has a bad CRC"),
-        (".png", lambda data: data[:-12], "IEND"),
-        (".png", lambda data: data[:20], "Truncated"),
-        (".jpg", lambda data: data[:-40], "JPEG without its end"),
-        (".jpg", lambda data: data[:200], "Truncated"),
-        (".bmp", lambda data: data[:-10], "truncated"),
-    ],
-)
-def test_damaged_files_are_named_before_training(tmp_path: pathlib.Path, ending: str, damage: Any, reason: str) -> None:
-    root = write_digits_folder(tmp_path, 40, ending=ending, side=32)
-    for name in ("0", "1"):
-        path = min((root / name).iterdir())
-        path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=rf"2 of 40 images.*the first is '0/0000\{ending}'.*({reason})"):
-        open_at("folder", root)
-
-
-def test_a_tiff_named_png_is_refused(tmp_path: pathlib.Path) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "a.tiff")
-    with pytest.raises(UnreadableImageError, match="TIFF"):
-        inspect_image((tmp_path / "a.tiff").read_bytes())
 
 
 # Sources of plug-ins.

@@ -17,6 +17,7 @@ from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Dataset
+from dlexp.errors import ModelError
 from dlexp.runs import Run, now
 
 
@@ -53,26 +54,46 @@ class Subject:
         return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
 
 
+def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
+    """The same network with weights of its own, compiled for evaluation on integer labels with Keras' own classes.
+
+    It is what gets saved, so that plain Keras opens the file and evaluates at once, whatever optimizer, schedule and
+    loss the training has. It is made the way a file is loaded: a model that no file could give back is found here.
+
+    Args:
+        model: built.
+        metrics: Keras metrics for integer labels `(batch,)`.
+
+    Raises:
+        ModelError: the model cannot be made again from its config.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    try:
+        twin = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        twin.set_weights(model.get_weights())
+    except (TypeError, ValueError, NotImplementedError) as err:
+        raise ModelError(
+            f"model {model.name} cannot be made again from its config, so no checkpoint could be loaded "
+            f"({str(err).strip().splitlines()[0][:200]}): give its class a get_config that returns all its arguments"
+        ) from err
+    twin.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
+    return twin
+
+
 class CheckpointWriter:
     """Writes a model under training into files of its run.
 
-    What is saved is a twin of the model: the same network without the training's optimizer, compiled for evaluation on
-    integer labels with Keras' own classes, so that plain Keras opens the file and evaluates at once. With a moving
-    average of the weights, the twin holds the average, which is what was validated.
-
     Args:
         model: the model under training, built and compiled.
+        twin: what is saved, from `build_twin`; it is given the weights at every save. With a moving average of the
+            weights these are the averages, which are what was validated.
         subject: what the files tell about it.
-        metrics: Keras metrics that the twin is compiled with, for integer labels.
     """
 
-    def __init__(self, model: keras.Model, subject: Subject, *, metrics: list[keras.metrics.Metric]) -> None:
-        self._model = model
-        self._subject = subject
-        self._twin = keras.models.clone_model(model)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._twin.compile(optimizer="sgd", loss=loss, metrics=metrics)
-        self.format_path("best", epoch=10**6, score=-math.pi * 1e5)
+    def __init__(self, model: keras.Model, twin: keras.Model, subject: Subject) -> None:
+        self._model, self._twin, self._subject = model, twin, subject
+        self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
 
     def write(
         self, kind: str, *, epoch: int, score: float, logs: Mapping[str, float], state: bool = False

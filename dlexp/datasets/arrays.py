@@ -73,7 +73,7 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
     labels = np.concatenate([as_labels(arrays[name], f"array {name!r} of {str(path)!r}") for _, name in pairs.values()])
     splits = np.repeat(list(pairs), [len(each) for each in images])
     numbers = range(int(labels.max()) + 1) if labels.size else ()
-    names = [str(name) for name in arrays.get("class_names", numbers)]
+    names = [str(name) for name in np.ravel(arrays.get("class_names", numbers))]
     pixels = images[0] if len(images) == 1 else np.concatenate(images)
     return ArraySource(path.name.removesuffix(".npz"), pixels, labels, names, splits=splits.tolist())
 

@@ -56,9 +56,11 @@ class Datasets:
         self._pixels = _open_pixels(config, dataset)
         self._augment = build_augmentation(config.data.augment, config.seed)
         self._order_seed = derive_seed(config.seed, "order")
-        self._train_rows = dataset.rows("train")
-        self._labels = dataset.manifest["label"].to_numpy()
-        self.steps_per_epoch = self._count_steps(len(self._train_rows))
+        self._num_train = dataset.count("train")
+        # Tensors, which a graph refers to; arrays would be copied into each of its functions.
+        self._train_rows = tf.constant(dataset.rows("train"))
+        self._labels = tf.constant(dataset.manifest["label"].to_numpy())
+        self.steps_per_epoch = self._count_steps(self._num_train)
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
         self.validation = self._split_dataset("validation")
         self.test = self._split_dataset("test")
@@ -83,9 +85,9 @@ class Datasets:
         return rows
 
     def _rows_of_train_step(self, step: Any) -> tuple[Any, Any]:
-        epoch, positions = step // self.steps_per_epoch, self._positions(step, len(self._train_rows))
+        epoch, positions = step // self.steps_per_epoch, self._positions(step, self._num_train)
         key = mix_keys(tf.constant(self._order_seed, tf.uint32), epoch)
-        shuffled = shuffle_positions(positions, len(self._train_rows), key)
+        shuffled = shuffle_positions(positions, self._num_train, key)
         return tf.gather(self._train_rows, shuffled), epoch
 
     def _positions(self, step: Any, count: int) -> Any:
@@ -96,12 +98,12 @@ class Datasets:
         return -(-count // self._config.data.batch_size)
 
     def _split_dataset(self, split: str) -> Any:
-        split_rows = self.dataset.rows(split)
+        count, split_rows = self.dataset.count(split), tf.constant(self.dataset.rows(split))
 
         def rows_of(step: Any) -> tuple[Any, Any]:
-            return tf.gather(split_rows, self._positions(step, len(split_rows))), tf.constant(0, tf.int64)
+            return tf.gather(split_rows, self._positions(step, count)), tf.constant(0, tf.int64)
 
-        steps = tf.data.Dataset.range(self._count_steps(len(split_rows)))
+        steps = tf.data.Dataset.range(self._count_steps(count))
         return self._batches(steps, rows_of, lambda images, rows, _: (images, self._one_hot(rows)))
 
     def _batches(self, steps: Any, rows_of: Any, finish: Any) -> Any:

@@ -1,11 +1,12 @@
 """How soon the commands that only list and explain are done."""
 
+import json
 import pathlib
 import subprocess
 import sys
-import uuid
+import zipfile
 
-from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
 from dlexp.runs import Run, create_run, iterate_runs
 from tests.benchmarks.measuring import Row, interleave, process_seconds
 

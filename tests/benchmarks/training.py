@@ -1,6 +1,7 @@
 """What a `dlexp train` costs beside a bare `model.fit` of the same network, data, batches and epochs."""
 
 import pathlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.benchmarks.measuring import Row

@@ -97,3 +97,14 @@ def test_tensorboard_finds_the_runs(store: pathlib.Path) -> None:
     ):
         runs = json.load(answer)
     assert len(runs) == 2
+
+
+def test_run_is_logged_to_a_server_with_its_folder(url: str, tmp_path: pathlib.Path) -> None:
+    dlexp("train", "--model=mlp", "--epochs=1", f"--tracking_uri={url}", "--experiment=remote", cwd=tmp_path)
+    (row,) = list_runs(tmp_path / "mlruns").to_dict("records")
+    client = mlflow.MlflowClient(url)
+    run = client.get_run(row["run_id"])
+    assert (run.info.status, run.data.params["model"]) == ("FINISHED", "mlp")
+    assert run.data.metrics["test_accuracy"] == pytest.approx(row["test_accuracy"])
+    artifacts = {each.path for each in client.list_artifacts(row["run_id"])}
+    assert {"checkpoints", "evaluation", "run.json", "metrics.jsonl"} <= artifacts
