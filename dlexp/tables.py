@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -70,22 +71,24 @@ def write_table(table: pd.DataFrame, *, output_format: str, columns: Sequence[st
     elif output_format == "csv":
         print(table.to_csv(index=False), end="")
     else:
-        _print_rich(table[[name for name in columns if name in table and not table[name].isna().all()]])
+        _print_table(table[[name for name in columns if name in table and not table[name].isna().all()]])
 
 
-def _print_rich(table: pd.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_table(table: pd.DataFrame) -> None:
+    """Prints aligned columns, numbers to the right; on a terminal, lines are cut at its width.
 
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    Not with rich: measuring and wrapping every cell takes it 3 s for 1,000 rows.
+    """
+    columns = []
     for name in table.columns:
-        numeric = pd.api.types.is_numeric_dtype(table[name])
-        shown.add_column(str(name), justify="right" if numeric else "left", no_wrap=True)
-    for row in table.itertuples(index=False):
-        shown.add_row(*(_cell(value) for value in row))
-    # Without a terminal there is no width to fit: a pipe gets every column whole.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, soft_wrap=not sys.stdout.isatty()).print(shown, markup=False, highlight=False)
+        cells = [str(name), *map(_cell, table[name])]
+        width = max(map(len, cells))
+        pad = str.rjust if pd.api.types.is_numeric_dtype(table[name]) else str.ljust
+        columns.append([pad(cell, width) for cell in cells])
+    most = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for cells_of_row in zip(*columns, strict=True):
+        line = "  ".join(cells_of_row).rstrip()
+        print(line if len(line) <= most else line[: most - 1] + "\N{HORIZONTAL ELLIPSIS}")
 
 
 def _cell(value: Any) -> str:

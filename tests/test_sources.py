@@ -129,7 +129,7 @@ def test_npz_whose_header_claims_another_size_is_refused_before_allocation(
             file.write(IMAGES.tobytes())
         with archive.open("y.npy", "w") as file:
             np.lib.format.write_array(file, LABELS)
-    with pytest.raises(DataError, match="'x'.*claims to be uint8"):
+    with pytest.raises(DataError, match=r"'x'.*claims to be uint8"):
         open_at("npz", path)
 
 

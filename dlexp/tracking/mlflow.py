@@ -66,6 +66,7 @@ class MlflowTracker(Tracker):
             mlflow.set_tracking_uri(uri)
             run = mlflow.start_run(
                 experiment_id=self._experiment_id(),
+                nested=mlflow.active_run() is not None,
                 run_name=run_name,
                 tags={key: str(value) for key, value in self._tracking.tags.items()},
             )
