@@ -1,12 +1,14 @@
 """Checkpoint files of a store as a table, found by any field of their metadata; never imports TensorFlow."""
 
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
+from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX
 from dlexp.errors import CheckpointError, unknown_name
@@ -46,25 +48,15 @@ def list_checkpoints(
 
 def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
     results = {key: value for key, value in run.record().get("metrics", {}).items() if key.startswith("test_")}
-    for path in sorted(run.checkpoints_folder.glob(f"*{SUFFIX}")):
-        if path.name.startswith("."):
+    for entry in sorted(os.scandir(run.checkpoints_folder), key=lambda entry: entry.name):
+        if not entry.name.endswith(SUFFIX) or entry.name.startswith(TEMPORARY_PREFIX):
             continue
-        row = {"path": str(path), "name": path.name, "megabytes": round(path.stat().st_size / 1e6, 3)}
+        row = {"path": entry.path, "name": entry.name, "megabytes": round(entry.stat().st_size / 1e6, 3)}
         try:
-            metadata = read_metadata(path)
+            metadata = read_metadata(entry.path)
         except CheckpointError as err:
             yield row | {"kind": "", "run_id": run.id, "written": "", "damaged": str(err)}
             continue
         fields = metadata.pop("config") | metadata.pop("metrics") | metadata
-        yield (
-            row
-            | {key: _cell(value) for key, value in fields.items()}
-            | {
-                "damaged": "",
-                **(results if metadata["kind"] == "best" else {}),
-            }
-        )
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
+        flat = {key: json.dumps(value) if type(value) in (list, dict) else value for key, value in fields.items()}
+        yield row | flat | {"damaged": "", **(results if metadata["kind"] == "best" else {})}
