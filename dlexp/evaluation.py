@@ -14,6 +14,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from dlexp.atomic import write_text_atomically
 from dlexp.datasets import Dataset, Datasets
+from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.metrics import build_metrics
 from dlexp.pictures import draw_confusion, draw_images
 
@@ -49,7 +50,8 @@ def evaluate_model(model: keras.Model, datasets: Datasets, split: str, *, metric
         metric_names: Keras metrics beside loss and accuracy.
     """
     dataset, data = datasets.dataset, getattr(datasets, split)
-    logits = model.predict(data.map(lambda images, labels: images), verbose=0).astype(np.float32)
+    with naming_unreadable_images(dataset):
+        logits = model.predict(data.map(lambda images, labels: images), verbose=0).astype(np.float32)
     rows = dataset.manifest[dataset.manifest["split"] == split]
     one_hot = np.eye(len(dataset.class_names), dtype=np.float32)[rows["label"].to_numpy()]
     losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.datasets import Datasets
-from dlexp.datasets.pipeline import find_unreadable
-from dlexp.errors import ConfigError, DataError
+from dlexp.datasets.damage import naming_unreadable_images
+from dlexp.errors import ConfigError
 from dlexp.metrics import build_metrics
 from dlexp.optimizers import build_optimizer
 
@@ -96,25 +96,19 @@ def train_model(
     """Runs `fit` over all epochs.
 
     Raises:
-        DataError: an image could not be decoded, naming it.
+        DataError: an image can no longer be read, naming it.
         ConfigError: there was not enough memory.
     """
     try:
-        model.fit(
-            datasets.train_dataset(),
-            epochs=epochs,
-            steps_per_epoch=datasets.steps_per_epoch,
-            validation_data=datasets.validation,
-            shuffle=False,
-            callbacks=list(callbacks),
-            verbose=0,
-        )
+        with naming_unreadable_images(datasets.dataset):
+            model.fit(
+                datasets.train_dataset(),
+                epochs=epochs,
+                steps_per_epoch=datasets.steps_per_epoch,
+                validation_data=datasets.validation,
+                shuffle=False,
+                callbacks=list(callbacks),
+                verbose=0,
+            )
     except tf.errors.ResourceExhaustedError as err:
         raise ConfigError("the batch does not fit into memory: choose a smaller --batch_size or --image_size") from err
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as err:
-        unreadable = find_unreadable(datasets.dataset)
-        if not unreadable:
-            raise
-        raise DataError(
-            f"image {unreadable[0]!r} cannot be read any more: it was changed or damaged during the run"
-        ) from err

@@ -14,6 +14,7 @@ from dlexp import ExperimentConfig, ExperimentResult, list_checkpoints, list_run
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
 from dlexp.datasets import build_datasets
 from dlexp.errors import DataError, DlexpError, TrainingError
+from tests.image_folders import write_digits_folder
 
 EPOCHS = 3
 
@@ -231,3 +232,18 @@ def test_interrupted_training_is_recorded_as_killed(tmp_path: pathlib.Path, monk
 def test_loss_that_is_never_finite_gives_no_model(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TrainingError, match="never finite"):
         run_experiment(tiny(tmp_path, optimizer="sgd", learning_rate=1e30, monitor="val_loss", epochs=1))
+
+
+def test_image_that_is_damaged_during_the_run_is_named(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    folder = write_digits_folder(tmp_path / "digits", 200)
+    spoiled = next(folder.rglob("*.png"))
+    fit = keras.Model.fit
+
+    def spoil_then_fit(self: keras.Model, *args: Any, **kwargs: Any) -> None:
+        spoiled.write_bytes(b"no image any more")
+        fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", spoil_then_fit)
+    with pytest.raises(DataError, match=spoiled.name):
+        run_experiment(tiny(tmp_path / "store", dataset=f"folder:{folder}", batch_size=16))
+    assert list_runs(tmp_path / "store")["status"].tolist() == ["FAILED"]

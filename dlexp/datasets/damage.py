@@ -13,15 +13,6 @@ from dlexp.datasets.source import ArraySource
 from dlexp.errors import DataError
 
 
-def find_unreadable(dataset: Dataset) -> list[str]:
-    """Reads every image, as a training would.
-
-    Returns:
-        Paths (keys, where there are no files) of the images that cannot be read or differ in shape from the manifest.
-    """
-    return [name for name, _ in _find_with_reasons(dataset)]
-
-
 @contextlib.contextmanager
 def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
     """Turns an error of TensorFlow inside the block into a DataError that names the image, if one cannot be read.
@@ -33,7 +24,7 @@ def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as err:
-        found = _find_with_reasons(dataset)
+        found = _find_unreadable(dataset)
         if not found:
             raise
         name, reason = found[0]
@@ -43,7 +34,8 @@ def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
         ) from err
 
 
-def _find_with_reasons(dataset: Dataset) -> list[tuple[str, str]]:
+def _find_unreadable(dataset: Dataset) -> list[tuple[str, str]]:
+    """Reads every image, as a training would; paths (keys, where there are no files) of those that fail, and why."""
     if isinstance(dataset.source, ArraySource):
         return []
     columns = ["key", "path", "row", "height", "width", "channels"]

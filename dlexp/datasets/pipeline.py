@@ -9,14 +9,11 @@ import tensorflow as tf
 from dlexp.config import ExperimentConfig
 from dlexp.datasets.augment import build_augmentation
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
-from dlexp.datasets.damage import find_unreadable
 from dlexp.datasets.dataset import Dataset, open_dataset
 from dlexp.datasets.decoding import resize_array
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels
 from dlexp.datasets.randomness import derive_seed, mix_keys, shuffle_positions
 from dlexp.datasets.source import ArraySource
-
-__all__ = ["Datasets", "build_datasets", "find_unreadable"]
 
 
 def build_datasets(config: ExperimentConfig) -> "Datasets":
