@@ -14,9 +14,11 @@ from dlexp.errors import StoreError
 from dlexp.runs import Point, Status, artifacts_root
 from dlexp.tracking.base import RunDescription, Tracker
 
-# Both are read when MLflow is imported. Telemetry would reach for the network from a training.
+# Read when MLflow is imported. Telemetry would reach for the network from a training.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# Its own default keeps a training waiting for minutes when a server is gone.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 import keras
 import mlflow
