@@ -14,6 +14,7 @@ import time
 from tests.benchmarks.measuring import describe_measurement, format_table
 
 BENCHMARKS = ("startup", "training", "pipeline_memory", "pipeline_folder")
+_QUIET_LOAD = 0.5
 
 
 def main() -> None:
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one benchmark; may be given again")
     chosen = parser.parse_args().only or BENCHMARKS
 
+    if os.getloadavg()[0] > _QUIET_LOAD:
+        print("this machine is busy with something else: the figures will scatter", file=sys.stderr)
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
     rows = []
     for name in chosen:

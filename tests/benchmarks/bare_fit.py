@@ -13,6 +13,7 @@ from tests.benchmarks.clock import Clock
 
 
 def build_small_cnn() -> keras.Model:
+    """The network of `dlexp.models.zoo`, written out."""
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.Rescaling(1 / 255)(inputs)
     for filters in (32, 64):
@@ -21,6 +22,7 @@ def build_small_cnn() -> keras.Model:
 
 
 def build_resnet20() -> keras.Model:
+    """The network of `dlexp.models.resnet`, written out."""
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.ReLU()(convolve(keras.layers.Rescaling(1 / 255)(inputs), 16))
     for filters in (16, 32, 64):
@@ -40,6 +42,7 @@ def convolve(x: Any, filters: int, *, kernel_size: int = 3, strides: int = 1) ->
 
 
 def main() -> None:
+    """Trains, then tells what the clock measured."""
     name, path, batch_size, epochs, learning_rate, weight_decay = sys.argv[1:]
     clock = Clock()
     data = np.load(path)

@@ -2,23 +2,25 @@
 
 import sys
 from typing import Any
+from unittest import mock
 
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - MLflow imports it later, but it is an import all the same
+# MLflow imports this when it opens a database, but it is an import all the same.
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import dlexp.summary  # noqa: F401
-from dlexp import cli, experiment
+from dlexp import cli, experiment, training
 from tests.benchmarks.clock import Clock
 
 
 def main() -> None:
+    """Trains, then tells what the clock measured."""
     clock = Clock()
-    train_model = experiment.train_model
 
     def train_with_clock(*arguments: Any, callbacks: Any, **named: Any) -> None:
-        train_model(*arguments, callbacks=[*callbacks, clock], **named)
+        training.train_model(*arguments, callbacks=[*callbacks, clock], **named)
 
-    experiment.train_model = train_with_clock
-    exit_code = cli.main(["dlexp", "train", *sys.argv[1:]])
+    with mock.patch.object(experiment, "train_model", train_with_clock):
+        exit_code = cli.main(["dlexp", "train", *sys.argv[1:]])
     if exit_code:
         sys.exit(exit_code)
     clock.print_report()

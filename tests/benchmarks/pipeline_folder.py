@@ -1,7 +1,7 @@
 """The input pipeline on a folder of JPEG files, beside `keras.utils.image_dataset_from_directory`.
 
-Each side gives what it gives by itself: dlexp `uint8` pixels, resized with smoothing as they shrink; Keras `float32`
-pixels, resized without. Both shuffle anew in each epoch, in batches of 32 with one-hot labels.
+Each side gives what it gives by itself: dlexp `uint8` pixels, Keras `float32` ones. Both shuffle anew in each epoch and
+make batches of 32 with one-hot labels.
 """
 
 import pathlib
@@ -60,7 +60,7 @@ def write_photos(root: pathlib.Path) -> None:
 
 
 def _compare_opening(root: pathlib.Path) -> Row:
-    """dlexp reads each byte, for the digest and in search of damage; Keras lists names. No aim: they do not compare."""
+    """No aim, as they do not compare: dlexp reads each byte, for the digest and in search of damage."""
     sides = {"dlexp": lambda: open_dataset(_config(root).data), "peer": lambda: _open_peer(root)}
     seconds = {side: min(each) for side, each in interleave(_timed(sides), repeats=_REPEATS).items()}
     what = f"opening {_NUM_IMAGES:,} JPEG files of {_SIDE}x{_SIDE}, s"

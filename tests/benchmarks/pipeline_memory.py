@@ -1,6 +1,7 @@
 """The input pipeline on images in memory, beside tf.data as one writes it by hand."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,25 +43,16 @@ def measure(folder: str) -> list[Row]:
     ours = build_datasets(config).train_dataset()
     images, labels = (tf.constant(array) for array in make_noise(_NUM_IMAGES))
     peers = {name: build(images, labels) for name, build in _PEERS.items()}
-    sides: dict[str, Callable[[], float]] = {
-        name: lambda peer=peer: images_per_second([peer] * _EPOCHS) for name, peer in peers.items()
-    }
-    measured = interleave({_DLEXP: lambda: images_per_second([ours])} | sides, repeats=_REPEATS)
+    sides = {name: partial(images_per_second, [peer] * _EPOCHS) for name, peer in peers.items()}
+    measured = interleave({_DLEXP: partial(images_per_second, [ours])} | sides, repeats=_REPEATS)
     speeds = {side: max(repeats) for side, repeats in measured.items()}
-    what = f"{_NUM_IMAGES:,} images of 28x28 in memory, images/s"
-    fastest = max(peers, key=speeds.__getitem__)
-    return [
-        Row(
-            what,
-            speeds[_DLEXP],
-            speed,
-            f"tf.data: {name}",
-            **({"aim": "> 1", "met": speeds[_DLEXP] > speed} if name == fastest else {}),
-            digits=0,
-        )
-        for name, speed in speeds.items()
-        if name != _DLEXP
-    ]
+    speed, fastest = speeds.pop(_DLEXP), max(sides, key=speeds.__getitem__)
+    rows = []
+    for name, peer_speed in speeds.items():
+        aim, met = ("> 1", speed > peer_speed) if name == fastest else ("", None)
+        what = f"{_NUM_IMAGES:,} images of 28x28 in memory, images/s"
+        rows.append(Row(what, speed, peer_speed, f"tf.data: {name}", aim=aim, met=met, digits=0))
+    return rows
 
 
 def shuffle_examples(images: Any, labels: Any) -> Any:
