@@ -104,7 +104,7 @@ def _observers(config: ExperimentConfig, *, run: Run, datasets: Datasets) -> lis
     tracking, folder = config.tracking, str(run.path / FOLDER)
     observers: list[Any] = []
     if tracking.tensorboard:
-        images = datasets.train_dataset().element_spec[0]
+        images = datasets.validation.element_spec[0]
         observers.append(GraphWriter(folder, image_shape=datasets.dataset.image_shape, dtype=images.dtype))
         if tracking.histograms:
             observers.append(HistogramWriter(folder, next(iter(datasets.validation))))

@@ -15,7 +15,7 @@ from dlexp.metrics import build_metrics
 from dlexp.optimizers import build_optimizer
 
 _SMALL_MODEL_PARAMETERS = 500_000
-_SMALL_BATCH_VALUES = 64 * 32 * 32 * 3
+_SMALL_BATCH_VALUES = 16 * 32 * 32
 _MOST_STEPS_PER_EXECUTION = 32
 _JIT_COMPILE: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
 

@@ -108,7 +108,8 @@ class CheckpointWriter:
             state: also store what a resume needs beside the weights.
         """
         with averaged_weights(self._model):
-            self._twin.set_weights(self._model.get_weights())
+            for weight, trained in zip(self._twin.weights, self._model.weights, strict=True):
+                weight.assign(trained)
         path = self.format_path(kind, epoch=epoch, score=score)
         metadata = self._metadata(kind, epoch=epoch, score=score, logs=logs)
         write_checkpoint(path, self._twin, metadata=metadata, state=resume_state(self._model) if state else None)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 
+from dlexp.main import hide_tensorflow_notices
 from tests.benchmarks.measuring import describe_measurement, format_table
 
 BENCHMARKS = ("startup", "training", "pipeline_memory", "pipeline_folder")
@@ -30,7 +31,8 @@ def main() -> None:
     for name in chosen:
         started = time.perf_counter()
         # Imported when it is its turn: those that start processes go first, before TensorFlow fills this one.
-        benchmark = importlib.import_module(f"tests.benchmarks.{name}")
+        with hide_tensorflow_notices():
+            benchmark = importlib.import_module(f"tests.benchmarks.{name}")
         with tempfile.TemporaryDirectory(prefix=f"dlexp-bench-{name}-") as folder:
             rows += benchmark.measure(folder)
         print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,13 +57,13 @@ def interleave(sides: Mapping[str, Callable[[], _Result]], *, repeats: int) -> d
 
 
 def process_seconds(command: Sequence[str]) -> float:
-    """Seconds from the start of a process to its end; what it prints is thrown away.
+    """Seconds from the start of a process to its end.
 
     Raises:
-        subprocess.CalledProcessError: it failed; stderr goes to the terminal.
+        subprocess.CalledProcessError: it failed; its stderr goes to ours.
     """
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    run_process(command)
     return time.perf_counter() - started
 
 
@@ -72,11 +73,22 @@ def process_report(command: Sequence[str]) -> dict[str, Any]:
     The process finds the moment of its start in `BENCH_STARTED`, in seconds since 1970.
 
     Raises:
-        subprocess.CalledProcessError: it failed; stderr goes to the terminal.
+        subprocess.CalledProcessError: it failed; its stderr goes to ours.
     """
-    environment = os.environ | {"BENCH_STARTED": str(time.time())}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(run_process(command, BENCH_STARTED=str(time.time())).splitlines()[-1]))
+
+
+def run_process(command: Sequence[str], **environment: str) -> str:
+    """Runs a process and returns its stdout; what it writes to stderr is shown only if it fails.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        done.check_returncode()
+    return done.stdout
 
 
 def images_per_second(datasets: Iterable[Iterable[tuple[Any, Any]]]) -> float:

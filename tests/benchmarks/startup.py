@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 import zipfile
 
 from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
 from dlexp.runs import Run, create_run, iterate_runs
-from tests.benchmarks.measuring import Row, interleave, process_seconds
+from tests.benchmarks.measuring import Row, interleave, process_seconds, run_process
 
 _DLEXP = str(pathlib.Path(sys.executable).with_name("dlexp"))
 _REPEATS = 5
@@ -46,7 +45,7 @@ def _time(what: str, words: list[str], *, peer: str, aim_seconds: float) -> Row:
 
 def _train(store: pathlib.Path) -> Run:
     """One tiny real run, which the others are copied from."""
-    subprocess.run([_DLEXP, "train", *_TRAINING, f"--store={store}"], check=True, stdout=subprocess.DEVNULL)
+    run_process([_DLEXP, "train", *_TRAINING, f"--store={store}"])
     return next(iterate_runs(store))
 
 
