@@ -1,0 +1,35 @@
+"""How many steps one call of the compiled function takes."""
+
+import pytest
+
+from dlexp.config import ExecutionConfig
+from dlexp.errors import ConfigError
+from dlexp.training import choose_steps_per_execution
+
+
+def choose(asked: str, *, steps_per_epoch: int, num_parameters: int = 30_000, batch_values: int = 4096) -> int:
+    return choose_steps_per_execution(
+        ExecutionConfig(steps_per_execution=asked),
+        steps_per_epoch=steps_per_epoch,
+        num_parameters=num_parameters,
+        batch_values=batch_values,
+    )
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "expected"), [(20, 20), (64, 32), (66, 22), (37, 1), (1, 1)])
+def test_small_model_takes_the_largest_divisor_of_the_epoch_up_to_32(steps_per_epoch: int, expected: int) -> None:
+    assert choose("auto", steps_per_epoch=steps_per_epoch) == expected
+
+
+def test_large_model_or_batch_takes_one_step() -> None:
+    assert choose("auto", steps_per_epoch=20, num_parameters=10_000_000) == 1
+    assert choose("auto", steps_per_epoch=20, batch_values=64 * 224 * 224 * 3) == 1
+
+
+def test_number_that_was_asked_for_is_taken() -> None:
+    assert choose("5", steps_per_epoch=20, num_parameters=10_000_000) == 5
+
+
+def test_number_that_does_not_divide_the_epoch_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match="does not divide the 20 steps of an epoch: use 1, 2, 4, 5, 10, 20"):
+        choose("3", steps_per_epoch=20)
