@@ -53,10 +53,10 @@ def evaluate_model(model: keras.Model, datasets: Datasets, split: str, *, metric
     with naming_unreadable_images(dataset):
         logits = model.predict(data.map(lambda images, labels: images), verbose=0).astype(np.float32)
     rows = dataset.manifest[dataset.manifest["split"] == split]
-    one_hot = np.eye(len(dataset.class_names), dtype=np.float32)[rows["label"].to_numpy()]
+    one_hot = np.eye(dataset.num_classes, dtype=np.float32)[rows["label"].to_numpy()]
     losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()
     metrics = {"loss": float(np.mean(losses, dtype=np.float64))}
-    for metric in build_metrics(metric_names, len(dataset.class_names)):
+    for metric in build_metrics(metric_names, dataset.num_classes):
         metric.update_state(one_hot, logits)
         metrics[metric.name] = float(metric.result())
     return Evaluation(split, metrics, _tabulate(rows, tf.nn.softmax(logits).numpy(), losses))
@@ -75,12 +75,12 @@ def write_evaluation(evaluation: Evaluation, datasets: Datasets, run_folder: pat
     folder = run_folder / FOLDER / evaluation.split
     folder.mkdir(parents=True, exist_ok=True)
     class_names, table = datasets.dataset.class_names, evaluation.predictions
+    matrix = confusion_matrix(table["label"], table["prediction"], labels=range(len(class_names)))
     table.to_parquet(folder / "predictions.parquet", index=False)
-    write_text_atomically(folder / "report.json", json.dumps(_report(evaluation, class_names), indent=2) + "\n")
-    labels = range(len(class_names))
+    write_text_atomically(folder / "report.json", json.dumps(_report(evaluation, class_names, matrix), indent=2) + "\n")
     draw_confusion(
         folder / "confusion.png",
-        confusion_matrix(table["label"], table["prediction"], labels=labels),
+        matrix,
         class_names,
         title=f"{datasets.dataset.name}, {evaluation.split} split: accuracy {evaluation.metrics['accuracy']:.4f}",
     )
@@ -91,7 +91,7 @@ def write_evaluation(evaluation: Evaluation, datasets: Datasets, run_folder: pat
 def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
     """Draws the first training examples of each class, as the source has them, before augmentation."""
     train = dataset.manifest[dataset.manifest["split"] == "train"]
-    shown_classes = min(len(dataset.class_names), _MOST_SAMPLED_CLASSES)
+    shown_classes = min(dataset.num_classes, _MOST_SAMPLED_CLASSES)
     shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(_SAMPLES_PER_CLASS)
     shown = shown.sort_values(["label", "key"])
     captions = [dataset.class_names[label] for label in shown["label"]]
@@ -100,7 +100,7 @@ def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
     draw_images(path, images, captions, title=title, columns=_SAMPLES_PER_CLASS, inches=1.0)
 
 
-def _report(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
+def _report(evaluation: Evaluation, class_names: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:
     table, labels = evaluation.predictions, range(len(class_names))
     per_class = classification_report(
         table["label"],
@@ -115,7 +115,7 @@ def _report(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any
         "examples": len(table),
         "metrics": dict(evaluation.metrics),
         "per_class": {name: per_class[name] for name in class_names},
-        "confusion_matrix": confusion_matrix(table["label"], table["prediction"], labels=labels).tolist(),
+        "confusion_matrix": matrix.tolist(),
     }
 
 

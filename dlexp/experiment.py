@@ -69,7 +69,7 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     check_store(config.tracking.store)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = build_datasets(config)
-    shape, num_classes = datasets.dataset.image_shape, len(datasets.dataset.class_names)
+    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
     check_monitor(config.selection, num_classes=num_classes)
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
     layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
@@ -168,6 +168,6 @@ def evaluate_best(config: ExperimentConfig, datasets: Datasets, *, run: Run, tra
 
 def _profile(dataset: Dataset) -> dict[str, Any]:
     splits = ("train", "validation", "test")
-    return {"classes": len(dataset.class_names), "image_shape": list(dataset.image_shape)} | {
+    return {"classes": dataset.num_classes, "image_shape": list(dataset.image_shape)} | {
         split: dataset.count(split) for split in splits
     }

@@ -51,7 +51,7 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
     model.compile(
         optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=build_metrics(config.selection.metrics, len(dataset.class_names)),
+        metrics=build_metrics(config.selection.metrics, dataset.num_classes),
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
         steps_per_execution=steps,
     )
