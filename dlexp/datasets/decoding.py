@@ -1,5 +1,6 @@
 """Image bytes to pixels, inside TensorFlow: the one way that training, prediction and caches decode and resize."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,21 @@ _CHUNK = 1024  # images resized at once
 
 
 def decode_image(
-    contents: Any, *, channels: int, image_size: tuple[int, int] | None = None, jpeg_scale: Any = 0
+    contents: Any,
+    *,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
+    jpeg_scale: Any = 0,
 ) -> Any:
     """Decodes one PNG, JPEG, BMP, GIF (its first frame) or WebP.
 
     Args:
         contents: `string` scalar tensor, the bytes of the file.
         channels: 1 for grey, 3 for colour.
+        size: (height, width) of the decoded image, where it is known; saves TensorFlow some decisions.
         image_size: (height, width) to resize to; None keeps the size of the file.
-        jpeg_scale: `int32` scalar from `jpeg_scales`: a JPEG is decoded at that part of its size.
+        jpeg_scale: an int, or an `int32` scalar, from `jpeg_scales`: a JPEG is decoded at that part of its size.
 
     Returns:
         `uint8` `(height, width, channels)` tensor.
@@ -28,7 +35,7 @@ def decode_image(
         lambda: _decode_jpeg(contents, channels, jpeg_scale),
         lambda: _decode_other(contents, channels),
     )
-    image.set_shape((None, None, channels))
+    image.set_shape((*(size or (None, None)), channels))
     return image if image_size is None else resize_images(image, image_size)
 
 
@@ -61,18 +68,33 @@ def resize_images(images: Any, image_size: tuple[int, int]) -> Any:
     Returns:
         `uint8` tensor of the same rank.
     """
-    size = tf.shape(images)[-3:-1]
-    result = tf.cond(
-        tf.reduce_all(size == image_size),
+    shrinks, fits = _compare_sizes(images, image_size)
+    resized = _choose(
+        fits,
         lambda: images,
-        lambda: tf.cond(
-            tf.reduce_any(size >= np.multiply(2, image_size)),
+        lambda: _choose(
+            shrinks,
             lambda: _round(tf.image.resize(images, image_size, method="area")),
             lambda: _round(tf.image.resize(images, image_size, method="bilinear")),
         ),
     )
-    result.set_shape((*images.shape[:-3], *image_size, images.shape[-1]))
-    return result
+    resized.set_shape((*images.shape[:-3], *image_size, images.shape[-1]))
+    return resized
+
+
+def _compare_sizes(images: Any, image_size: tuple[int, int]) -> tuple[Any, Any]:
+    """Whether a side is twice what is wanted or more, and whether both are what is wanted: in Python, if it is known."""
+    if images.shape[-3:-1].is_fully_defined():
+        size = np.array(images.shape[-3:-1])
+        return bool(np.any(size >= np.multiply(2, image_size))), bool(np.all(size == image_size))
+    size = tf.shape(images)[-3:-1]
+    return tf.reduce_any(size >= np.multiply(2, image_size)), tf.reduce_all(size == image_size)
+
+
+def _choose(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
+    if isinstance(condition, bool):
+        return if_true() if condition else if_false()
+    return tf.cond(condition, if_true, if_false)
 
 
 def _round(images: Any) -> Any:
@@ -104,7 +126,7 @@ def decode_bytes(data: bytes, *, channels: int) -> np.ndarray:
 
 def _decode_jpeg(contents: Any, channels: int, jpeg_scale: Any) -> Any:
     decoders = [lambda ratio=ratio: tf.io.decode_jpeg(contents, channels, ratio=ratio) for ratio in _JPEG_SCALES]
-    return decoders[0]() if isinstance(jpeg_scale, int) else tf.switch_case(jpeg_scale, decoders)
+    return decoders[jpeg_scale]() if isinstance(jpeg_scale, int) else tf.switch_case(jpeg_scale, decoders)
 
 
 def _decode_other(contents: Any, channels: int) -> Any:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,14 @@ def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
 def _file_reader(dataset: Dataset) -> Callable[[Any], Any]:
     height, width, channels = dataset.image_shape
     paths = tf.constant(dataset.manifest["path"].tolist())
-    scales = tf.constant(jpeg_scales(dataset.manifest[["height", "width"]].to_numpy(), (height, width)))
-
-    def read(row: Any) -> Any:
-        contents = tf.io.read_file(paths[row])
-        return decode_image(contents, channels=channels, image_size=(height, width), jpeg_scale=scales[row])
-
-    return read
+    sizes = dataset.manifest[["height", "width"]].to_numpy()
+    scales = jpeg_scales(sizes, (height, width))
+    decode = partial(decode_image, channels=channels, image_size=(height, width))
+    if (sizes == sizes[0]).all() and not scales.any():
+        known_size = (int(sizes[0, 0]), int(sizes[0, 1]))
+        return lambda row: decode(tf.io.read_file(paths[row]), size=known_size)
+    each_scale = tf.constant(scales)
+    return lambda row: decode(tf.io.read_file(paths[row]), jpeg_scale=each_scale[row])
 
 
 def _source_reader(dataset: Dataset) -> Callable[[Any], Any]:
