@@ -1,10 +1,10 @@
-"""The callbacks handed to `fit()`, in an order that matters.
+"""The callbacks of a training, in an order that matters.
 
 1. `AveragedValidation` swaps in averaged weights before anything looks at a validation.
 2. `PointLogger` records the epoch first, so that no checkpoint tells of an epoch that the record does not have.
-3. `BestCheckpoint`, then 4. `LastCheckpoint`: the best file stands before the last one speaks of it.
-5. `GraphWriter`, `HistogramWriter` and MLflow's `Autolog` only look.
-6. `EarlyStopping` comes after the checkpoints of the epoch that it stops at.
+3. `EarlyStopping` and whatever else changes the course of the training, as the checkpoints hold what these remember.
+4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
+6. `GraphWriter`, `HistogramWriter` and MLflow's `Autolog` only look.
 7. The progress display comes last and shows an epoch when it is done.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 import keras
 
 from dlexp.averaging import AveragedValidation
-from dlexp.checkpoints.manager import BestCheckpoint, CheckpointWriter, LastCheckpoint
+from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
+from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Datasets
 from dlexp.runs import Point, Run, now
@@ -39,6 +40,7 @@ class PointLogger(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Starts the clock."""
         self._started, self._train_seconds = time.perf_counter(), 0.0
+        self._first_step = int(self.model.optimizer.iterations.numpy())
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Stops the clock: what follows is validation."""
@@ -65,15 +67,17 @@ def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[P
 
 @dataclass(frozen=True)
 class CallbackList:
-    """The callbacks of a training, and the one among them that knows the best epoch.
+    """The callbacks of a training, and those among them that keep checkpoints.
 
     Attributes:
         callbacks: in the order of this module.
         best: keeps the best checkpoint.
+        last: keeps the newest checkpoint.
     """
 
     callbacks: Sequence[keras.callbacks.Callback]
     best: BestCheckpoint
+    last: LastCheckpoint
 
 
 def build_callbacks(
@@ -88,16 +92,17 @@ def build_callbacks(
     """Makes the callbacks of a training, in the order of this module."""
     selection, mode = config.selection, monitor_mode(config.selection.monitor, config.selection.monitor_mode)
     best = BestCheckpoint(writer, run=run, monitor=selection.monitor, mode=mode)
+    last = LastCheckpoint(writer, run=run, monitor=selection.monitor)
     callbacks: list[keras.callbacks.Callback] = []
     if config.optimization.ema_decay:
         callbacks.append(AveragedValidation())
     callbacks.append(PointLogger(run, tracker, images_per_epoch=datasets.dataset.count("train")))
-    callbacks += [best, LastCheckpoint(writer, run=run, monitor=selection.monitor)]
-    callbacks += _observers(config, run=run, datasets=datasets)
     if selection.early_stopping_patience:
         patience = selection.early_stopping_patience
         callbacks.append(keras.callbacks.EarlyStopping(selection.monitor, patience=patience, mode=mode))
-    return CallbackList([*callbacks, progress], best)
+    callbacks += [best, last, *_observers(config, run=run, datasets=datasets), progress]
+    writer.watch(callbacks)
+    return CallbackList(callbacks, best, last)
 
 
 def _observers(config: ExperimentConfig, *, run: Run, datasets: Datasets) -> list[keras.callbacks.Callback]:

@@ -11,7 +11,8 @@ from typing import Any
 from dlexp.atomic import atomic_file, write_text_atomically
 from dlexp.callbacks import build_callbacks, make_points
 from dlexp.checkpoints.files import load_checkpoint
-from dlexp.checkpoints.manager import CheckpointWriter, Subject, build_twin
+from dlexp.checkpoints.twin import build_twin
+from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
@@ -76,13 +77,15 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     facts = compile_model(model, config, datasets)
     with open_run(config, datasets.dataset, facts) as (run, name, tracker):
         subject = Subject.of(run, name, config, datasets.dataset, layers)
-        writer = CheckpointWriter(model, twin, subject)
-        with contextlib.closing(build_progress(config, datasets)) as progress:
+        with (
+            CheckpointWriter(model, twin, subject) as writer,
+            contextlib.closing(build_progress(config, datasets)) as progress,
+        ):
             callbacks = build_callbacks(
                 config, run=run, tracker=tracker, datasets=datasets, writer=writer, progress=progress
             )
             train_model(model, datasets, epochs=config.optimization.epochs, callbacks=callbacks.callbacks)
-        if callbacks.best.path is None:
+        if not callbacks.best.kept:
             raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
         evaluate_best(config, datasets, run=run, tracker=tracker, step=int(model.optimizer.iterations.numpy()))
     record = run.record()

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from dlexp.checkpoints.counters import set_counters
+from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
@@ -91,24 +93,82 @@ def _divisors(number: int, *, most: int) -> list[int]:
 
 
 def train_model(
-    model: keras.Model, datasets: Datasets, *, epochs: int, callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model,
+    datasets: Datasets,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    start: ResumePoint | None = None,
 ) -> None:
-    """Runs `fit` over all epochs.
+    """Trains over all epochs, from the first step or from where a former training was left.
+
+    It calls the model's own train function and the callbacks as `fit` does, step for step. `fit` itself cannot begin
+    within an epoch, or between an epoch's steps and its validation; and at its end it puts moving averages in the
+    place of the weights.
+
+    Args:
+        model: compiled; from `restore_model` where there is a `start`.
+        datasets: training and validation batches.
+        epochs: of the whole training.
+        callbacks: in the order in which they are called.
+        start: where to go on.
 
     Raises:
         DataError: an image can no longer be read, naming it.
         ConfigError: there was not enough memory.
     """
+    hooks = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=epochs, steps=datasets.steps_per_epoch, verbose=0
+    )
+    model.stop_training = False
+    hooks.on_train_begin()
+    if start is not None:
+        set_counters(callbacks, start.counters)
+        model.stop_training = start.stopped
     try:
         with naming_unreadable_images(datasets.dataset):
-            model.fit(
-                datasets.train_dataset(),
-                epochs=epochs,
-                steps_per_epoch=datasets.steps_per_epoch,
-                validation_data=datasets.validation,
-                shuffle=False,
-                callbacks=list(callbacks),
-                verbose=0,
-            )
+            _run_epochs(model, datasets, epochs=epochs, hooks=hooks, start=start or ResumePoint())
     except tf.errors.ResourceExhaustedError as err:
         raise ConfigError("the batch does not fit into memory: choose a smaller --batch_size or --image_size") from err
+    hooks.on_train_end()
+
+
+def _run_epochs(
+    model: keras.Model,
+    datasets: Datasets,
+    *,
+    epochs: int,
+    hooks: keras.callbacks.CallbackList,
+    start: ResumePoint,
+) -> None:
+    model.make_train_function()
+    strategy = model.distribute_strategy
+    batches = iter(strategy.experimental_distribute_dataset(datasets.train_dataset(start.position.step)))
+    for epoch in range(start.position.epoch, epochs):
+        if model.stop_training:
+            break
+        first_step = max(0, start.position.step - epoch * datasets.steps_per_epoch)
+        model.reset_metrics()
+        hooks.on_epoch_begin(epoch)
+        if first_step:
+            restore_metrics(model, start)
+        for step in range(first_step, datasets.steps_per_epoch, model.steps_per_execution):
+            hooks.on_train_batch_begin(step)
+            logs = model.train_function(batches)
+            hooks.on_train_batch_end(step + model.steps_per_execution - 1, logs)
+        train_logs = dict(start.position.train_logs or {}) if first_step == datasets.steps_per_epoch else None
+        hooks.on_epoch_end(epoch, _finish_epoch(model, datasets, hooks=hooks, train_logs=train_logs))
+
+
+def _finish_epoch(
+    model: keras.Model,
+    datasets: Datasets,
+    *,
+    hooks: keras.callbacks.CallbackList,
+    train_logs: dict[str, float] | None,
+) -> dict[str, float]:
+    """Validates; metrics of the epoch. `train_logs` are given if a former process took all of its steps."""
+    if train_logs is None:
+        train_logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
+    return train_logs | {f"val_{name}": value for name, value in logs.items()}

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
-from dlexp.checkpoints.manager import BestCheckpoint, CheckpointWriter, LastCheckpoint, Subject, build_twin
+from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import parse_name
+from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.seal import SEAL_DIGITS, SEAL_PREFIX, seal
 from dlexp.checkpoints.search import list_checkpoints
+from dlexp.checkpoints.twin import build_twin
+from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.config import ExperimentConfig
 from dlexp.errors import CheckpointError, ConfigError, ModelError
 from dlexp.runs import Run, create_run
@@ -45,9 +50,23 @@ def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
     return CheckpointWriter(model, build_twin(model, metrics=[]), subject(run, **values))
 
 
-def best(run: Run, model: keras.Model, mode: str = "max") -> BestCheckpoint:
-    callback = BestCheckpoint(writer(run, model), run=run, monitor="val_accuracy", mode=mode)
-    callback.set_model(model)
+def save(
+    run: Run, model: keras.Model, kind: str = "best", /, *, epoch: int = 1, score: float = 0.5, **values: Any
+) -> pathlib.Path:
+    with writer(run, model, **values) as each:
+        return each.write(kind, Position(step=epoch, epoch=epoch), score=score, metrics={"val_accuracy": score})
+
+
+def save_best(
+    run: Run, model: keras.Model, scores: Sequence[float], *, mode: str = "max", keep_top: int = 1
+) -> BestCheckpoint:
+    """Drives the callback over epochs with these values of the monitored metric."""
+    with writer(run, model) as each:
+        callback = BestCheckpoint(each, run=run, monitor="val_accuracy", mode=mode, keep_top=keep_top)
+        callback.set_model(model)
+        callback.set_params({"steps": 1})
+        for epoch, score in enumerate(scores):
+            callback.on_epoch_end(epoch, {"val_accuracy": score})
     return callback
 
 
@@ -56,9 +75,7 @@ def names(run: Run) -> list[str]:
 
 
 def test_best_keeps_the_epoch_with_the_best_value_and_the_first_of_equal_ones(run: Run, model: keras.Model) -> None:
-    callback = best(run, model)
-    for epoch, value in enumerate([0.5, 0.9, 0.7, 0.9]):
-        callback.on_epoch_end(epoch, {"val_accuracy": value})
+    save_best(run, model, [0.5, 0.9, 0.7, 0.9])
     (name,) = names(run)
     assert (parse_name(name).epoch, parse_name(name).score) == (2, 0.9)
     assert run.record()["best_epoch"] == 2
@@ -66,32 +83,45 @@ def test_best_keeps_the_epoch_with_the_best_value_and_the_first_of_equal_ones(ru
 
 
 def test_best_by_a_small_value(run: Run, model: keras.Model) -> None:
-    callback = best(run, model, mode="min")
-    for epoch, value in enumerate([0.5, 0.2, 0.3]):
-        callback.on_epoch_end(epoch, {"val_accuracy": value})
-    assert callback.epoch == 2
+    assert save_best(run, model, [0.5, 0.2, 0.3], mode="min").kept[0].epoch == 2
 
 
 def test_value_that_is_not_finite_is_never_best(run: Run, model: keras.Model) -> None:
-    callback = best(run, model)
-    for epoch, value in enumerate([float("nan"), 0.3, float("inf"), float("nan")]):
-        callback.on_epoch_end(epoch, {"val_accuracy": value})
-    assert callback.epoch == 2
+    callback = save_best(run, model, [float("nan"), 0.3, float("inf"), float("nan")])
+    assert [kept.epoch for kept in callback.kept] == [2]
     assert len(names(run)) == 1
 
 
+def test_as_many_of_the_best_are_kept_as_were_asked_for(run: Run, model: keras.Model) -> None:
+    save_best(run, model, [0.5, 0.9, 0.7, 0.6, 0.8], keep_top=3)
+    assert sorted(parse_name(name).score for name in names(run)) == [0.7, 0.8, 0.9]
+    assert run.record()["best_epoch"] == 2
+
+
+def test_best_that_goes_on_from_its_state_is_not_beaten_by_a_worse_epoch(run: Run, model: keras.Model) -> None:
+    state = json.loads(json.dumps(save_best(run, model, [0.9]).get_state()))
+    with writer(run, model) as each:
+        callback = BestCheckpoint(each, run=run, monitor="val_accuracy", mode="max")
+        callback.set_params({"steps": 1})
+        callback.set_state(state)
+        callback.on_epoch_end(1, {"val_accuracy": 0.8})
+    assert [parse_name(name).score for name in names(run)] == [0.9]
+
+
 def test_last_keeps_only_the_newest(run: Run, model: keras.Model) -> None:
-    callback = LastCheckpoint(writer(run, model), run=run, monitor="val_accuracy")
-    callback.set_model(model)
-    for epoch in range(3):
-        callback.on_epoch_end(epoch, {"val_accuracy": 0.5})
+    with writer(run, model) as each:
+        callback = LastCheckpoint(each, run=run, monitor="val_accuracy")
+        callback.set_model(model)
+        callback.set_params({"steps": 1})
+        for epoch in range(3):
+            callback.on_epoch_end(epoch, {"val_accuracy": 0.5})
     (name,) = names(run)
     assert (parse_name(name).kind, parse_name(name).epoch) == ("last", 3)
 
 
 def test_saving_leaves_the_model_under_training_as_it_was(run: Run, model: keras.Model) -> None:
     before = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
-    writer(run, model).write("best", epoch=1, score=0.5, logs={})
+    save(run, model)
     after = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
@@ -100,7 +130,7 @@ def test_averaged_weights_are_saved_and_the_own_ones_stay(run: Run, model: keras
     model.compile(keras.optimizers.Adam(use_ema=True, ema_momentum=0.5), "mse")
     model.fit(np.ones((4, 2, 2, 1)), np.ones((4, 2)), epochs=3, verbose=0)
     own = [weight.numpy() for weight in model.weights]
-    path = writer(run, model).write("best", epoch=1, score=0.5, logs={})
+    path = save(run, model)
     saved = keras.saving.load_model(path).get_weights()
     averages = [average.numpy() for average in model.optimizer._model_variables_moving_average]
     assert all(np.array_equal(one, other) for one, other in zip(saved, averages, strict=True))
@@ -108,14 +138,15 @@ def test_averaged_weights_are_saved_and_the_own_ones_stay(run: Run, model: keras
 
 
 def test_plain_keras_opens_a_checkpoint_compiled_for_integer_labels(run: Run, model: keras.Model) -> None:
-    path = writer(run, model).write("best", epoch=1, score=0.5, logs={})
+    path = save(run, model)
     loaded = keras.saving.load_model(path)
     assert np.isfinite(loaded.evaluate(np.ones((3, 2, 2, 1)), np.array([0, 1, 1]), verbose=0))
-    assert weights_digest(loaded) == weights_digest(model) == read_metadata(path)["weights_digest"]
+    digests = {weights_digest(each.get_weights()) for each in (loaded, model)}
+    assert digests == {read_metadata(path)["weights_digest"]}
 
 
 def test_metadata_tells_config_data_and_metrics(run: Run, model: keras.Model) -> None:
-    path = writer(run, model, model="mlp").write("best", epoch=3, score=0.5, logs={"val_accuracy": 0.5, "loss": 1.5})
+    path = save(run, model, epoch=3, model="mlp")
     metadata = read_metadata(path)
     assert metadata["config"]["model"] == "mlp"
     assert (metadata["dataset_id"], metadata["class_names"], metadata["epoch"]) == (
@@ -123,36 +154,37 @@ def test_metadata_tells_config_data_and_metrics(run: Run, model: keras.Model) ->
         ["no", "yes"],
         3,
     )
-    assert metadata["metrics"] == {"val_accuracy": 0.5, "loss": 1.5}
+    assert metadata["metrics"] == {"val_accuracy": 0.5}
     assert {"dlexp", "keras", "tensorflow"} <= set(metadata["versions"])
 
 
 def test_checkpoint_is_loaded_with_class_names_and_config(run: Run, model: keras.Model) -> None:
-    path = writer(run, model, learning_rate=0.5).write("best", epoch=3, score=0.5, logs={})
+    path = save(run, model, learning_rate=0.5)
     checkpoint = load_checkpoint(path)
     assert (checkpoint.class_names, checkpoint.image_size) == (("no", "yes"), (2, 2))
     assert checkpoint.config.optimization.learning_rate == 0.5
 
 
 def test_save_that_fails_leaves_the_former_file_and_nothing_half_made(
-    run: Run, model: keras.Model, monkeypatch: Any
+    run: Run, model: keras.Model, tmp_path: pathlib.Path, monkeypatch: Any
 ) -> None:
-    path = run.checkpoints_folder / "x.keras"
-    write_checkpoint(path, model, metadata={"number": 1})
+    path, archive = run.checkpoints_folder / "x.keras", tmp_path / "model.keras"
+    model.save(archive)
+    write_checkpoint(path, archive, metadata={"number": 1}, state={})
 
     def fail(self: zipfile.ZipFile, *args: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_checkpoint(path, model, metadata={"number": 2})
+        write_checkpoint(path, archive, metadata={"number": 2}, state={})
     assert names(run) == ["x.keras"]
     assert read_metadata(path) == {"number": 1}
 
 
 @pytest.mark.parametrize("length", [0, 1, 500])
 def test_damaged_file_is_refused_and_listed(run: Run, model: keras.Model, tmp_path: pathlib.Path, length: int) -> None:
-    path = writer(run, model).write("best", epoch=1, score=0.5, logs={})
+    path = save(run, model)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(CheckpointError, match="is damaged"):
         load_checkpoint(path)
@@ -173,7 +205,7 @@ def test_missing_file_and_run_without_a_best_are_refused(run: Run, tmp_path: pat
 
 
 def test_model_with_a_layer_that_is_not_loaded_says_which_plugin_has_it(run: Run, model: keras.Model) -> None:
-    path = writer(run, model).write("best", epoch=1, score=0.5, logs={})
+    path = save(run, model)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(members["dlexp.json"]) | {"custom_layers": ["my_models.Mine"]}
@@ -183,6 +215,8 @@ def test_model_with_a_layer_that_is_not_loaded_says_which_plugin_has_it(run: Run
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
+        archive.comment = SEAL_PREFIX + b"0" * SEAL_DIGITS
+    seal(path)
     with pytest.raises(CheckpointError, match=r"needs my_models.Mine.*my_models.py"):
         load_checkpoint(path)
 
@@ -193,9 +227,8 @@ def test_name_that_would_be_too_long_is_refused_before_training(run: Run, model:
 
 
 def test_checkpoints_are_found_by_kind_and_by_any_field(run: Run, model: keras.Model, tmp_path: pathlib.Path) -> None:
-    write = writer(run, model, learning_rate=0.25).write
-    write("best", epoch=1, score=0.5, logs={"val_accuracy": 0.5})
-    write("last", epoch=2, score=0.4, logs={"val_accuracy": 0.4})
+    save(run, model, "best", epoch=1, score=0.5, learning_rate=0.25)
+    save(run, model, "last", epoch=2, score=0.4, learning_rate=0.25)
     assert list_checkpoints(tmp_path, kind="best")["epoch"].tolist() == [1]
     assert list_checkpoints(tmp_path, where="learning_rate == 0.25 and val_accuracy < 0.45")["kind"].item() == "last"
     with pytest.raises(ConfigError, match="did you mean best"):

@@ -210,7 +210,7 @@ def test_training_that_fails_is_recorded_with_its_reason(tmp_path: pathlib.Path,
     def fail(self: keras.Model, *args: Any, **kwargs: Any) -> None:
         raise DataError("the disk is on fire")
 
-    monkeypatch.setattr(keras.Model, "fit", fail)
+    monkeypatch.setattr(keras.Model, "make_train_function", fail)
     with pytest.raises(DataError):
         run_experiment(tiny(tmp_path))
     (row,) = list_runs(tmp_path).to_dict("records")
@@ -223,7 +223,7 @@ def test_interrupted_training_is_recorded_as_killed(tmp_path: pathlib.Path, monk
     def interrupt(self: keras.Model, *args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras.Model, "fit", interrupt)
+    monkeypatch.setattr(keras.Model, "make_train_function", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(tiny(tmp_path))
     assert list_runs(tmp_path)["status"].tolist() == ["KILLED"]
@@ -237,13 +237,13 @@ def test_loss_that_is_never_finite_gives_no_model(tmp_path: pathlib.Path) -> Non
 def test_image_that_is_damaged_during_the_run_is_named(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
     folder = write_digits_folder(tmp_path / "digits", 200)
     spoiled = next(folder.rglob("*.png"))
-    fit = keras.Model.fit
+    make_train_function = keras.Model.make_train_function
 
-    def spoil_then_fit(self: keras.Model, *args: Any, **kwargs: Any) -> None:
+    def spoil_then_train(self: keras.Model, *args: Any, **kwargs: Any) -> None:
         spoiled.write_bytes(b"no image any more")
-        fit(self, *args, **kwargs)
+        make_train_function(self, *args, **kwargs)
 
-    monkeypatch.setattr(keras.Model, "fit", spoil_then_fit)
+    monkeypatch.setattr(keras.Model, "make_train_function", spoil_then_train)
     with pytest.raises(DataError, match=spoiled.name):
         run_experiment(tiny(tmp_path / "store", dataset=f"folder:{folder}", batch_size=16))
     assert list_runs(tmp_path / "store")["status"].tolist() == ["FAILED"]

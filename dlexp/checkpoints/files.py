@@ -4,11 +4,11 @@ Plain `keras.saving.load_model` opens it too, and finds the model compiled for e
 """
 
 import hashlib
-import io
 import json
 import pathlib
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from dlexp.atomic import atomic_file
 from dlexp.checkpoints.metadata import METADATA_MEMBER, STATE_MEMBER, read_metadata
+from dlexp.checkpoints.seal import SEAL_DIGITS, SEAL_PREFIX, check_seal, seal
 from dlexp.config import ExperimentConfig
 from dlexp.errors import CheckpointError
 from dlexp.runs import find_run
@@ -48,20 +49,27 @@ class LoadedCheckpoint:
 
 def write_checkpoint(
     path: pathlib.Path,
-    model: keras.Model,
+    archive: pathlib.Path,
     *,
     metadata: Mapping[str, Any],
-    state: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, np.ndarray],
 ) -> None:
-    """Writes a model, its metadata and, for a `last`, the state that a resume needs beside the weights."""
+    """Writes a checkpoint from a `.keras` file, which stays as it is, and seals it with a digest of all its bytes.
+
+    Args:
+        path: of the checkpoint.
+        archive: what `model.save` wrote.
+        metadata: what the checkpoint says of itself.
+        state: arrays that a resume needs beside the weights.
+    """
     with atomic_file(path) as temporary:
-        model.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
-            if state is not None:
-                buffer = io.BytesIO()
-                np.savez(buffer, allow_pickle=False, **state)
-                archive.writestr(STATE_MEMBER, buffer.getvalue())
+        shutil.copyfile(archive, temporary)
+        with zipfile.ZipFile(temporary, "a") as file:
+            file.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
+            with file.open(STATE_MEMBER, "w", force_zip64=True) as member:
+                np.savez(member, allow_pickle=False, **state)
+            file.comment = SEAL_PREFIX + b"0" * SEAL_DIGITS
+        seal(temporary)
 
 
 def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Path = "mlruns") -> LoadedCheckpoint:
@@ -82,6 +90,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     """
     path = _checkpoint_path(path_or_run, store)
     metadata = read_metadata(path)
+    check_seal(path)
     config = ExperimentConfig.of(**metadata["config"])
     try:
         model = keras.saving.load_model(path, safe_mode=True)
@@ -105,13 +114,12 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     )
 
 
-def weights_digest(model: keras.Model) -> str:
+def weights_digest(weights: Iterable[np.ndarray]) -> str:
     """32 hex digits over all weights in order: their shapes, types and bytes. Equal digests, equal models."""
     digest = hashlib.blake2b(digest_size=16)
-    for weight in model.weights:
-        array = np.ascontiguousarray(weight.numpy())
-        digest.update(f"{array.shape}{array.dtype.name}".encode())
-        digest.update(array.tobytes())
+    for weight in weights:
+        digest.update(f"{weight.shape}{weight.dtype.name}".encode())
+        digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -83,7 +83,7 @@ def resize_images(images: Any, image_size: tuple[int, int]) -> Any:
 
 
 def _compare_sizes(images: Any, image_size: tuple[int, int]) -> tuple[Any, Any]:
-    """Whether a side is twice what is wanted or more, and whether both are what is wanted: in Python, if it is known."""
+    """Whether a side is twice the wanted one or more; whether both are as wanted. In Python, if the size is known."""
     if images.shape[-3:-1].is_fully_defined():
         size = np.array(images.shape[-3:-1])
         return bool(np.any(size >= np.multiply(2, image_size))), bool(np.all(size == image_size))

@@ -1,0 +1,59 @@
+"""What callbacks remember from epoch to epoch: read for a checkpoint, and given back at a resume."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+# Keras' own forget all of this on a restart; callbacks with `get_state` and `set_state` speak for themselves.
+_ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    """What the callbacks remember, as JSON has it, by a name for each.
+
+    Args:
+        callbacks: a callback of one's own takes part with `get_state() -> dict` and `set_state(dict)`; the dict holds
+            what JSON can.
+    """
+    counters: dict[str, Any] = {}
+    for name, callback in _named(callbacks):
+        if hasattr(callback, "get_state"):
+            counters[name] = callback.get_state()
+        elif attributes := _attributes(callback):
+            counters[name] = {attribute: _plain(getattr(callback, attribute)) for attribute in attributes}
+    return counters
+
+
+def set_counters(callbacks: Sequence[keras.callbacks.Callback], counters: Mapping[str, Any]) -> None:
+    """Gives the callbacks back what `get_counters` read; one that was not there then starts afresh."""
+    for name, callback in _named(callbacks):
+        if name not in counters:
+            continue
+        if hasattr(callback, "set_state"):
+            callback.set_state(counters[name])
+        else:
+            for attribute, value in counters[name].items():
+                setattr(callback, attribute, value)
+
+
+def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
+    """Names by class; the second of a class is `Class-2`."""
+    seen: Counter[str] = Counter()
+    for callback in callbacks:
+        name = type(callback).__name__
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
+
+
+def _attributes(callback: keras.callbacks.Callback) -> tuple[str, ...]:
+    return next((names for kind, names in _ATTRIBUTES.items() if isinstance(callback, kind)), ())
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

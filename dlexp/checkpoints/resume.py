@@ -1,0 +1,161 @@
+"""Where a training goes on: the newest valid checkpoint of its run, and the model put back as it was."""
+
+import io
+import logging
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlexp.atomic import TEMPORARY_PREFIX
+from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
+from dlexp.checkpoints.names import SUFFIX
+from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.seal import check_seal
+from dlexp.checkpoints.snapshot import state_variables
+from dlexp.errors import CheckpointError
+from dlexp.runs import Run
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """What a training goes on from; without arguments, the start of a new one.
+
+    Attributes:
+        position: where it was.
+        stopped: early stopping has ended it.
+        counters: what its callbacks remember.
+        state: arrays of a `Snapshot`.
+        path: of the checkpoint; None at the start.
+    """
+
+    position: Position = field(default_factory=Position)
+    stopped: bool = False
+    counters: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, np.ndarray] = field(default_factory=dict)
+    path: pathlib.Path | None = None
+
+
+def find_resume_point(run: Run) -> ResumePoint:
+    """The newest checkpoint of a run that is whole; the start, if there is none.
+
+    Every byte is checked before anything is used. A damaged file is told in a warning and passed over.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
+    damaged: list[str] = []
+    whole: list[tuple[tuple[int, int, bool], pathlib.Path, dict[str, Any]]] = []
+    for path in _checkpoint_files(run):
+        try:
+            metadata = read_metadata(path)
+            check_seal(path)
+        except CheckpointError:
+            damaged.append(path.name)
+            continue
+        if _holds_state(path):
+            age = (metadata["step"], metadata["epoch"], metadata["kind"] == "last")
+            whole.append((age, path, metadata))
+    if damaged and not whole:
+        raise CheckpointError(f"run {run.id[:8]} cannot be resumed: {', '.join(damaged)} damaged, and no other is left")
+    if not whole:
+        return ResumePoint()
+    _, path, metadata = max(whole, key=lambda each: each[0])
+    if damaged:
+        _log.warning("checkpoint %s is damaged: going on from %s", ", ".join(damaged), path.name)
+    return _read_point(path, metadata)
+
+
+def remove_leftovers(run: Run) -> None:
+    """Removes temporary files that a killed process has left among the checkpoints; the run's lock must be held."""
+    for path in run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink()
+
+
+def _checkpoint_files(run: Run) -> Sequence[pathlib.Path]:
+    return sorted(
+        path for path in run.checkpoints_folder.glob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX)
+    )
+
+
+def _holds_state(path: pathlib.Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return STATE_MEMBER in archive.namelist()
+
+
+def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
+    with zipfile.ZipFile(path) as archive, np.load(io.BytesIO(archive.read(STATE_MEMBER)), allow_pickle=False) as file:
+        state = dict(file)
+    training = metadata["training"]
+    return ResumePoint(
+        position=Position(metadata["step"], metadata["epoch"], training["train_logs"]),
+        stopped=training["stopped"],
+        counters=training["callbacks"],
+        state=state,
+        path=path,
+    )
+
+
+def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> None:
+    """Gives a freshly built and compiled model the weights, optimizer and seed generators of a resume point.
+
+    Args:
+        model: of the same config.
+        twin: from `build_twin`; reads the weights out of the file.
+        point: with a path.
+
+    Raises:
+        CheckpointError: the checkpoint is of another model; nothing has been assigned then.
+    """
+    model.optimizer.build(model.trainable_variables)
+    try:
+        twin.load_weights(point.path)
+    except (ValueError, KeyError, OSError) as err:
+        raise _other_model(point) from err
+    weights = [weight.numpy() for weight in twin.weights]
+    groups = state_variables(model)
+    averaged = groups.pop("weight")
+    del groups["metric"]  # they have no variables before the first batch: see restore_metrics
+    assignments = list(zip(model.weights, _group(point, "weight") if averaged else weights, strict=True))
+    for name, variables in groups.items():
+        arrays = _group(point, name)
+        if len(arrays) != len(variables):
+            raise _other_model(point)
+        assignments += zip(variables, arrays, strict=True)
+    if any(tuple(variable.shape) != array.shape for variable, array in assignments):
+        raise _other_model(point)
+    _assign(assignments)
+
+
+def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
+    """Gives the metrics of an epoch that was left in its midst their values back; after `reset_metrics`.
+
+    Most metrics make their variables when they see the first batch, so they are shown one that says nothing.
+    """
+    shape = (1, model.output_shape[-1])
+    model.compute_metrics(None, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    _assign(list(zip(model.metrics_variables, _group(point, "metric"), strict=True)))
+
+
+def _group(point: ResumePoint, name: str) -> list[np.ndarray]:
+    count = sum(key.rpartition("_")[0] == name for key in point.state)
+    return [point.state[f"{name}_{number}"] for number in range(count)]
+
+
+def _assign(assignments: Sequence[tuple[Any, np.ndarray]]) -> None:
+    for variable, array in assignments:
+        # NumPy has no bfloat16: its bytes come back from the file without a type.
+        variable.assign(array.view(variable.numpy().dtype) if array.dtype.kind == "V" else array)
+
+
+def _other_model(point: ResumePoint) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {point.path} does not fit the model that its run's config builds: has the model's code changed? "
+        "Start a new run with --init_checkpoint"
+    )

@@ -1,0 +1,42 @@
+"""The seal of a checkpoint: a digest of the whole file, in the comment that ends a zip archive.
+
+The checksums inside a zip cover its members alone; a flipped bit in a header goes unnoticed, or makes another model.
+"""
+
+import hashlib
+import pathlib
+
+from dlexp.errors import CheckpointError
+
+SEAL_PREFIX = b"dlexp blake2b "
+SEAL_DIGITS = 32
+
+
+def seal(path: pathlib.Path) -> None:
+    """Writes the digest of all that comes before it over the last digits of the file."""
+    digest = _digest(path)
+    with path.open("r+b") as file:
+        file.seek(-SEAL_DIGITS, 2)
+        file.write(digest)
+
+
+def check_seal(path: pathlib.Path) -> None:
+    """Raises CheckpointError unless the file is, bit for bit, what was sealed."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - SEAL_DIGITS - len(SEAL_PREFIX)))
+        found = file.read()
+    if found != SEAL_PREFIX + _digest(path):
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} is damaged: its bytes are not those that were written; use another checkpoint "
+            "of the run"
+        )
+
+
+def _digest(path: pathlib.Path) -> bytes:
+    left = path.stat().st_size - SEAL_DIGITS
+    digest = hashlib.blake2b(digest_size=SEAL_DIGITS // 2)
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest().encode()

@@ -1,0 +1,59 @@
+"""A model under training at one step, copied to host memory, and put back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlexp.averaging import averaged_weights
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies that later steps do not touch.
+
+    Attributes:
+        step: training steps taken.
+        weights: what a checkpoint shows as the model's weights, in order; with a moving average, the averages.
+        state: what else continues the training exactly, and a `.keras` file does not keep: `optimizer_N` (the
+            optimizer's variables in order), `seed_N` (states of the model's seed generators), `metric_N` (metrics of
+            an epoch that is not over) and, with a moving average, `weight_N`.
+    """
+
+    step: int
+    weights: Sequence[np.ndarray]
+    state: Mapping[str, np.ndarray]
+
+
+def take_snapshot(model: keras.Model, step: int) -> Snapshot:
+    """Copies a model, compiled and built, with its optimizer and its metrics, after so many steps."""
+    state = {
+        f"{group}_{number}": _copy(variable)
+        for group, variables in state_variables(model).items()
+        for number, variable in enumerate(variables)
+    }
+    with averaged_weights(model):
+        weights = [_copy(weight) for weight in model.weights]
+    return Snapshot(step, weights, state)
+
+
+def state_variables(model: keras.Model) -> dict[str, list[Any]]:
+    """The variables that `Snapshot.state` holds, by the group they are in."""
+    weights = {id(weight) for weight in model.weights}
+    return {
+        "optimizer": model.optimizer.variables,
+        "seed": [variable for variable in model.variables if id(variable) not in weights],
+        "metric": model.metrics_variables,
+        "weight": model.weights if has_average(model) else [],
+    }
+
+
+def has_average(model: keras.Model) -> bool:
+    """Whether the optimizer keeps a moving average of the weights."""
+    return bool(getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema)
+
+
+def _copy(variable: Any) -> np.ndarray:
+    return np.array(variable.numpy())

@@ -1,0 +1,215 @@
+"""Writes checkpoints of a training in the background; the training waits only for a copy to host memory."""
+
+import logging
+import pathlib
+import platform
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any
+
+import keras
+
+from dlexp.atomic import TEMPORARY_PREFIX
+from dlexp.checkpoints.counters import get_counters
+from dlexp.checkpoints.files import weights_digest, write_checkpoint
+from dlexp.checkpoints.metadata import FORMAT_VERSION
+from dlexp.checkpoints.names import SUFFIX, CheckpointName, format_name, name_fields
+from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.snapshot import Snapshot, take_snapshot
+from dlexp.config import ExperimentConfig
+from dlexp.datasets import Dataset
+from dlexp.errors import StoreError
+from dlexp.runs import Run, now
+
+_log = logging.getLogger(__name__)
+_MOST_UNFINISHED = 2  # one that is being written, one that waits: each holds a copy of the model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What all checkpoints of a run have in common.
+
+    Attributes:
+        run: the run they belong to.
+        run_name: its name.
+        config: its config.
+        dataset_name: name of the dataset.
+        dataset_id: ID of the dataset.
+        class_names: name of each label.
+        input_shape: (height, width, channels) of the images.
+        custom_layers: classes that the model needs beside Keras' own.
+    """
+
+    run: Run
+    run_name: str
+    config: ExperimentConfig
+    dataset_name: str
+    dataset_id: str
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    custom_layers: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, run: Run, run_name: str, config: ExperimentConfig, dataset: Dataset, custom_layers: Sequence[str]
+    ) -> "Subject":
+        """Takes from the dataset what the files tell of it."""
+        shape, names = dataset.image_shape, dataset.class_names
+        return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
+
+
+class CheckpointWriter:
+    """Writes a model under training into files of its run, in the order of the calls, by a thread of its own.
+
+    As a context manager it waits at the end until all is written.
+
+    Args:
+        model: the model under training, built and compiled.
+        twin: what is saved, from `build_twin`; only the thread touches it.
+        subject: what the files tell about it.
+
+    Raises:
+        ConfigError: the names would be too long.
+    """
+
+    def __init__(self, model: keras.Model, twin: keras.Model, subject: Subject) -> None:
+        self._model, self._twin, self._subject = model, twin, subject
+        self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
+        self._callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._unfinished: list[Future[None]] = []
+        self._snapshot: Snapshot | None = None
+        self._archive = subject.run.checkpoints_folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{SUFFIX}"
+        self._archived: Snapshot | None = None
+
+    def watch(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Has what these callbacks remember written into every file."""
+        self._callbacks = callbacks
+
+    def write(
+        self,
+        kind: str,
+        position: Position,
+        *,
+        score: float,
+        metrics: Mapping[str, float],
+        then: Callable[[], None] = lambda: None,
+    ) -> pathlib.Path:
+        """Copies the model as it is now, and has one file written from the copy.
+
+        Waits if a former write has not even begun, so that no more than two copies are held.
+
+        Args:
+            kind: `best` or `last`.
+            position: where the training is.
+            score: value of the monitored metric in the last epoch.
+            metrics: all metrics of the last epoch.
+            then: called, by the thread, when the file stands.
+
+        Returns:
+            The path that the file will have.
+
+        Raises:
+            StoreError: a former file could not be written.
+        """
+        self._finish(leave=_MOST_UNFINISHED - 1)
+        path = self.format_path(kind, epoch=position.epoch, score=score)
+        metadata = self._metadata(kind, position, score=score, metrics=metrics)
+        self._unfinished.append(self._thread.submit(self._write, path, self._take_snapshot(position), metadata, then))
+        return path
+
+    def format_path(self, kind: str, *, epoch: int, score: float) -> pathlib.Path:
+        """The path of a checkpoint of this run."""
+        subject, config = self._subject, self._subject.config
+        fields = name_fields(
+            config.flat(),
+            config.selection.checkpoint_fields,
+            dataset_name=subject.dataset_name,
+            dataset_id=subject.dataset_id,
+            image_size=subject.input_shape[:2],
+        )
+        name = CheckpointName(
+            fields, run=subject.run.id[:8], kind=kind, epoch=epoch, monitor=config.selection.monitor, score=score
+        )
+        return subject.run.checkpoints_folder / format_name(name)
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._finish(leave=0)
+        except StoreError as failure:
+            if err is None:
+                raise
+            _log.warning("%s", failure)
+        finally:
+            self._thread.shutdown()
+            self._archive.unlink(missing_ok=True)
+
+    def _take_snapshot(self, position: Position) -> Snapshot:
+        """The last one, if no step was taken since: `best` and `last` of an epoch share it."""
+        if self._snapshot is None or self._snapshot.step != position.step:
+            self._snapshot = take_snapshot(self._model, position.step)
+        return self._snapshot
+
+    def _finish(self, *, leave: int) -> None:
+        while len(self._unfinished) > leave:
+            self._unfinished.pop(0).result()
+
+    def _write(
+        self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], then: Callable[[], None]
+    ) -> None:
+        try:
+            digest = {"weights_digest": weights_digest(snapshot.weights)}
+            write_checkpoint(path, self._save_twin(snapshot), metadata={**metadata, **digest}, state=snapshot.state)
+            then()
+        except OSError as err:
+            raise StoreError(
+                f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: make room, then resume the "
+                "run; the former checkpoint stands"
+            ) from err
+
+    def _save_twin(self, snapshot: Snapshot) -> pathlib.Path:
+        """A `.keras` file without members of ours, made once for all the checkpoints of a snapshot."""
+        if self._archived is not snapshot:
+            self._archived = None
+            for weight, array in zip(self._twin.weights, snapshot.weights, strict=True):
+                weight.assign(array)
+            self._twin.save(self._archive)
+            self._archived = snapshot
+        return self._archive
+
+    def _metadata(self, kind: str, position: Position, *, score: float, metrics: Mapping[str, float]) -> dict[str, Any]:
+        subject = self._subject
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": kind,
+            "run_id": subject.run.id,
+            "run_name": subject.run_name,
+            "epoch": position.epoch,
+            "step": position.step,
+            "monitor": subject.config.selection.monitor,
+            "score": score,
+            "metrics": dict(metrics),
+            "config": subject.config.flat(),
+            "dataset_name": subject.dataset_name,
+            "dataset_id": subject.dataset_id,
+            "class_names": list(subject.class_names),
+            "input_shape": list(subject.input_shape),
+            "custom_layers": list(subject.custom_layers),
+            "training": {
+                "train_logs": position.train_logs,
+                "stopped": self._model.stop_training,
+                "callbacks": get_counters(self._callbacks),
+            },
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in ("dlexp", "keras", "tensorflow")},
+            "written": now(),
+        }
