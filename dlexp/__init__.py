@@ -8,8 +8,9 @@ from typing import Any
 
 _PUBLIC = {
     "ExperimentConfig": "dlexp.config",
-    "ExperimentResult": "dlexp.experiment",
+    "ExperimentResult": "dlexp.result",
     "run_experiment": "dlexp.experiment",
+    "resume_experiment": "dlexp.experiment",
     "list_runs": "dlexp.runs",
     "find_run": "dlexp.runs",
     "list_checkpoints": "dlexp.checkpoints.search",
@@ -21,6 +22,7 @@ _PUBLIC = {
     "register_model": "dlexp.registry",
     "register_source": "dlexp.registry",
     "register_augmentation": "dlexp.registry",
+    "register_callback": "dlexp.registry",
     "load_plugins": "dlexp.registry",
     "DlexpError": "dlexp.errors",
 }

@@ -2,10 +2,12 @@
 
 1. `AveragedValidation` swaps in averaged weights before anything looks at a validation.
 2. `PointLogger` records the epoch first, so that no checkpoint tells of an epoch that the record does not have.
-3. `EarlyStopping` and whatever else changes the course of the training, as the checkpoints hold what these remember.
+3. `DivergenceGuard`, then what changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`,
+   `EarlyStopping`. Checkpoints come later, as they hold what these remember.
 4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
-6. `GraphWriter`, `HistogramWriter` and MLflow's `Autolog` only look.
-7. The progress display comes last and shows an epoch when it is done.
+6. `InterruptionGuard` saves and leaves when a signal has come.
+7. `GraphWriter`, `HistogramWriter` and MLflow's `Autolog` only look.
+8. The progress display comes last and shows an epoch when it is done.
 """
 
 import time
@@ -20,10 +22,17 @@ from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Datasets
-from dlexp.runs import Point, Run, now
+from dlexp.guards import DivergenceGuard, InterruptionGuard
+from dlexp.interruption import StopRequests
+from dlexp.points import Point, PointLog
+from dlexp.registry import CALLBACKS
+from dlexp.runs import now
+from dlexp.session import RunSession
 from dlexp.tracking.base import Tracker
 from dlexp.tracking.mlflow import Autolog
 from dlexp.tracking.tensorboard import FOLDER, GraphWriter, HistogramWriter
+
+_PLATEAU_FACTOR = 0.1
 
 
 class PointLogger(keras.callbacks.Callback):
@@ -31,11 +40,16 @@ class PointLogger(keras.callbacks.Callback):
 
     Beside what Keras measures: `learning_rate` of the last step, `epoch_seconds` and `images_per_second` of the epoch's
     training, validation not counted.
+
+    Args:
+        log: of the run.
+        tracker: is given what is new in the log.
+        images_per_epoch: training examples.
     """
 
-    def __init__(self, run: Run, tracker: Tracker, *, images_per_epoch: int) -> None:
+    def __init__(self, log: PointLog, tracker: Tracker, *, images_per_epoch: int) -> None:
         super().__init__()
-        self._run, self._tracker, self._images_per_epoch = run, tracker, images_per_epoch
+        self._log, self._tracker, self._images_per_epoch = log, tracker, images_per_epoch
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Starts the clock."""
@@ -49,14 +63,17 @@ class PointLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Records the epoch."""
         seconds = self._train_seconds or time.perf_counter() - self._started
-        values = dict(logs or {}) | {
-            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
-            "epoch_seconds": seconds,
-            "images_per_second": self._images_per_epoch / seconds,
-        }
-        points = make_points(values, step=int(self.model.optimizer.iterations.numpy()), epoch=epoch + 1)
-        self._run.append_points(points)
-        self._tracker.log_points(points)
+        step = int(self.model.optimizer.iterations.numpy())
+        values = dict(logs or {}) | {"learning_rate": self._learning_rate()}
+        share = (step - self._first_step) / self.params["steps"]  # less than 1 in an epoch that another process began
+        if share:
+            values["images_per_second"] = share * self._images_per_epoch / seconds
+        if share == 1:
+            values["epoch_seconds"] = seconds
+        self._tracker.log_points(self._log.append(make_points(values, step=step, epoch=epoch + 1)))
+
+    def _learning_rate(self) -> float:
+        return float(self.model.optimizer.learning_rate.numpy())
 
 
 def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
@@ -83,37 +100,52 @@ class CallbackList:
 def build_callbacks(
     config: ExperimentConfig,
     *,
-    run: Run,
-    tracker: Tracker,
+    session: RunSession,
     datasets: Datasets,
     writer: CheckpointWriter,
     progress: keras.callbacks.Callback,
+    requests: StopRequests,
 ) -> CallbackList:
     """Makes the callbacks of a training, in the order of this module."""
-    selection, mode = config.selection, monitor_mode(config.selection.monitor, config.selection.monitor_mode)
-    best = BestCheckpoint(writer, run=run, monitor=selection.monitor, mode=mode)
-    last = LastCheckpoint(writer, run=run, monitor=selection.monitor)
-    callbacks: list[keras.callbacks.Callback] = []
-    if config.optimization.ema_decay:
-        callbacks.append(AveragedValidation())
-    callbacks.append(PointLogger(run, tracker, images_per_epoch=datasets.dataset.count("train")))
-    if selection.early_stopping_patience:
-        patience = selection.early_stopping_patience
-        callbacks.append(keras.callbacks.EarlyStopping(selection.monitor, patience=patience, mode=mode))
-    callbacks += [best, last, *_observers(config, run=run, datasets=datasets), progress]
+    run, selection = session.run, config.selection
+    monitor, mode = selection.monitor, monitor_mode(selection.monitor, selection.monitor_mode)
+    best = BestCheckpoint(writer, run=run, monitor=monitor, mode=mode, keep_top=selection.keep_top)
+    last = LastCheckpoint(writer, run=run, monitor=monitor, save_every_steps=config.execution.save_every_steps)
+    averaging = AveragedValidation() if config.optimization.ema_decay else None
+    callbacks: list[keras.callbacks.Callback] = [averaging] if averaging else []
+    callbacks.append(PointLogger(session.log, session.tracker, images_per_epoch=datasets.dataset.count("train")))
+    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last]
+    callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
+    callbacks += [*_observers(config, session=session, datasets=datasets), progress]
     writer.watch(callbacks)
     return CallbackList(callbacks, best, last)
 
 
-def _observers(config: ExperimentConfig, *, run: Run, datasets: Datasets) -> list[keras.callbacks.Callback]:
-    tracking, folder = config.tracking, str(run.path / FOLDER)
+def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Callback]:
+    """What changes the course of a training."""
+    monitor, patience = config.selection.monitor, config.selection.early_stopping_patience
+    steering: list[keras.callbacks.Callback] = [CALLBACKS.get(name)() for name in config.optimization.callbacks]
+    if config.optimization.lr_schedule == "plateau":
+        steering.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor, mode=mode, factor=_PLATEAU_FACTOR, patience=config.optimization.plateau_patience
+            )
+        )
+    if patience:
+        steering.append(keras.callbacks.EarlyStopping(monitor, patience=patience, mode=mode))
+    return steering
+
+
+def _observers(config: ExperimentConfig, *, session: RunSession, datasets: Datasets) -> list[keras.callbacks.Callback]:
+    tracking, folder = config.tracking, str(session.run.path / FOLDER)
     observers: list[Any] = []
     if tracking.tensorboard:
         images = datasets.validation.element_spec[0]
         observers.append(GraphWriter(folder, image_shape=datasets.dataset.image_shape, dtype=images.dtype))
         if tracking.histograms:
-            observers.append(HistogramWriter(folder, next(iter(datasets.validation))))
-    if tracking.mlflow_autolog:
+            written = max((point.epoch for point in session.log.points), default=0)
+            observers.append(HistogramWriter(folder, next(iter(datasets.validation)), written_epochs=written))
+    if tracking.mlflow_autolog and session.in_mlflow and not session.resumed:
         observers.append(Autolog())
     return observers
 

@@ -3,11 +3,11 @@
 from dlexp import catalog
 from dlexp.config import ExperimentConfig
 from dlexp.errors import unknown_name
-from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES, load_plugins
+from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, SOURCES, load_plugins
 
 
 def check_names(config: ExperimentConfig) -> None:
-    """Imports the plug-ins of a config, then looks up its model, source, augmentations and optimizer.
+    """Imports the plug-ins of a config, then looks up its model, source, augmentations, callbacks and optimizer.
 
     Raises:
         UnknownNameError: one is not there; the nearest and all names are listed.
@@ -18,5 +18,7 @@ def check_names(config: ExperimentConfig) -> None:
     SOURCES.check(config.data.dataset.partition(":")[0])
     for augmentation in config.data.augment:
         AUGMENTATIONS.check(augmentation)
+    for callback in config.optimization.callbacks:
+        CALLBACKS.check(callback)
     if config.optimization.optimizer not in catalog.OPTIMIZERS:
         raise unknown_name("optimizer", config.optimization.optimizer, catalog.OPTIMIZERS)

@@ -18,7 +18,7 @@ from dlexp.validation import check_values, convert_value
 
 SPLIT_METHODS = ("stratified", "official")
 CACHES = ("none", "memory", "disk")
-LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle")
+LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
 DTYPE_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "bfloat16", "float16")
 JIT_COMPILE = ("auto", "true", "false")
 MONITOR_MODES = ("auto", "min", "max")
@@ -70,6 +70,12 @@ class ModelConfig:
         "weights=none|imagenet|PATH.",
     )
     freeze_backbone: bool = _setting(False, "Train only the new head of a keras.applications model.")
+    init_checkpoint: str = _setting(
+        "", "Weights to begin with: RUN:best, RUN:last or the path of a checkpoint; a head for other classes stays new."
+    )
+    trust_checkpoint: bool = _setting(
+        False, "Take --init_checkpoint also from a .keras file that dlexp did not write.", changes_result=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,9 @@ class OptimizationConfig:
     optimizer_args: Mapping[str, Any] = _setting({}, "Further arguments of the optimizer: momentum=0.9,nesterov=true.")
     learning_rate: float = _setting(0.001, "Highest learning rate of the schedule.")
     lr_schedule: str = _setting("constant", "Learning rate over the steps, after the warm-up.", choices=LR_SCHEDULES)
+    plateau_patience: int = _setting(
+        5, "Epochs without a better monitored value after which lr_schedule=plateau divides the learning rate by 10."
+    )
     warmup_epochs: float = _setting(0.0, "Epochs over which the learning rate rises linearly from 0.")
     weight_decay: float = _setting(0.0, "Decoupled weight decay; biases and normalisation layers are left alone.")
     label_smoothing: float = _setting(0.0, "Share of a training label spread over all classes, in [0, 1).")
@@ -89,6 +98,7 @@ class OptimizationConfig:
         0.0,
         "Decay of a moving average of the weights, which is then what is validated and kept as best; 0: off.",
     )
+    callbacks: tuple[str, ...] = _setting((), "Callbacks of plug-ins, by the names they are registered under.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +115,7 @@ class SelectionConfig:
         choices=MONITOR_MODES,
     )
     early_stopping_patience: int = _setting(0, "Stop after this many epochs without a better value; 0: never.")
+    keep_top: int = _setting(1, "How many of the best epochs keep their checkpoint.", changes_result=False)
     checkpoint_fields: tuple[str, ...] = _setting(
         ("model", "dataset", "image_size", "optimizer", "learning_rate", "weight_decay", "batch_size", "seed"),
         "What the name of a checkpoint tells, beside run, kind, epoch and score: any config fields; dataset brings "
@@ -124,6 +135,11 @@ class ExecutionConfig:
         "Training steps in one call of the compiled function: a number, or auto (a rule; the choice is recorded).",
     )
     deterministic: bool = _setting(False, "Use only deterministic TensorFlow operations; slower on a GPU.")
+    save_every_steps: int = _setting(
+        0,
+        "Save the last checkpoint after so many steps too, not only after each epoch; 0: never.",
+        changes_result=False,
+    )
     cache: str = _setting(
         "none", "Where decoded images of a folder are kept after the first epoch.", choices=CACHES, changes_result=False
     )

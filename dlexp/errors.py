@@ -36,6 +36,24 @@ class TrainingError(DlexpError, RuntimeError):
     """A training came to no usable model."""
 
 
+class DivergedError(TrainingError):
+    """The loss is not finite any more.
+
+    Attributes:
+        step: at which it was seen, counted from 1.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss is not finite at step {step}: choose a smaller --learning_rate, or clip gradients")
+        self.step = step
+
+
+class InterruptedRunError(DlexpError):
+    """A signal has stopped a training that can be resumed."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class RunNotFoundError(DlexpError, LookupError):
     """A RUN reference names no run of the store, or more than one."""
 

@@ -13,6 +13,11 @@ from dlexp.errors import ConfigError, unknown_name
 from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES
 
 _HELP_WIDTH = 100
+RESUME_HELP = (
+    "Goes on with a run that was stopped or killed, with its own flags, exactly where it was: a run ID or a prefix, a "
+    "name, a folder, latest; or auto: the unfinished run of the flags given here, and a new one if there is none. Only "
+    "--epochs may be raised with it, and what no result depends on may differ, such as --num_workers."
+)
 
 
 def define_experiment_flags(flag_values: flags.FlagValues) -> None:
@@ -82,7 +87,7 @@ def experiment_help(command: str) -> str:
         parts += [_flag_help(name) for name in names]
         parts.append("")
     parts += ["Further flags:", _help_line("--flagfile=PATH", "Reads flags from a file, one --flag=value a line.")]
-    parts += [_help_line("--debug", "Shows the traceback of an error."), ""]
+    parts += [_help_line("--resume=", RESUME_HELP), _help_line("--debug", "Shows the traceback of an error."), ""]
     for title, known in _registered_names():
         parts.append(textwrap.fill(f"{title}: {', '.join(known)}", _HELP_WIDTH, subsequent_indent="  "))
     return "\n".join(parts)

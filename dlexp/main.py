@@ -6,13 +6,19 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from dlexp.checks import check_names
+from dlexp.config import ExperimentConfig
 from dlexp.console import HELP_WORDS, is_debug, report_errors
-from dlexp.flags import config_from_flags, define_experiment_flags, experiment_help, parse_flags
+from dlexp.flags import RESUME_HELP, config_from_flags, define_experiment_flags, experiment_help, parse_flags
+
+if TYPE_CHECKING:
+    from dlexp.result import ExperimentResult
+    from dlexp.runs import Run
 
 _NOTICE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} ")
 
@@ -31,21 +37,47 @@ def train(argv: Sequence[str]) -> int:
         return 0
     values = flags.FlagValues()
     define_experiment_flags(values)
+    flags.DEFINE_string("resume", "", RESUME_HELP, flag_values=values)
     flags.DEFINE_boolean("debug", False, "Shows the traceback of an error.", flag_values=values)
     parse_flags(values, argv)
     config = config_from_flags(values)
-    from dlexp.runs import check_store
+    from dlexp.resuming import find_resumed
+    from dlexp.summary import print_summary
 
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    run = find_resumed(values["resume"].value, config)
+    if run is None:
+        result = _start(config)
+    else:
+        given = {name: value for name, value in config.flat().items() if values[name].present and name != "store"}
+        result = _resume(run, given)
+    print_summary(result, store=config.tracking.store)
+    return 0
+
+
+def _start(config: ExperimentConfig) -> "ExperimentResult":
+    from dlexp.runs import check_store
+
     # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
     with hide_tensorflow_notices():
         check_names(config)
         check_store(config.tracking.store)
         from dlexp.experiment import run_experiment
-        from dlexp.summary import print_summary
 
-    print_summary(run_experiment(config), store=config.tracking.store)
-    return 0
+    return run_experiment(config)
+
+
+def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
+    from dlexp.result import read_result
+    from dlexp.resuming import is_finished, resumed_config
+
+    if is_finished(run, resumed_config(run, given)):
+        print(f"dlexp: run {run.id[:8]} is finished already; more --epochs would go on with it", file=sys.stderr)
+        return read_result(run)
+    with hide_tensorflow_notices():
+        from dlexp.experiment import resume_experiment
+
+    return resume_experiment(run.path, **given)
 
 
 @contextlib.contextmanager

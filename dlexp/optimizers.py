@@ -73,11 +73,6 @@ def build_optimizer(
     return optimizer
 
 
-def optimizer_names() -> tuple[str, ...]:
-    """Names of all optimizers."""
-    return OPTIMIZERS
-
-
 def _find_class(name: str) -> type[keras.optimizers.Optimizer]:
     if name not in OPTIMIZERS:
         raise unknown_name("optimizer", name, OPTIMIZERS)

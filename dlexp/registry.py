@@ -90,6 +90,7 @@ class Registry:
 MODELS = Registry("model", catalog.MODELS)
 SOURCES = Registry("source", catalog.SOURCES)
 AUGMENTATIONS = Registry("augmentation", catalog.AUGMENTATIONS)
+CALLBACKS = Registry("callback", {})
 
 
 def register_model(name: str) -> Callable[[Builder], Builder]:
@@ -125,6 +126,27 @@ def register_source(name: str) -> Callable[[Builder], Builder]:
 def register_augmentation(name: str) -> Callable[[Builder], Builder]:
     """Registers an augmentation as `--augment=name`; its contract is in `dlexp.datasets.augment`."""
     return AUGMENTATIONS.register(name)
+
+
+def register_callback(name: str) -> Callable[[Builder], Builder]:
+    """Registers `build() -> keras.callbacks.Callback`, or such a class, as `--callbacks=name`.
+
+    A callback that remembers something from epoch to epoch has `get_state() -> dict`, of what JSON can hold, and
+    `set_state(dict)`: checkpoints keep it, and a resume gives it back after `on_train_begin`. It may change the course
+    of the training, as it is called before the checkpoints of an epoch are written.
+
+    Example:
+        >>> @register_callback("count_epochs")
+        ... class CountEpochs(keras.callbacks.Callback):
+        ...     count = 0
+        ...     def on_epoch_end(self, epoch, logs=None):
+        ...         self.count += 1
+        ...     def get_state(self):
+        ...         return {"count": self.count}
+        ...     def set_state(self, state):
+        ...         self.count = state["count"]
+    """
+    return CALLBACKS.register(name)
 
 
 def load_plugins(plugins: Iterable[str]) -> None:

@@ -4,13 +4,16 @@ A run folder holds all there is to know of one training; trackers such as MLflow
 store it lies at `<store>/artifacts/<run_id>/artifacts`, which is also where MLflow looks for the run's artifacts.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import enum
 import json
+import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,8 @@ import pandas as pd
 from dlexp.atomic import write_text_atomically
 from dlexp.config import ExperimentConfig
 from dlexp.errors import RunNotFoundError, StoreError
+from dlexp.lock import hold_lock, is_held
+from dlexp.points import Point, PointLog, read_points
 from dlexp.tables import select_rows
 
 CONFIG_FILE = "config.json"
@@ -37,25 +42,7 @@ class Status(enum.StrEnum):
     FINISHED = "FINISHED"
     FAILED = "FAILED"
     KILLED = "KILLED"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measured value, a line of `metrics.jsonl`.
-
-    Attributes:
-        key: name of the metric, such as `val_accuracy`.
-        step: optimizer steps taken when it was measured.
-        epoch: epochs completed, counted from 1.
-        value: the value; may be NaN or infinite.
-        time: when, as ISO 8601 in UTC.
-    """
-
-    key: str
-    step: int
-    epoch: int
-    value: float
-    time: str
+    DIVERGED = "DIVERGED"
 
 
 @dataclass(frozen=True)
@@ -75,6 +62,11 @@ class Run:
         """Where the run's checkpoints are."""
         return self.path / CHECKPOINTS_FOLDER
 
+    @property
+    def lock_path(self) -> pathlib.Path:
+        """Held by the process that trains the run; beside the run folder, which MLflow shows as artifacts."""
+        return self.path.parent / "run.lock"
+
     def config(self) -> ExperimentConfig:
         """The config that the run was started with."""
         return ExperimentConfig.from_json((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -87,18 +79,38 @@ class Run:
         """Changes fields of `run.json`, all or none."""
         write_text_atomically(self.path / RECORD_FILE, json.dumps(self.record() | values, indent=2) + "\n")
 
-    def append_points(self, points: Iterable[Point]) -> None:
-        """Adds points to `metrics.jsonl`."""
-        lines = "".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in points)
-        with (self.path / POINTS_FILE).open("a", encoding="utf-8") as file:
-            file.write(lines)
+    def status(self) -> Status:
+        """What became of the run: KILLED if it is said to be running, and nobody holds its lock."""
+        status = Status(self.record()["status"])
+        return Status.KILLED if status == Status.RUNNING and not is_held(self.lock_path) else status
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the lock of the run while the block lasts, and notes in its record who does.
+
+        Raises:
+            StoreError: another process trains the run.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(hold_lock(self.lock_path))
+            except BlockingIOError as err:
+                holder = self.record().get("holder", {})
+                raise StoreError(
+                    f"run {self.id[:8]} is being trained by process {holder.get('pid', '?')} on "
+                    f"{holder.get('host', '?')}: wait until that has ended, or stop it"
+                ) from err
+            self.update(holder={"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+
+    def point_log(self) -> PointLog:
+        """Writes `metrics.jsonl`."""
+        return PointLog(self.path / POINTS_FILE)
 
     def points(self) -> pd.DataFrame:
         """All points as a table with the columns key, step, epoch, value, time, in the order they were written."""
-        path = self.path / POINTS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         columns = [field.name for field in dataclasses.fields(Point)]
-        return pd.DataFrame([json.loads(line) for line in lines], columns=columns)
+        return pd.DataFrame(read_points(self.path / POINTS_FILE), columns=columns)
 
 
 def now() -> str:
@@ -201,8 +213,9 @@ def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by:
 
 def describe_run(run: Run) -> dict[str, Any]:
     """One row of `list_runs`: record, config and metrics of a run, flat."""
-    record = run.record()
+    record = run.record() | {"status": str(run.status())}
     metrics: Mapping[str, float] = record.pop("metrics", {})
+    record.pop("holder", None)
     config = json.loads((run.path / CONFIG_FILE).read_text(encoding="utf-8"))
     # The record comes last: it has the names that the config may leave empty.
     return {"run_id": run.id, "path": str(run.path), **config, **metrics, **record}

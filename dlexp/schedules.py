@@ -8,14 +8,14 @@ import keras
 from keras import ops
 
 from dlexp.config import OptimizationConfig
-from dlexp.errors import unknown_name
+from dlexp.errors import ConfigError, unknown_name
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
 
 
-def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) -> "WarmupThenDecay":
-    """Makes the schedule that a config describes.
+def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) -> "WarmupThenDecay | float":
+    """Makes the schedule that a config describes; for `plateau` it is a plain number, which a callback lowers.
 
     `one_cycle` (Smith and Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120) is a rise over the first
     30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, that warm-up is the
@@ -27,7 +27,12 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
 
     Raises:
         UnknownNameError: no such lr_schedule.
+        ConfigError: a warm-up before `plateau`.
     """
+    if optimization.lr_schedule == "plateau":
+        if optimization.warmup_epochs:
+            raise ConfigError("lr_schedule=plateau takes no warmup_epochs: leave it out, or choose another schedule")
+        return optimization.learning_rate
     total_steps = optimization.epochs * steps_per_epoch
     warmup_steps = round(optimization.warmup_epochs * steps_per_epoch)
     decay, start = optimization.lr_schedule, 0.0
@@ -36,7 +41,7 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
         if warmup_steps == 0:
             warmup_steps, start = round(_ONE_CYCLE_RISE * total_steps), _ONE_CYCLE_START
     if decay not in _DECAYS:
-        raise unknown_name("lr_schedule", decay, [*_DECAYS, "one_cycle"])
+        raise unknown_name("lr_schedule", decay, [*_DECAYS, "one_cycle", "plateau"])
     return WarmupThenDecay(
         optimization.learning_rate, decay, total_steps=total_steps, warmup_steps=warmup_steps, warmup_start=start
     )

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlexp.config import TrackingConfig
-from dlexp.experiment import ExperimentResult
+from dlexp.result import ExperimentResult
 
 _DEFAULT_STORE = TrackingConfig().store
 

@@ -1,7 +1,7 @@
 """Seeding, compiling and the training loop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -152,23 +152,21 @@ def _run_epochs(
         hooks.on_epoch_begin(epoch)
         if first_step:
             restore_metrics(model, start)
+        logs: dict[str, Any] = {}
         for step in range(first_step, datasets.steps_per_epoch, model.steps_per_execution):
             hooks.on_train_batch_begin(step)
             logs = model.train_function(batches)
             hooks.on_train_batch_end(step + model.steps_per_execution - 1, logs)
-        train_logs = dict(start.position.train_logs or {}) if first_step == datasets.steps_per_epoch else None
-        hooks.on_epoch_end(epoch, _finish_epoch(model, datasets, hooks=hooks, train_logs=train_logs))
+        train_logs = _train_logs(model, logs)
+        val_logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
+        hooks.on_epoch_end(epoch, train_logs | {f"val_{name}": value for name, value in val_logs.items()})
 
 
-def _finish_epoch(
-    model: keras.Model,
-    datasets: Datasets,
-    *,
-    hooks: keras.callbacks.CallbackList,
-    train_logs: dict[str, float] | None,
-) -> dict[str, float]:
-    """Validates; metrics of the epoch. `train_logs` are given if a former process took all of its steps."""
-    if train_logs is None:
-        train_logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
-    return train_logs | {f"val_{name}": value for name, value in logs.items()}
+def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics over the epoch; of the last step, where a model's own `train_step` gives others than its metrics.
+
+    There was no last step if a former process took them all, and was stopped while it validated.
+    """
+    over_epoch = model.get_metrics_result()
+    logs = last_logs if last_logs and last_logs.keys() != over_epoch.keys() else over_epoch
+    return {name: float(value) for name, value in logs.items()}

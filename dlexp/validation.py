@@ -92,6 +92,9 @@ _RANGES: dict[str, Any] = {
     "gradient_clip_norm": (_not_negative, _any, "0 or more"),
     "ema_decay": (_not_negative, _below_1, "from 0 to below 1"),
     "early_stopping_patience": (_not_negative, _any, "0 or more"),
+    "plateau_patience": (_positive, _any, "a whole number from 1 on"),
+    "keep_top": (_positive, _any, "a whole number from 1 on"),
+    "save_every_steps": (_not_negative, _any, "0 or more"),
     "num_workers": (_not_negative, _any, "0 or more"),
     "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
 }

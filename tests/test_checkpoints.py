@@ -15,7 +15,7 @@ from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import parse_name
 from dlexp.checkpoints.position import Position
-from dlexp.checkpoints.seal import SEAL_DIGITS, SEAL_PREFIX, seal
+from dlexp.checkpoints.seal import UNSEALED, seal
 from dlexp.checkpoints.search import list_checkpoints
 from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
@@ -215,7 +215,7 @@ def test_model_with_a_layer_that_is_not_loaded_says_which_plugin_has_it(run: Run
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-        archive.comment = SEAL_PREFIX + b"0" * SEAL_DIGITS
+        archive.comment = UNSEALED
     seal(path)
     with pytest.raises(CheckpointError, match=r"needs my_models.Mine.*my_models.py"):
         load_checkpoint(path)

@@ -10,10 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlexp import ExperimentConfig, ExperimentResult, list_checkpoints, list_runs, load_checkpoint, run_experiment
+from dlexp import (
+    ExperimentConfig,
+    ExperimentResult,
+    list_checkpoints,
+    list_runs,
+    load_checkpoint,
+    resume_experiment,
+    run_experiment,
+)
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
 from dlexp.datasets import build_datasets
-from dlexp.errors import DataError, DlexpError, TrainingError
+from dlexp.errors import ConfigError, DataError, DivergedError, DlexpError
+from dlexp.runs import iterate_runs
 from tests.image_folders import write_digits_folder
 
 EPOCHS = 3
@@ -229,9 +238,20 @@ def test_interrupted_training_is_recorded_as_killed(tmp_path: pathlib.Path, monk
     assert list_runs(tmp_path)["status"].tolist() == ["KILLED"]
 
 
-def test_loss_that_is_never_finite_gives_no_model(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(TrainingError, match="never finite"):
-        run_experiment(tiny(tmp_path, optimizer="sgd", learning_rate=1e30, monitor="val_loss", epochs=1))
+def test_run_whose_loss_is_not_finite_is_diverged_and_leaves_no_checkpoint_of_it(tmp_path: pathlib.Path) -> None:
+    config = tiny(tmp_path, optimizer="sgd", learning_rate=1e30, steps_per_execution="1", save_every_steps=1)
+    with pytest.raises(DivergedError, match="not finite at step"):
+        run_experiment(config)
+    run = next(iterate_runs(tmp_path))
+    record = run.record()
+    assert record["status"] == "DIVERGED"
+    assert 1 <= record["diverged_step"] <= 20
+    for path in run.checkpoints_folder.iterdir():
+        assert all(np.isfinite(weight).all() for weight in load_checkpoint(path).model.get_weights())
+    tags = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run.id).data.tags
+    assert tags["dlexp.status"] == "DIVERGED"
+    with pytest.raises(ConfigError, match="diverged at step"):
+        resume_experiment(run.path)
 
 
 def test_image_that_is_damaged_during_the_run_is_named(tmp_path: pathlib.Path, monkeypatch: Any) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from dlexp.config import ExperimentConfig
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.runs import Point, Status, check_store, create_run, find_run, list_runs, now
+from dlexp.points import Point
+from dlexp.runs import Status, check_store, create_run, find_run, list_runs, now
 
 FIRST, SECOND = "a1b2c3d4" + "0" * 24, "a1b2ffff" + "0" * 24
 
@@ -38,8 +39,9 @@ def test_new_run_is_running_and_keeps_its_config(tmp_path: pathlib.Path) -> None
 def test_points_are_read_back_in_order(tmp_path: pathlib.Path) -> None:
     run = create_run(tmp_path, FIRST, name="one", config=ExperimentConfig())
     points = [Point("loss", 10, 1, 0.5, now()), Point("loss", 20, 2, float("nan"), now())]
-    run.append_points(points[:1])
-    run.append_points(points[1:])
+    log = run.point_log()
+    log.append(points[:1])
+    log.append(points[1:])
     assert run.points()["step"].tolist() == [10, 20]
     assert json.loads((run.path / "metrics.jsonl").read_text().splitlines()[0])["key"] == "loss"
 

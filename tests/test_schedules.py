@@ -10,16 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlexp.config import LR_SCHEDULES, OptimizationConfig
-from dlexp.errors import UnknownNameError
+from dlexp.errors import ConfigError, UnknownNameError
 from dlexp.schedules import WarmupThenDecay, build_schedule
 
 STEPS_PER_EPOCH = 10
+COURSES = [name for name in LR_SCHEDULES if name != "plateau"]  # which is no course, but a callback
+
+
+def build_course(optimization: OptimizationConfig, *, steps_per_epoch: int) -> WarmupThenDecay:
+    """The schedule, which for `plateau` is a plain number."""
+    schedule = build_schedule(optimization, steps_per_epoch=steps_per_epoch)
+    assert isinstance(schedule, WarmupThenDecay)
+    return schedule
 
 
 def rates(*steps: int, **fields: Any) -> list[float]:
     """Learning rates at some of the 100 steps of a training, as shares of the highest one."""
     optimization = OptimizationConfig(**{"epochs": 10, "learning_rate": 0.5} | fields)
-    schedule = build_schedule(optimization, steps_per_epoch=STEPS_PER_EPOCH)
+    schedule = build_course(optimization, steps_per_epoch=STEPS_PER_EPOCH)
     return [float(schedule(step)) / optimization.learning_rate for step in steps]
 
 
@@ -72,7 +80,7 @@ def test_unknown_schedule_is_refused() -> None:
 
 
 @given(
-    st.sampled_from(LR_SCHEDULES),
+    st.sampled_from(COURSES),
     st.floats(1e-7, 1e3),
     st.integers(1, 50),
     st.floats(0, 0.99),
@@ -85,18 +93,27 @@ def test_rate_is_finite_never_negative_and_never_above_the_highest(
     optimization = OptimizationConfig(
         lr_schedule=lr_schedule, learning_rate=learning_rate, epochs=epochs, warmup_epochs=warmup_share * epochs
     )
-    schedule = build_schedule(optimization, steps_per_epoch=steps_per_epoch)
+    schedule = build_course(optimization, steps_per_epoch=steps_per_epoch)
     rate = float(schedule(int(position * epochs * steps_per_epoch)))
     assert 0 <= rate <= np.nextafter(np.float32(learning_rate), np.float32(np.inf))
 
 
-@pytest.mark.parametrize("lr_schedule", LR_SCHEDULES)
+@pytest.mark.parametrize("lr_schedule", COURSES)
 def test_graph_and_config_round_trip_give_the_same_rates(lr_schedule: str) -> None:
     optimization = OptimizationConfig(lr_schedule=lr_schedule, warmup_epochs=1)
-    schedule = build_schedule(optimization, steps_per_epoch=STEPS_PER_EPOCH)
+    schedule = build_course(optimization, steps_per_epoch=STEPS_PER_EPOCH)
     restored = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert isinstance(restored, WarmupThenDecay)
     in_graph = tf.function(restored)
     for step in (0, 5, 10, 60, 99):
         expected = pytest.approx(float(schedule(step)), abs=1e-9)
         assert float(in_graph(tf.constant(step, tf.int64))) == expected
+
+
+def test_plateau_is_a_plain_number_that_a_callback_can_lower() -> None:
+    assert build_schedule(OptimizationConfig(lr_schedule="plateau", learning_rate=0.5), steps_per_epoch=3) == 0.5
+
+
+def test_plateau_takes_no_warmup() -> None:
+    with pytest.raises(ConfigError, match="takes no warmup_epochs"):
+        build_schedule(OptimizationConfig(lr_schedule="plateau", warmup_epochs=1), steps_per_epoch=3)

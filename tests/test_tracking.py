@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dlexp.callbacks import make_points, monitor_mode
 from dlexp.config import ExperimentConfig, TrackingConfig
 from dlexp.errors import StoreError
-from dlexp.runs import Point, Status, create_run
+from dlexp.points import Point
+from dlexp.runs import Status, create_run
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
 from dlexp.tracking.mlflow import MlflowTracker
 from dlexp.tracking.tensorboard import GraphWriter, HistogramWriter, TensorBoardTracker
@@ -33,6 +34,9 @@ class Recording(Tracker):
 
     def start(self, description: RunDescription) -> None:
         self._note("start")
+
+    def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
+        self._note("resume")
 
     def log_points(self, points: Sequence[Point]) -> None:
         self._note("log_points")

@@ -11,6 +11,7 @@ import keras
 
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.writer import CheckpointWriter
+from dlexp.errors import DivergedError
 from dlexp.runs import Run
 
 
@@ -118,10 +119,20 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves every epoch."""
         self._metrics = {key: float(value) for key, value in (logs or {}).items()}
-        self.save(Position.at_end(epoch, self.params["steps"]))
+        self._write(Position.at_end(epoch, self.params["steps"]))
 
     def save(self, position: Position) -> None:
-        """Saves the model as it is now; does nothing if that is what was saved last."""
+        """Saves the model as it is in the midst of an epoch.
+
+        Raises:
+            DivergedError: the loss of the epoch so far is not finite; nothing is saved.
+        """
+        loss = self.model.metrics[0]  # the first is always the loss
+        if not math.isfinite(float(loss.result())):
+            raise DivergedError(position.step)
+        self._write(position)
+
+    def _write(self, position: Position) -> None:
         score = self._metrics.get(self.monitor, math.nan)
         path = self._writer.format_path("last", epoch=position.epoch, score=score)
         former = [self._path] if self._path not in (None, path) else []

@@ -1,6 +1,5 @@
 """Where a training is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -10,13 +9,12 @@ class Position:
 
     Attributes:
         step: training steps taken, over all epochs.
-        epoch: epochs completed, validation included.
-        train_logs: metrics of an epoch whose steps are all taken and whose validation is not done.
+        epoch: epochs completed, validation included: after the last step of an epoch, and before its validation, one
+            less than the steps tell.
     """
 
     step: int = 0
     epoch: int = 0
-    train_logs: Mapping[str, float] | None = None
 
     @classmethod
     def at_end(cls, epoch: int, steps_per_epoch: int) -> "Position":

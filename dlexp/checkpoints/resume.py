@@ -94,7 +94,7 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
         state = dict(file)
     training = metadata["training"]
     return ResumePoint(
-        position=Position(metadata["step"], metadata["epoch"], training["train_logs"]),
+        position=Position(metadata["step"], metadata["epoch"]),
         stopped=training["stopped"],
         counters=training["callbacks"],
         state=state,

@@ -8,24 +8,25 @@ import pathlib
 
 from dlexp.errors import CheckpointError
 
-SEAL_PREFIX = b"dlexp blake2b "
-SEAL_DIGITS = 32
+_PREFIX = b"dlexp blake2b "
+_DIGITS = 32
+UNSEALED = _PREFIX + b"0" * _DIGITS  # the comment of an archive that is going to be sealed
 
 
 def seal(path: pathlib.Path) -> None:
     """Writes the digest of all that comes before it over the last digits of the file."""
     digest = _digest(path)
     with path.open("r+b") as file:
-        file.seek(-SEAL_DIGITS, 2)
+        file.seek(-_DIGITS, 2)
         file.write(digest)
 
 
 def check_seal(path: pathlib.Path) -> None:
     """Raises CheckpointError unless the file is, bit for bit, what was sealed."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - SEAL_DIGITS - len(SEAL_PREFIX)))
+        file.seek(max(0, path.stat().st_size - _DIGITS - len(_PREFIX)))
         found = file.read()
-    if found != SEAL_PREFIX + _digest(path):
+    if found != _PREFIX + _digest(path):
         raise CheckpointError(
             f"checkpoint {str(path)!r} is damaged: its bytes are not those that were written; use another checkpoint "
             "of the run"
@@ -33,8 +34,8 @@ def check_seal(path: pathlib.Path) -> None:
 
 
 def _digest(path: pathlib.Path) -> bytes:
-    left = path.stat().st_size - SEAL_DIGITS
-    digest = hashlib.blake2b(digest_size=SEAL_DIGITS // 2)
+    left = path.stat().st_size - _DIGITS
+    digest = hashlib.blake2b(digest_size=_DIGITS // 2)
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, 1 << 20))):
             digest.update(block)

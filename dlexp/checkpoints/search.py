@@ -10,7 +10,7 @@ import pandas as pd
 
 from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.metadata import read_metadata
-from dlexp.checkpoints.names import KINDS, SUFFIX
+from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
 from dlexp.errors import CheckpointError, unknown_name
 from dlexp.runs import Run, iterate_runs
 from dlexp.tables import select_rows
@@ -60,3 +60,19 @@ def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
         fields = metadata.pop("config") | metadata.pop("metrics") | metadata
         flat = {key: json.dumps(value) if type(value) in (list, dict) else value for key, value in fields.items()}
         yield row | flat | {"damaged": "", **(results if metadata["kind"] == "best" else {})}
+
+
+def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
+    """The `best` of a run's record, or its newest `last`.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    best = run.record().get("best_checkpoint")
+    paths = [path for path in run.checkpoints_folder.glob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX)]
+    found = [(name.epoch, path) for path in paths if (name := parse_name(path.name)).kind == kind]
+    if kind == "best" and best is not None:
+        return run.path / best
+    if kind == "best" or not found:
+        raise CheckpointError(f"run {run.id[:8]} has no {kind} checkpoint: look into {str(run.checkpoints_folder)!r}")
+    return max(found)[1]

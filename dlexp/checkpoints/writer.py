@@ -205,7 +205,6 @@ class CheckpointWriter:
             "input_shape": list(subject.input_shape),
             "custom_layers": list(subject.custom_layers),
             "training": {
-                "train_logs": position.train_logs,
                 "stopped": self._model.stop_training,
                 "callbacks": get_counters(self._callbacks),
             },

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config import ExperimentConfig
-from dlexp.runs import Point, Run, Status
+from dlexp.points import Point
+from dlexp.runs import Run, Status
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Tracker(abc.ABC):
     """Copies a run to where people look at it.
 
     `start` is called once, then `log_points` any number of times with points in the order they were measured and no
-    (key, step) twice, then `finish` once, also where nothing went before it. A method may raise: the caller reports
-    it once and goes on without it.
+    (key, step) twice, then `finish` once, also where nothing went before it. In a process that goes on with a run,
+    `resume` is called in place of `start`. A method may raise: the caller reports it once and goes on without it.
     None may block training for longer than it takes to queue the work.
     """
 
@@ -49,6 +50,15 @@ class Tracker(abc.ABC):
     @abc.abstractmethod
     def start(self, description: RunDescription) -> None:
         """Makes the run known, with its params and its dataset."""
+
+    @abc.abstractmethod
+    def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
+        """Goes on with a run that another process started.
+
+        Args:
+            description: as it was at the start.
+            points: all that have been measured so far; those that never came through are filled in.
+        """
 
     @abc.abstractmethod
     def log_points(self, points: Sequence[Point]) -> None:
@@ -74,6 +84,10 @@ class CompositeTracker(Tracker):
     def start(self, description: RunDescription) -> None:
         """Starts each."""
         self._each(lambda tracker: tracker.start(description))
+
+    def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
+        """Has each go on."""
+        self._each(lambda tracker: tracker.resume(description, points))
 
     def log_points(self, points: Sequence[Point]) -> None:
         """Gives the points to each."""

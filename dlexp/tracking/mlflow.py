@@ -11,7 +11,8 @@ from typing import Any
 
 from dlexp.config import TrackingConfig
 from dlexp.errors import StoreError
-from dlexp.runs import Point, Status, artifacts_root
+from dlexp.points import Point
+from dlexp.runs import RECORD_FILE, Run, Status, artifacts_root, run_folder
 from dlexp.tracking.base import RunDescription, Tracker
 
 # Read when MLflow is imported. Telemetry would reach for the network from a training.
@@ -29,7 +30,12 @@ from mlflow.keras import MlflowCallback
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _MAX_PARAM_CHARS = 6000
 _MAX_BATCH = 100
-_MLFLOW_STATUS = {Status.FINISHED: "FINISHED", Status.FAILED: "FAILED", Status.KILLED: "KILLED"}
+_MLFLOW_STATUS = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.KILLED: "KILLED",
+    Status.DIVERGED: "FAILED",
+}
 
 
 def store_uri(tracking: TrackingConfig) -> str:
@@ -54,8 +60,12 @@ class MlflowTracker(Tracker):
         self._written: list[Future[None]] = []
         self.run_id: str | None = None
 
-    def open(self, run_name: str) -> str:
-        """Makes the MLflow run and returns its ID, 32 hex digits.
+    def open(self, run_name: str, run_id: str | None = None) -> str:
+        """Makes the MLflow run, or opens one again, and returns its ID, 32 hex digits.
+
+        Args:
+            run_name: of a new run.
+            run_id: of a run to go on with.
 
         Raises:
             StoreError: the database or the server cannot be used.
@@ -67,9 +77,10 @@ class MlflowTracker(Tracker):
                 pathlib.Path(self._tracking.store).resolve().mkdir(parents=True, exist_ok=True)
             mlflow.set_tracking_uri(uri)
             run = mlflow.start_run(
-                experiment_id=self._experiment_id(),
+                run_id=run_id,
+                experiment_id=None if run_id else self._experiment_id(),
                 nested=mlflow.active_run() is not None,
-                run_name=run_name,
+                run_name=None if run_id else run_name,
                 tags={key: str(value) for key, value in self._tracking.tags.items()},
             )
         except Exception as err:
@@ -105,6 +116,17 @@ class MlflowTracker(Tracker):
         client.log_inputs(run_id, datasets=[_dataset_input(description)])
         self._run_folder = description.run.path
 
+    def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
+        """Fills in the points that never came through, as they were still in the queue of a killed process."""
+        self._run_folder = description.run.path
+        client, run_id = mlflow.MlflowClient(), self._require_run()
+        there = {
+            (metric.key, metric.step)
+            for key in {point.key for point in points}
+            for metric in client.get_metric_history(run_id, key)
+        }
+        self.log_points([point for point in points if (point.key, point.step) not in there])
+
     def log_points(self, points: Sequence[Point]) -> None:
         """Queues points for the writer; raises what an earlier write raised."""
         self._raise_failed()
@@ -116,10 +138,14 @@ class MlflowTracker(Tracker):
         self._writer.shutdown(wait=True)
         try:
             self._raise_failed()
+            if status == Status.DIVERGED:
+                mlflow.set_tag("dlexp.status", status)  # MLflow has no such status
             if self._tracking.tracking_uri:
                 mlflow.log_artifacts(str(self._run_folder))
         finally:
             mlflow.end_run(_MLFLOW_STATUS[status])
+        if not self._tracking.tracking_uri:
+            close_dead_runs(self._tracking.store)
 
     def _write(self, metrics: list[Metric]) -> None:
         client = mlflow.MlflowClient()
@@ -148,6 +174,16 @@ class Autolog(MlflowCallback):
     on_batch_end = keras.callbacks.Callback.on_batch_end
     on_epoch_end = keras.callbacks.Callback.on_epoch_end
     on_test_end = keras.callbacks.Callback.on_test_end
+
+
+def close_dead_runs(store: str | pathlib.Path) -> None:
+    """Closes runs of a store's database that are said to be running, and whose process was killed."""
+    client = mlflow.MlflowClient(f"sqlite:///{pathlib.Path(store).resolve() / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    for found in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else ():
+        run = Run(found.info.run_id, run_folder(store, found.info.run_id))
+        if (run.path / RECORD_FILE).is_file() and run.status() == Status.KILLED:
+            client.set_terminated(run.id, status="KILLED")
 
 
 def _quiet_libraries() -> None:

@@ -1,0 +1,152 @@
+"""A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
+
+import contextlib
+import logging
+import shlex
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlexp.atomic import atomic_file, write_text_atomically
+from dlexp.config import ExperimentConfig
+from dlexp.datasets import Dataset
+from dlexp.environment import write_environment
+from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreError
+from dlexp.flags import config_to_flagfile
+from dlexp.points import PointLog
+from dlexp.runs import CONFIG_FILE, FLAGS_FILE, Run, Status, create_run, now
+from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
+from dlexp.tracking.mlflow import MlflowTracker
+from dlexp.tracking.tensorboard import TensorBoardTracker
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunSession:
+    """A run while this process works on it.
+
+    Attributes:
+        run: the run and its folder.
+        name: its name.
+        tracker: all trackers as one.
+        log: its points.
+        resumed: another process began it.
+        in_mlflow: MLflow could be opened.
+    """
+
+    run: Run
+    name: str
+    tracker: Tracker
+    log: PointLog
+    resumed: bool
+    in_mlflow: bool
+
+
+@contextlib.contextmanager
+def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]) -> Iterator[RunSession]:
+    """Makes the run folder and starts the trackers; when the block ends, records how it ended."""
+    name = config.tracking.run_name or default_run_name(config, dataset)
+    mlflow_tracker = MlflowTracker(config.tracking)
+    run_id = _open_mlflow(mlflow_tracker, name)
+    identity = {"dataset_name": dataset.name, "dataset_id": dataset.id}
+    run = create_run(config.tracking.store, run_id or uuid.uuid4().hex, name=name, config=config, **identity, **facts)
+    tracker = _compose(config, mlflow_tracker if run_id else None)
+    session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=run_id is not None)
+    with run.hold(), _recording_the_end(session):
+        write_run_files(run, config, dataset)
+        tracker.start(_describe(session, config, dataset, facts))
+        yield session
+
+
+@contextlib.contextmanager
+def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]) -> Iterator[RunSession]:
+    """Goes on with a run of another process, whose lock is held; when the block ends, records how it ended.
+
+    Raises:
+        DataError: the data is not what the run has seen.
+    """
+    record = run.record()
+    if record["dataset_id"] != dataset.id:
+        raise DataError(
+            f"run {run.id[:8]} cannot be resumed: its dataset has the ID {record['dataset_id']}, what is there now "
+            f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
+        )
+    name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
+    opened = _open_mlflow(mlflow_tracker, name, run.id)
+    tracker = _compose(config, mlflow_tracker if opened else None)
+    session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
+    run.update(status=Status.RUNNING, resumed=[*record.get("resumed", []), now()])
+    with _recording_the_end(session):
+        write_text_atomically(run.path / CONFIG_FILE, config.to_json())
+        tracker.resume(_describe(session, config, dataset, facts), session.log.points)
+        yield session
+
+
+def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
+    """A readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
+    optimization = config.optimization
+    rate = f"lr{optimization.learning_rate:g}"
+    return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
+
+
+def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset) -> None:
+    """Writes what is known of a run before its first step: flags, environment, manifest."""
+    write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
+    write_environment(run.path)
+    with atomic_file(run.path / "dataset" / "manifest.parquet") as temporary:
+        dataset.manifest.to_parquet(temporary, index=False)
+
+
+@contextlib.contextmanager
+def _recording_the_end(session: RunSession) -> Iterator[None]:
+    run, status = session.run, Status.FAILED
+    try:
+        yield
+        status = Status.FINISHED
+    except InterruptedRunError as err:
+        status = Status.KILLED
+        raise InterruptedRunError(f"{err}; go on with: {_resume_command(run)}") from err
+    except KeyboardInterrupt:
+        status = Status.KILLED
+        raise
+    except DivergedError as err:
+        status = Status.DIVERGED
+        run.update(error=str(err), diverged_step=err.step)
+        raise
+    except BaseException as err:
+        run.update(error=f"{type(err).__name__}: {err}")
+        raise
+    finally:
+        run.update(status=status, ended=now())
+        session.tracker.finish(status)
+
+
+def _resume_command(run: Run) -> str:
+    store = run.config().tracking.store
+    option = "" if store == ExperimentConfig().tracking.store else f" --store={shlex.quote(store)}"
+    return f"dlexp train --resume={run.id[:8]}{option}"
+
+
+def _open_mlflow(tracker: MlflowTracker, name: str, run_id: str | None = None) -> str | None:
+    """The ID of the MLflow run; None if MLflow cannot be used, which is told."""
+    try:
+        return tracker.open(name, run_id)
+    except StoreError as err:
+        # The folder is the truth: a training is not given up because a database is damaged.
+        _log.warning("%s; the run goes on without MLflow", err)
+        return None
+
+
+def _compose(config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> CompositeTracker:
+    tensorboard = TensorBoardTracker() if config.tracking.tensorboard else None
+    return CompositeTracker([tracker for tracker in (mlflow_tracker, tensorboard) if tracker is not None])
+
+
+def _describe(
+    session: RunSession, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]
+) -> RunDescription:
+    counts = {split: dataset.count(split) for split in ("train", "validation", "test")}
+    profile = {"classes": dataset.num_classes, "image_shape": list(dataset.image_shape)} | counts
+    return RunDescription(session.run, session.name, config, dataset.name, dataset.id, profile, facts)
