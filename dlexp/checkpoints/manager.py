@@ -1,8 +1,7 @@
 """When checkpoints are written: the best epochs so far, and the last moment."""
 
 import math
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 
 from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.search import checkpoint_files
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.errors import DivergedError
 from dlexp.runs import Run
@@ -66,9 +66,8 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         ranked = sorted([*self.kept, candidate], key=lambda kept: self._sign * kept.score)
         if not math.isfinite(score) or candidate in ranked[self._keep_top :]:
             return
-        self.kept, dropped = ranked[: self._keep_top], ranked[self._keep_top :]
-        position = Position.at_end(epoch, self.params["steps"])
-        then = partial(self._record, self.kept[0], dropped)
+        self.kept = ranked[: self._keep_top]
+        position, then = Position.at_end(epoch, self.params["steps"]), partial(self._record, tuple(self.kept))
         self._writer.write("best", position, score=score, metrics=metrics, then=then)
 
     def get_state(self) -> dict[str, Any]:
@@ -79,11 +78,11 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         """Goes on from `get_state`, so that a worse epoch after a resume is not taken for the best."""
         self.kept = tuple(KeptEpoch(**kept) for kept in state["kept"])
 
-    def _record(self, best: KeptEpoch, dropped: Sequence[KeptEpoch]) -> None:
+    def _record(self, kept: Sequence[KeptEpoch]) -> None:
+        best = kept[0]
         file = (self._run.checkpoints_folder / best.file).relative_to(self._run.path)
         self._run.update(best_epoch=best.epoch, best_checkpoint=str(file), metrics=dict(best.metrics))
-        for each in dropped:
-            (self._run.checkpoints_folder / each.file).unlink(missing_ok=True)
+        _remove_others("best", self._run, keep={each.file for each in kept})
 
 
 class LastCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -104,7 +103,6 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         self._writer, self._run, self._save_every_steps = writer, run, save_every_steps
         self._epoch = self._saved_step = 0
         self._metrics: Mapping[str, float] = {}
-        self._path: pathlib.Path | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes the epoch."""
@@ -135,9 +133,9 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
     def _write(self, position: Position) -> None:
         score = self._metrics.get(self.monitor, math.nan)
         path = self._writer.format_path("last", epoch=position.epoch, score=score)
-        former = [self._path] if self._path not in (None, path) else []
-        self._path, self._saved_step = path, position.step
-        self._writer.write("last", position, score=score, metrics=self._metrics, then=partial(_remove, former))
+        self._saved_step = position.step
+        then = partial(_remove_others, "last", self._run, keep={path.name})
+        self._writer.write("last", position, score=score, metrics=self._metrics, then=then)
 
     def get_state(self) -> dict[str, Any]:
         """Metrics of the last epoch and the step of this save."""
@@ -148,6 +146,8 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         self._metrics, self._saved_step = state["metrics"], state["step"]
 
 
-def _remove(former: Sequence[pathlib.Path]) -> None:
-    for path in former:
-        path.unlink(missing_ok=True)
+def _remove_others(kind: str, run: Run, *, keep: Set[str]) -> None:
+    """Removes the files of a kind that a newer one stands for, those of a process before this one too."""
+    for path in checkpoint_files(run):
+        if path.name not in keep and f"__{kind}__" in path.name:
+            path.unlink(missing_ok=True)

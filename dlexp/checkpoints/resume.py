@@ -13,9 +13,9 @@ import numpy as np
 
 from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
-from dlexp.checkpoints.names import SUFFIX
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.seal import check_seal
+from dlexp.checkpoints.search import checkpoint_files
 from dlexp.checkpoints.snapshot import state_variables
 from dlexp.errors import CheckpointError
 from dlexp.runs import Run
@@ -52,7 +52,7 @@ def find_resume_point(run: Run) -> ResumePoint:
     """
     damaged: list[str] = []
     whole: list[tuple[tuple[int, int, bool], pathlib.Path, dict[str, Any]]] = []
-    for path in _checkpoint_files(run):
+    for path in checkpoint_files(run):
         try:
             metadata = read_metadata(path)
             check_seal(path)
@@ -76,12 +76,6 @@ def remove_leftovers(run: Run) -> None:
     """Removes temporary files that a killed process has left among the checkpoints; the run's lock must be held."""
     for path in run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*"):
         path.unlink()
-
-
-def _checkpoint_files(run: Run) -> Sequence[pathlib.Path]:
-    return sorted(
-        path for path in run.checkpoints_folder.glob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX)
-    )
 
 
 def _holds_state(path: pathlib.Path) -> bool:

@@ -48,18 +48,23 @@ def list_checkpoints(
 
 def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
     results = {key: value for key, value in run.record().get("metrics", {}).items() if key.startswith("test_")}
-    for entry in sorted(os.scandir(run.checkpoints_folder), key=lambda entry: entry.name):
-        if not entry.name.endswith(SUFFIX) or entry.name.startswith(TEMPORARY_PREFIX):
-            continue
-        row = {"path": entry.path, "name": entry.name, "megabytes": round(entry.stat().st_size / 1e6, 3)}
+    for path in checkpoint_files(run):
+        row = {"path": str(path), "name": path.name, "megabytes": round(path.stat().st_size / 1e6, 3)}
         try:
-            metadata = read_metadata(entry.path)
+            metadata = read_metadata(path)
         except CheckpointError as err:
             yield row | {"kind": "", "run_id": run.id, "written": "", "damaged": str(err)}
             continue
         fields = metadata.pop("config") | metadata.pop("metrics") | metadata
         flat = {key: json.dumps(value) if type(value) in (list, dict) else value for key, value in fields.items()}
         yield row | flat | {"damaged": "", **(results if metadata["kind"] == "best" else {})}
+
+
+def checkpoint_files(run: Run) -> list[pathlib.Path]:
+    """The checkpoints of a run, sorted by name; not what is being written."""
+    with os.scandir(run.checkpoints_folder) as entries:
+        names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
+    return [run.checkpoints_folder / name for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
 
 
 def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
@@ -69,8 +74,7 @@ def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
         CheckpointError: it has none.
     """
     best = run.record().get("best_checkpoint")
-    paths = [path for path in run.checkpoints_folder.glob(f"*{SUFFIX}") if not path.name.startswith(TEMPORARY_PREFIX)]
-    found = [(name.epoch, path) for path in paths if (name := parse_name(path.name)).kind == kind]
+    found = [(name.epoch, path) for path in checkpoint_files(run) if (name := parse_name(path.name)).kind == kind]
     if kind == "best" and best is not None:
         return run.path / best
     if kind == "best" or not found:

@@ -29,10 +29,10 @@ def build_mlp(
     pixels = keras.Input(input_shape)
     x = keras.layers.Flatten()(scale_pixels(pixels))
     *inner, last = _as_sizes("hidden_sizes", hidden_sizes)
-    for size in inner:
+    for number, size in enumerate(inner, start=1):
         x = keras.layers.Dense(size, activation="relu")(x)
         if dropout:
-            x = keras.layers.Dropout(dropout)(x)
+            x = keras.layers.Dropout(dropout, name=f"hidden_dropout_{number}")(x)  # the head has the one named dropout
     x = keras.layers.Dense(last, activation="relu")(x)
     return keras.Model(pixels, build_logits(x, num_classes, dropout=dropout), name="mlp")
 

@@ -14,6 +14,7 @@ from dlexp.errors import StoreError
 from dlexp.points import Point
 from dlexp.runs import RECORD_FILE, Run, Status, artifacts_root, run_folder
 from dlexp.tracking.base import RunDescription, Tracker
+from dlexp.tracking.database import make_database
 
 # Read when MLflow is imported. Telemetry would reach for the network from a training.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -74,7 +75,7 @@ class MlflowTracker(Tracker):
         _quiet_libraries()
         try:
             if not self._tracking.tracking_uri:
-                pathlib.Path(self._tracking.store).resolve().mkdir(parents=True, exist_ok=True)
+                make_database(pathlib.Path(self._tracking.store).resolve() / "mlflow.db")
             mlflow.set_tracking_uri(uri)
             run = mlflow.start_run(
                 run_id=run_id,
