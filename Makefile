@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c c
 PYTEST := TF_CPP_MIN_LOG_LEVEL=3 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks integration bench pin clean
+.PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks integration soak bench pin clean
 
 help: ## List the targets
 	@echo "make quickstart trains a first model; make test shows that all is well. All targets:"
@@ -48,6 +48,9 @@ notebooks: dev ## Execute the notebooks against a fresh store
 
 integration: dev ## Train on Fashion-MNIST, look at the MLflow UI (Debian: dataset-fashion-mnist, chromium)
 	$(PYTEST) tests/integration
+
+soak: dev ## Kill 200 trainings at random instants, resume them, compare them: about ten minutes
+	$(BIN)/python -m tests.soak --kills=200
 
 bench: dev ## Measure against hand-written code; prints a table
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks

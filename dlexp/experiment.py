@@ -48,7 +48,7 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     started = time.perf_counter()
     with catch_signals() as requests:
         setup = prepare(config)
-        with open_run(config, setup.datasets.dataset, setup.facts) as session:
+        with requests.defer(), open_run(config, setup.datasets.dataset, setup.facts) as session:
             train_and_evaluate(setup, session, requests)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
@@ -81,7 +81,7 @@ def resume_experiment(reference: str | pathlib.Path, *, store: str = "mlruns", *
         setup = prepare(config, initialize=point.path is None)
         if point.path is not None:
             restore_model(setup.model, setup.twin, point)
-        with reopen_run(run, config, setup.datasets.dataset, setup.facts) as session:
+        with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts) as session:
             train_and_evaluate(setup, session, requests, start=point)
     return read_result(run, seconds=time.perf_counter() - started)
 
@@ -143,27 +143,29 @@ def train_and_evaluate(
     config, datasets, model = setup.config, setup.datasets, setup.model
     subject = Subject.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
     with (
-        requests.defer(),
         CheckpointWriter(model, setup.twin, subject) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
         callbacks = build_callbacks(
             config, session=session, datasets=datasets, writer=writer, progress=progress, requests=requests
         )
+        if start is not None:
+            callbacks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
         epochs = config.optimization.epochs
         train_model(model, datasets, epochs=epochs, callbacks=callbacks.callbacks, start=start)
     if not callbacks.best.kept:
         raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
-    evaluate_best(setup, session)
+    evaluate_best(setup, session, requests)
     for kept in callbacks.best.kept:
         drop_state(session.run.checkpoints_folder / kept.file)
 
 
-def evaluate_best(setup: Setup, session: RunSession) -> None:
+def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
     """Evaluates the best checkpoint on the test split, from its file, once; draws the pictures; records the metrics."""
     run, datasets, record = session.run, setup.datasets, session.run.record()
     checkpoint = load_checkpoint(run.path / record["best_checkpoint"])
-    evaluation = evaluate_model(checkpoint.model, datasets, "test", metric_names=setup.config.selection.metrics)
+    with requests.allow():
+        evaluation = evaluate_model(checkpoint.model, datasets, "test", metric_names=setup.config.selection.metrics)
     write_evaluation(evaluation, datasets, run.path)
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}

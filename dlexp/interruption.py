@@ -31,13 +31,24 @@ class StopRequests:
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """Within the block signals are only noted; one that was not acted on is raised when the block has ended."""
-        self.deferred = True
+        """Within the block signals are only noted, so that none tears apart what belongs together."""
+        with self._set_deferred(True):
+            yield
+
+    @contextlib.contextmanager
+    def allow(self) -> Iterator[None]:
+        """Within the block, of pure computation, a signal is acted on at once; one that has come before, too."""
+        with self._set_deferred(False):
+            self.check()
+            yield
+
+    @contextlib.contextmanager
+    def _set_deferred(self, deferred: bool) -> Iterator[None]:
+        former, self.deferred = self.deferred, deferred
         try:
             yield
         finally:
-            self.deferred = False
-        self.check()
+            self.deferred = former
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

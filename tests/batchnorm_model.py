@@ -1,4 +1,4 @@
-"""A plug-in with a model that has what a resume can lose: batch normalisation and dropout; and a callback that counts."""
+"""A plug-in of what a resume can lose: a model with batch normalisation and dropout, and a callback that counts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,10 @@ from dlexp import register_callback, register_model
 @register_model("batchnorm_net")
 def build_batchnorm_net(input_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     layers = keras.layers
-    return keras.Sequential(
-        [
-            layers.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(8, 3, use_bias=False),
-            layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dropout(0.3), layers.Dense(num_classes),
-        ]
-    )  # fmt: skip
+    pixels = layers.Input(input_shape)
+    x = layers.Conv2D(8, 3, use_bias=False)(layers.Rescaling(1 / 255)(pixels))
+    x = layers.Flatten()(layers.ReLU()(layers.BatchNormalization()(x)))
+    return keras.Model(pixels, layers.Dense(num_classes)(layers.Dropout(0.3)(x)))
 
 
 @register_callback("halve_after_three")

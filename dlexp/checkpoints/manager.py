@@ -102,7 +102,19 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         super().__init__(str(run.checkpoints_folder / "last.keras"), monitor=monitor)
         self._writer, self._run, self._save_every_steps = writer, run, save_every_steps
         self._epoch = self._saved_step = 0
+        self._end = Position()
         self._metrics: Mapping[str, float] = {}
+
+    def go_on_from(self, position: Position, *, metrics: Mapping[str, float], is_last: bool) -> None:
+        """Takes up from a checkpoint, before the training begins.
+
+        Args:
+            position: of the checkpoint.
+            metrics: of the last epoch before it.
+            is_last: it is a `last`; after a `best`, whose `last` was never written, that is made good at the end.
+        """
+        self._end, self._metrics = position, metrics
+        self._saved_step = position.step if is_last else 0
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes the epoch."""
@@ -117,7 +129,13 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves every epoch."""
         self._metrics = {key: float(value) for key, value in (logs or {}).items()}
-        self._write(Position.at_end(epoch, self.params["steps"]))
+        self._end = Position.at_end(epoch, self.params["steps"])
+        self._write(self._end)
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Saves the end, unless that was done."""
+        if self._saved_step != self._end.step:
+            self._write(self._end)
 
     def save(self, position: Position) -> None:
         """Saves the model as it is in the midst of an epoch.
@@ -136,14 +154,6 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         self._saved_step = position.step
         then = partial(_remove_others, "last", self._run, keep={path.name})
         self._writer.write("last", position, score=score, metrics=self._metrics, then=then)
-
-    def get_state(self) -> dict[str, Any]:
-        """Metrics of the last epoch and the step of this save."""
-        return {"metrics": dict(self._metrics), "step": self._saved_step}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`."""
-        self._metrics, self._saved_step = state["metrics"], state["step"]
 
 
 def _remove_others(kind: str, run: Run, *, keep: Set[str]) -> None:

@@ -32,14 +32,18 @@ class ResumePoint:
         stopped: early stopping has ended it.
         counters: what its callbacks remember.
         state: arrays of a `Snapshot`.
+        metrics: of the last epoch.
         path: of the checkpoint; None at the start.
+        is_last: the checkpoint is a `last`.
     """
 
     position: Position = field(default_factory=Position)
     stopped: bool = False
     counters: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, np.ndarray] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     path: pathlib.Path | None = None
+    is_last: bool = True
 
 
 def find_resume_point(run: Run) -> ResumePoint:
@@ -92,7 +96,9 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
         stopped=training["stopped"],
         counters=training["callbacks"],
         state=state,
+        metrics=metadata["metrics"],
         path=path,
+        is_last=metadata["kind"] == "last",
     )
 
 
