@@ -103,7 +103,7 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
 
 
 def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> None:
-    """Gives a freshly built and compiled model the weights, optimizer and seed generators of a resume point.
+    """Gives a freshly built and compiled model the weights, optimizer, seed generators and metrics of a resume point.
 
     Args:
         model: of the same config.
@@ -121,7 +121,7 @@ def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> 
     weights = [weight.numpy() for weight in twin.weights]
     groups = state_variables(model)
     averaged = groups.pop("weight")
-    del groups["metric"]  # they have no variables before the first batch: see restore_metrics
+    del groups["metric"]  # they may have no variables yet: see restore_metrics
     assignments = list(zip(model.weights, _group(point, "weight") if averaged else weights, strict=True))
     for name, variables in groups.items():
         arrays = _group(point, name)
@@ -131,10 +131,11 @@ def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> 
     if any(tuple(variable.shape) != array.shape for variable, array in assignments):
         raise _other_model(point)
     _assign(assignments)
+    restore_metrics(model, point)
 
 
 def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
-    """Gives the metrics of an epoch that was left in its midst their values back; after `reset_metrics`.
+    """Gives the metrics their values back: in an epoch that was left in its midst, after `reset_metrics`.
 
     Most metrics make their variables when they see the first batch, so they are shown one that says nothing.
     """
