@@ -80,16 +80,34 @@ def _list_checkpoints(argv: Sequence[str]) -> int:
     own = {
         "kind": ("", "best or last; empty: both."),
         "sort_by": ("-written", "Column; with - in front the largest come first."),
+        "verify": (False, "Read every byte of every file; exit with 1 if one is damaged."),
+        "prune": (False, "List the files of ended runs that newer ones stand for, then remove them."),
     }
     values = _parse(argv, _LISTING_FLAGS | own)
     if values is None:
         return 0
+    if values["prune"]:
+        return _prune_checkpoints(values["store"])
     from dlexp.checkpoints.search import list_checkpoints
 
-    table = list_checkpoints(values["store"], kind=values["kind"], where=values["where"], sort_by=values["sort_by"])
-    return _print_listing(
+    chosen = {name: values[name] for name in ("kind", "where", "sort_by", "verify")}
+    table = list_checkpoints(values["store"], **chosen)
+    _print_listing(
         table, values, columns=_CHECKPOINT_COLUMNS, nothing="no checkpoints", hint="dlexp runs lists what was trained"
     )
+    return int(values["verify"] and not table.empty and bool((table["damaged"] != "").any()))
+
+
+def _prune_checkpoints(store: str) -> int:
+    from dlexp.checkpoints.prune import find_superseded, remove_files
+
+    paths = find_superseded(store)
+    megabytes = sum(path.stat().st_size for path in paths) / 1e6
+    for path in paths:
+        print(path)
+    remove_files(paths)
+    print(f"removed {len(paths)} superseded files, {megabytes:.1f} MB", file=sys.stderr)
+    return 0
 
 
 def _open_ui(argv: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import time
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from dlexp import ExperimentConfig, resume_experiment, run_experiment
 from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.prune import find_superseded
 from dlexp.checkpoints.resume import find_resume_point
 from dlexp.checkpoints.search import checkpoint_files
+from dlexp.cli import main
 from dlexp.errors import CheckpointError, ConfigError, DataError, StoreError
 from dlexp.resuming import find_resumed, resumed_config
 from dlexp.runs import Run, Status, create_run, iterate_runs, list_runs
@@ -242,3 +245,46 @@ def test_files_of_a_run_stay_bounded_over_many_saves(tmp_path: pathlib.Path) -> 
     run = train(short(tmp_path, epochs=10, save_every_steps=1, model="mlp", model_args={"hidden_sizes": [8]}))
     assert [read_metadata(path)["kind"] for path in checkpoint_files(run)] == ["best", "last"]
     assert json.loads((run.path / "run.json").read_text())["status"] == "FINISHED"
+
+
+def test_superseded_files_are_found_and_nothing_else(stopped: Run) -> None:
+    store = stopped.path.parents[2]
+    assert not {*find_superseded(store)} & {*checkpoint_files(stopped)}
+    old = next(path for path in checkpoint_files(stopped) if "__last__" in path.name)
+    train(short(store))
+    newest = set(checkpoint_files(stopped))
+    stray, foreign = old.with_name(".tmp-1234.keras"), old.with_name("mine__last__.keras")
+    shutil.copy(next(path for path in newest if "__last__" in path.name), stray)
+    foreign.write_bytes(b"not ours")
+    assert find_superseded(store) == [stray]
+    with stopped.hold():
+        assert find_superseded(store) == []
+
+
+def test_checkpoints_verify_exits_with_1_for_a_damaged_file(
+    reference: Run, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "copy"
+    shutil.copytree(reference.path.parents[2], store)
+    assert main(["dlexp", "checkpoints", "--verify", f"--store={store}"]) == 0
+    path = next(store.rglob("*__last__*.keras"))
+    contents = path.read_bytes()
+    path.write_bytes(contents[:1000] + bytes([contents[1000] ^ 1]) + contents[1001:])
+    capsys.readouterr()
+    assert main(["dlexp", "checkpoints", "--verify", "--format=json", f"--store={store}"]) == 1
+    assert "are not those that were written" in capsys.readouterr().out
+
+
+def test_checkpoints_prune_lists_what_it_removes(
+    reference: Run, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "copy"
+    shutil.copytree(reference.path.parents[2], store)
+    before = set(store.rglob("*.keras"))
+    leftover = next(store.rglob("*.keras")).with_name(".tmp-0123.keras")
+    leftover.write_bytes(b"half a file")
+    assert main(["dlexp", "checkpoints", "--prune", f"--store={store}"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [str(leftover)]
+    assert "removed 1 superseded files" in err
+    assert set(store.rglob("*.keras")) == before

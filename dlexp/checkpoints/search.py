@@ -11,13 +11,19 @@ import pandas as pd
 from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
+from dlexp.checkpoints.seal import check_seal
 from dlexp.errors import CheckpointError, unknown_name
 from dlexp.runs import Run, iterate_runs
 from dlexp.tables import select_rows
 
 
 def list_checkpoints(
-    store: str | pathlib.Path = "mlruns", *, kind: str = "", where: str = "", sort_by: str = "-written"
+    store: str | pathlib.Path = "mlruns",
+    *,
+    kind: str = "",
+    where: str = "",
+    sort_by: str = "-written",
+    verify: bool = False,
 ) -> pd.DataFrame:
     """The checkpoint files of a store as a table, one row a file.
 
@@ -26,6 +32,7 @@ def list_checkpoints(
         kind: `best`, `last`, or empty for both.
         where: a pandas query over the columns, such as `"learning_rate < 0.01 and val_accuracy > 0.9"`.
         sort_by: a column; with `-` in front the largest come first.
+        verify: read every byte of every file, and compare it with the seal.
 
     Returns:
         Columns path, name, kind, run_id, run_name, epoch, step, monitor, score, dataset_name, dataset_id,
@@ -38,7 +45,7 @@ def list_checkpoints(
     """
     if kind and kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
-    table = pd.DataFrame([row for run in iterate_runs(store) for row in _describe_checkpoints(run)])
+    table = pd.DataFrame([row for run in iterate_runs(store) for row in _describe_checkpoints(run, verify=verify)])
     if table.empty:
         return table
     if kind:
@@ -46,12 +53,14 @@ def list_checkpoints(
     return select_rows(table, where=where, sort_by=sort_by)
 
 
-def _describe_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
+def _describe_checkpoints(run: Run, *, verify: bool) -> Iterator[dict[str, Any]]:
     results = {key: value for key, value in run.record().get("metrics", {}).items() if key.startswith("test_")}
     for path in checkpoint_files(run):
         row = {"path": str(path), "name": path.name, "megabytes": round(path.stat().st_size / 1e6, 3)}
         try:
             metadata = read_metadata(path)
+            if verify:
+                check_seal(path)
         except CheckpointError as err:
             yield row | {"kind": "", "run_id": run.id, "written": "", "damaged": str(err)}
             continue
