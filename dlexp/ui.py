@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 
 from dlexp.errors import StoreError
+from dlexp.tracking.database import close_dead_runs, database_path
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120
@@ -26,10 +27,10 @@ def serve_mlflow(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
     Raises:
         StoreError: the store has no MLflow database, the port is taken, or the server does not start.
     """
-    folder = pathlib.Path(store).resolve()
-    database = folder / "mlflow.db"
+    folder, database = pathlib.Path(store).resolve(), database_path(store)
     if not database.is_file():
         raise StoreError(f"store {str(store)!r} holds no MLflow database: train a run first, or give its --store")
+    close_dead_runs(store)
     command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
     command += ["--default-artifact-root", (folder / "artifacts").as_uri(), "--workers", "1"]
     with _serve(command, port=port, path="/health") as url:

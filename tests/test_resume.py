@@ -8,6 +8,7 @@ import signal
 import time
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from dlexp.cli import main
 from dlexp.errors import CheckpointError, ConfigError, DataError, StoreError
 from dlexp.resuming import find_resumed, resumed_config
 from dlexp.runs import Run, Status, create_run, iterate_runs, list_runs
+from dlexp.tracking.database import close_dead_runs, database_path, make_database
 from tests.killing import (
     differences,
     finish,
@@ -288,3 +290,21 @@ def test_checkpoints_prune_lists_what_it_removes(
     assert out.splitlines() == [str(leftover)]
     assert "removed 1 superseded files" in err
     assert set(store.rglob("*.keras")) == before
+
+
+def test_run_of_a_killed_process_is_closed_in_mlflow(stopped: Run) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{database_path(stopped.path.parents[2])}")
+    assert client.get_run(stopped.id).info.status == "RUNNING"
+    with stopped.hold():
+        close_dead_runs(stopped.path.parents[2])
+    assert client.get_run(stopped.id).info.status == "RUNNING"
+    close_dead_runs(stopped.path.parents[2])
+    assert client.get_run(stopped.id).info.status == "KILLED"
+
+
+def test_database_that_could_not_be_finished_is_never_seen(tmp_path: pathlib.Path) -> None:
+    process = start_training(short(tmp_path), crash_at="replace:1")
+    assert finish(process) == -signal.SIGKILL
+    assert not database_path(tmp_path).exists()
+    make_database(tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["mlflow.db", "mlflow.lock"]

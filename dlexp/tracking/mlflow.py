@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -12,9 +11,9 @@ from typing import Any
 from dlexp.config import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.points import Point
-from dlexp.runs import RECORD_FILE, Run, Status, artifacts_root, run_folder
+from dlexp.runs import Status, artifacts_root
 from dlexp.tracking.base import RunDescription, Tracker
-from dlexp.tracking.database import make_database
+from dlexp.tracking.database import close_dead_runs, database_path, make_database
 
 # Read when MLflow is imported. Telemetry would reach for the network from a training.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -41,7 +40,7 @@ _MLFLOW_STATUS = {
 
 def store_uri(tracking: TrackingConfig) -> str:
     """The tracking URI: the server that was asked for, or the sqlite database of the store."""
-    return tracking.tracking_uri or f"sqlite:///{pathlib.Path(tracking.store).resolve() / 'mlflow.db'}"
+    return tracking.tracking_uri or f"sqlite:///{database_path(tracking.store)}"
 
 
 class MlflowTracker(Tracker):
@@ -75,7 +74,7 @@ class MlflowTracker(Tracker):
         _quiet_libraries()
         try:
             if not self._tracking.tracking_uri:
-                make_database(pathlib.Path(self._tracking.store).resolve() / "mlflow.db")
+                make_database(self._tracking.store)
             mlflow.set_tracking_uri(uri)
             run = mlflow.start_run(
                 run_id=run_id,
@@ -175,16 +174,6 @@ class Autolog(MlflowCallback):
     on_batch_end = keras.callbacks.Callback.on_batch_end
     on_epoch_end = keras.callbacks.Callback.on_epoch_end
     on_test_end = keras.callbacks.Callback.on_test_end
-
-
-def close_dead_runs(store: str | pathlib.Path) -> None:
-    """Closes runs of a store's database that are said to be running, and whose process was killed."""
-    client = mlflow.MlflowClient(f"sqlite:///{pathlib.Path(store).resolve() / 'mlflow.db'}")
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    for found in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else ():
-        run = Run(found.info.run_id, run_folder(store, found.info.run_id))
-        if (run.path / RECORD_FILE).is_file() and run.status() == Status.KILLED:
-            client.set_terminated(run.id, status="KILLED")
 
 
 def _quiet_libraries() -> None:

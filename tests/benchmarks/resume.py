@@ -1,0 +1,82 @@
+"""What a save costs the training, and how soon a resumed one takes its first step."""
+
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from dlexp import ExperimentConfig, build_datasets, run_experiment
+from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.resume import find_resume_point, restore_model
+from dlexp.checkpoints.twin import build_twin
+from dlexp.checkpoints.writer import CheckpointWriter, Subject
+from dlexp.experiment import prepare
+from dlexp.runs import create_run
+from tests.benchmarks.measuring import Row, interleave
+
+_REPEATS = 5
+_UNITS = 5_000  # 5,000 x 5,000 weights of 4 bytes: 100 MB; with Adam's two averages the state is 300 MB
+
+
+def measure(folder: str) -> list[Row]:
+    """Times a save, a restore, and the first batch after many steps.
+
+    Args:
+        folder: an empty one for the files.
+    """
+    return [_compare_saves(pathlib.Path(folder)), _time_restore(folder), _compare_positions()]
+
+
+def _compare_saves(folder: pathlib.Path) -> Row:
+    model = keras.Sequential([keras.Input((_UNITS,)), keras.layers.Dense(_UNITS, use_bias=False)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    config = ExperimentConfig.of(store=str(folder))
+    run = create_run(folder, "0" * 32, name="bench", config=config)
+    subject = Subject(run, "bench", config, "none", "0" * 16, ("a", "b"), (1, 1, 1), ())
+
+    def save_ours() -> float:
+        with CheckpointWriter(model, build_twin(model, metrics=[]), subject) as writer:
+            return _seconds(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
+
+    sides = {"dlexp": save_ours, "keras": lambda: _seconds(lambda: model.save(folder / "model.keras"))}
+    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    what = "stall of a save, 100 MB of weights and Adam's 200 MB, s"
+    met = seconds["dlexp"] < seconds["keras"] / 3
+    return Row(what, seconds["dlexp"], seconds["keras"], "`model.save`", aim="< 1/3", met=met, digits=3)
+
+
+def _time_restore(folder: str) -> Row:
+    values = {"model": "small_cnn", "epochs": 1, "verbose": 0, "tensorboard": False}
+    config = ExperimentConfig.of(**values, store=str(pathlib.Path(folder, "store")))
+    run = run_experiment(config).run
+    fresh = min(_seconds(lambda: prepare(config)) for _ in range(_REPEATS))
+
+    def resume() -> None:
+        point, setup = find_resume_point(run), prepare(config)
+        restore_model(setup.model, setup.twin, point)
+
+    resumed = min(_seconds(resume) for _ in range(_REPEATS))
+    what = "small_cnn: data and model ready to take a step, resumed, s"
+    return Row(what, resumed, fresh, "a new run", aim="< 1 s more", met=resumed - fresh < 1)
+
+
+def _compare_positions() -> Row:
+    datasets = build_datasets(ExperimentConfig.of(dataset="digits", epochs=1000))
+
+    def first_batch(step: int) -> Callable[[], float]:
+        return lambda: _seconds(lambda: np.asarray(next(iter(datasets.train_dataset(step)))[0]))
+
+    sides = {"late": first_batch(10_000), "early": first_batch(10)}
+    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    met = seconds["late"] < 1.5 * seconds["early"]
+    what = "first batch of a training that goes on at step 10,000, s"
+    return Row(what, seconds["late"], seconds["early"], "at step 10", aim="as fast", met=met, digits=3)
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
