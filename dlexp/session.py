@@ -77,7 +77,7 @@ def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapp
     opened = _open_mlflow(mlflow_tracker, name, run.id)
     tracker = _compose(config, mlflow_tracker if opened else None)
     session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
-    run.update(status=Status.RUNNING, resumed=[*record.get("resumed", []), now()])
+    run.update(status=Status.RUNNING, ended=None, error=None, resumed=[*record.get("resumed", []), now()])
     with _recording_the_end(session):
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)
@@ -119,8 +119,9 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         run.update(error=f"{type(err).__name__}: {err}")
         raise
     finally:
-        run.update(status=status, ended=now())
+        # The record comes last: a run that is killed between the two is not taken for finished, and a resume ends it.
         session.tracker.finish(status)
+        run.update(status=status, ended=now())
 
 
 def _resume_command(run: Run) -> str:

@@ -308,3 +308,9 @@ def test_database_that_could_not_be_finished_is_never_seen(tmp_path: pathlib.Pat
     assert not database_path(tmp_path).exists()
     make_database(tmp_path)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["mlflow.db", "mlflow.lock"]
+
+
+def test_other_workers_and_cache_give_the_same_weights(stopped: Run, reference: Run) -> None:
+    result = resume_experiment(stopped.path, num_workers=3, cache="memory")
+    assert result.weights_digest == reference.record()["weights_digest"]
+    assert history(stopped) == history(reference)
