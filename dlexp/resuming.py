@@ -44,7 +44,7 @@ def resumed_config(run: Run, changes: Mapping[str, Any]) -> ExperimentConfig:
     stored, fields = config.flat(), config_fields()
     wanted = config.replace(**changes).flat()
     differences = [
-        f"{name} {stored[name]!r} to {wanted[name]!r}"
+        f"{name}={wanted[name]!r} (it has {stored[name]!r})"
         for name in changes
         if wanted[name] != stored[name]
         and not (name == "epochs" and wanted[name] > stored[name])
@@ -52,7 +52,7 @@ def resumed_config(run: Run, changes: Mapping[str, Any]) -> ExperimentConfig:
     ]
     if differences:
         raise ConfigError(
-            f"run {run.id[:8]} cannot be resumed with another {', another '.join(differences)}: leave that out, or "
+            f"run {run.id[:8]} cannot be resumed with {', '.join(differences)}: leave that out, or "
             f"start a new run from its weights with --init_checkpoint={run.id[:8]}:best"
         )
     if run.status() == Status.DIVERGED:

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlflow
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point
 from dlexp.config import ExperimentConfig
 from dlexp.runs import Run, iterate_runs
+from dlexp.tracking.tensorboard import FOLDER
 
 _CLOCK_KEYS = ("epoch_seconds", "images_per_second")
 _context = multiprocessing.get_context("forkserver")
@@ -77,6 +79,8 @@ def differences(run: Run, reference: Run) -> list[str]:
         found.append("metric history")
     if _mlflow_history(run) != history(run):
         found.append("metric history in MLflow")
+    if (run.path / FOLDER).exists() and _tensorboard_steps(run) != sorted((key, step) for key, step, _ in history(run)):
+        found.append("steps in TensorBoard")
     one, other = find_resume_point(run), find_resume_point(reference)
     if one.position != other.position or _counters(one, run) != _counters(other, reference):
         found.append("position or counters")
@@ -106,6 +110,14 @@ def _mlflow_history(run: Run) -> list[tuple[str, int, float]]:
     return sorted(
         (metric.key, metric.step, metric.value) for key in keys for metric in client.get_metric_history(run.id, key)
     )
+
+
+def _tensorboard_steps(run: Run) -> list[tuple[str, int]]:
+    """Keys and steps of all scalars; values are `float32` there."""
+    events = EventAccumulator(str(run.path / FOLDER), size_guidance={"tensors": 0}, purge_orphaned_data=False)
+    events.Reload()
+    keys = set(run.points()["key"]) - set(_CLOCK_KEYS)
+    return sorted((key, event.step) for key in keys for event in events.Tensors(key))
 
 
 def _work(values: dict[str, Any], crash_at: str) -> None:

@@ -1,5 +1,6 @@
 """Weights that a new run begins with, and files that are not let in."""
 
+import json
 import pathlib
 import pickle
 import zipfile
@@ -118,5 +119,21 @@ def test_unknown_class_is_refused_even_with_trust(tmp_path: pathlib.Path) -> Non
     with zipfile.ZipFile(tmp_path / "evil.keras", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content.replace(b'"class_name": "Dense"', b'"class_name": "Evil"'))
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        initialize(build(), tmp_path / "evil.keras", tmp_path, trust=True)
+
+
+def test_saved_model_inside_a_layer_is_refused_even_with_trust(tmp_path: pathlib.Path) -> None:
+    """A TFSMLayer would load a SavedModel from a path that the file names."""
+    config = {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": str(tmp_path / "evil")}}
+    build().save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    model = json.loads(members["config.json"])
+    model["config"]["layers"][-1] |= config
+    members["config.json"] = json.dumps(model).encode()
+    with zipfile.ZipFile(tmp_path / "evil.keras", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         initialize(build(), tmp_path / "evil.keras", tmp_path, trust=True)
