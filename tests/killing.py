@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import resource
 import signal
 import sys
 import time
@@ -33,7 +34,8 @@ def start_training(values: Mapping[str, Any], *, crash_at: str = "") -> Training
 
     Args:
         values: config fields, `store` among them.
-        crash_at: `CALL:N`, to be killed at the Nth of these calls: `flush`, `replace`, `unlink`, `write`.
+        crash_at: `CALL:N`, to be killed at the Nth of these calls: `flush`, `replace`, `unlink`, `write`; or
+            `limit:BYTES`, the largest file that the process can write.
     """
     process = _context.Process(target=_work, args=(dict(values), crash_at))
     process.start()
@@ -144,6 +146,9 @@ def _arm(call: str, number: str) -> None:
 
     from dlexp import atomic
 
+    if call == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
+        return
     owner: Any
     owner, name = {
         "flush": (atomic, "_flush"),

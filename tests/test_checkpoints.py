@@ -1,6 +1,7 @@
 """Checkpoint files and when they are written."""
 
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Sequence
@@ -254,3 +255,15 @@ def test_model_that_cannot_be_made_again_is_refused() -> None:
     model(np.ones((1, 2, 2, 1)))
     with pytest.raises(ModelError, match="no checkpoint could be loaded"):
         build_twin(model, metrics=[])
+
+
+def test_a_thousand_saves_leave_one_file_and_hold_none_open(run: Run, model: keras.Model) -> None:
+    with writer(run, model) as each:
+        callback = LastCheckpoint(each, run=run, monitor="val_accuracy")
+        callback.set_model(model)
+        callback.set_params({"steps": 1})
+        open_before = len(os.listdir("/proc/self/fd"))
+        for epoch in range(1000):
+            callback.on_epoch_end(epoch, {"val_accuracy": 0.5})
+    assert len(os.listdir("/proc/self/fd")) <= open_before
+    assert len(names(run)) == 1
