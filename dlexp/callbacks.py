@@ -64,16 +64,13 @@ class PointLogger(keras.callbacks.Callback):
         """Records the epoch."""
         seconds = self._train_seconds or time.perf_counter() - self._started
         step = int(self.model.optimizer.iterations.numpy())
-        values = dict(logs or {}) | {"learning_rate": self._learning_rate()}
+        values = dict(logs or {}) | {"learning_rate": float(self.model.optimizer.learning_rate.numpy())}
         share = (step - self._first_step) / self.params["steps"]  # less than 1 in an epoch that another process began
         if share:
             values["images_per_second"] = share * self._images_per_epoch / seconds
         if share == 1:
             values["epoch_seconds"] = seconds
         self._tracker.log_points(self._log.append(make_points(values, step=step, epoch=epoch + 1)))
-
-    def _learning_rate(self) -> float:
-        return float(self.model.optimizer.learning_rate.numpy())
 
 
 def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:

@@ -1,6 +1,7 @@
 """Every experiment flag: defined from the config's fields, read into a config, written as a flagfile."""
 
 import json
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,6 +45,11 @@ def config_to_flagfile(config: ExperimentConfig) -> str:
     """Text of a flagfile that sets every field: `dlexp train --flagfile=run.flags` trains the same again."""
     lines = [f"--{name}={_flag_text(value)}" for name, value in config.flat().items()]
     return "\n".join(["# Every flag of this run: dlexp train --flagfile=run.flags", *lines]) + "\n"
+
+
+def store_option(store: str) -> str:
+    """What a printed command needs to find a store: nothing for the default one."""
+    return "" if store == _DEFAULTS["store"] else f" --store={shlex.quote(store)}"
 
 
 def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_positionals: int = 0) -> list[str]:

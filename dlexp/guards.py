@@ -29,14 +29,10 @@ class InterruptionGuard(keras.callbacks.Callback):
         super().__init__()
         self._requests, self._last, self._averaging = requests, last, averaging
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch
-
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves, if asked to."""
         if self._requests.signal is not None:
-            self._leave(Position(self._epoch * self.params["steps"] + batch, self._epoch))
+            self._leave(self._last.position(batch))
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Copies the training metrics, which validation is about to reset."""
@@ -49,7 +45,7 @@ class InterruptionGuard(keras.callbacks.Callback):
                 self._averaging.restore()
             for variable, value in zip(self.model.metrics_variables, self._train_metrics, strict=True):
                 variable.assign(value)
-            self._leave(Position((self._epoch + 1) * self.params["steps"], self._epoch))
+            self._leave(self._last.position(self.params["steps"]))
 
     def _leave(self, position: Position) -> None:
         if position.step:  # before the first step there is nothing that a new start would not give

@@ -81,7 +81,10 @@ class Run:
 
     def status(self) -> Status:
         """What became of the run: KILLED if it is said to be running, and nobody holds its lock."""
-        status = Status(self.record()["status"])
+        return self._status(self.record())
+
+    def _status(self, record: Mapping[str, Any]) -> Status:
+        status = Status(record["status"])
         return Status.KILLED if status == Status.RUNNING and not is_held(self.lock_path) else status
 
     @contextlib.contextmanager
@@ -160,13 +163,21 @@ def check_store(store: str | pathlib.Path) -> None:
     An old MLflow file store in the same folder does no harm, as it is neither read nor written.
     """
     path = pathlib.Path(store).resolve()
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    existing = next(parent for parent in (path, *path.parents) if _is_seen(parent))
     if not existing.is_dir():
         raise StoreError(f"store {str(store)!r} cannot be used: {str(existing)!r} is a file: choose another --store")
     if not _is_writable(existing):
         raise StoreError(
             f"store {str(store)!r} cannot be written: no permission in {str(existing)!r}: choose another --store"
         )
+
+
+def _is_seen(path: pathlib.Path) -> bool:
+    """Whether a path exists, as far as this user may look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _is_writable(folder: pathlib.Path) -> bool:
@@ -213,7 +224,8 @@ def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by:
 
 def describe_run(run: Run) -> dict[str, Any]:
     """One row of `list_runs`: record, config and metrics of a run, flat."""
-    record = run.record() | {"status": str(run.status())}
+    record = run.record()
+    record["status"] = str(run._status(record))
     metrics: Mapping[str, float] = record.pop("metrics", {})
     record.pop("holder", None)
     config = json.loads((run.path / CONFIG_FILE).read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from dlexp.config import ExperimentConfig
 from dlexp.datasets import Dataset
 from dlexp.environment import write_environment
 from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreError
-from dlexp.flags import config_to_flagfile
+from dlexp.flags import config_to_flagfile, store_option
 from dlexp.points import PointLog
 from dlexp.runs import CONFIG_FILE, FLAGS_FILE, Run, Status, create_run, now
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
@@ -125,9 +124,7 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
 
 
 def _resume_command(run: Run) -> str:
-    store = run.config().tracking.store
-    option = "" if store == ExperimentConfig().tracking.store else f" --store={shlex.quote(store)}"
-    return f"dlexp train --resume={run.id[:8]}{option}"
+    return f"dlexp train --resume={run.id[:8]}{store_option(run.config().tracking.store)}"
 
 
 def _open_mlflow(tracker: MlflowTracker, name: str, run_id: str | None = None) -> str | None:

@@ -1,15 +1,12 @@
 """The result table at the end of a training, and what to type next."""
 
-import shlex
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
-from dlexp.config import TrackingConfig
+from dlexp.flags import store_option
 from dlexp.result import ExperimentResult
-
-_DEFAULT_STORE = TrackingConfig().store
 
 
 def print_summary(result: ExperimentResult, *, store: str) -> None:
@@ -21,7 +18,7 @@ def print_summary(result: ExperimentResult, *, store: str) -> None:
         table.add_row(name, text)
     console = Console(soft_wrap=not sys.stdout.isatty())
     console.print(table, highlight=False)
-    option = "" if store == _DEFAULT_STORE else f" --store={shlex.quote(store)}"
+    option = store_option(store)
     console.print(f"\nnext: dlexp runs{option}, or dlexp ui{option}", highlight=False, markup=False)
     print(result.run.path)
 

@@ -1,5 +1,6 @@
 """Checkpoint files and when they are written."""
 
+import gc
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
@@ -169,16 +171,15 @@ def test_checkpoint_is_loaded_with_class_names_and_config(run: Run, model: keras
 def test_save_that_fails_leaves_the_former_file_and_nothing_half_made(
     run: Run, model: keras.Model, tmp_path: pathlib.Path, monkeypatch: Any
 ) -> None:
-    path, archive = run.checkpoints_folder / "x.keras", tmp_path / "model.keras"
-    model.save(archive)
-    write_checkpoint(path, archive, metadata={"number": 1}, state={})
+    path, network = run.checkpoints_folder / "x.keras", NetworkArchive(model, tmp_path / "scratch.keras")
+    write_checkpoint(path, network, model.get_weights(), metadata={"number": 1}, state={})
 
     def fail(self: zipfile.ZipFile, *args: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_checkpoint(path, archive, metadata={"number": 2}, state={})
+        write_checkpoint(path, network, model.get_weights(), metadata={"number": 2}, state={})
     assert names(run) == ["x.keras"]
     assert read_metadata(path) == {"number": 1}
 
@@ -257,13 +258,24 @@ def test_model_that_cannot_be_made_again_is_refused() -> None:
         build_twin(model, metrics=[])
 
 
-def test_a_thousand_saves_leave_one_file_and_hold_none_open(run: Run, model: keras.Model) -> None:
+def test_a_thousand_saves_leave_one_file_hold_none_open_and_take_no_memory(run: Run, model: keras.Model) -> None:
     with writer(run, model) as each:
         callback = LastCheckpoint(each, run=run, monitor="val_accuracy")
         callback.set_model(model)
         callback.set_params({"steps": 1})
-        open_before = len(os.listdir("/proc/self/fd"))
-        for epoch in range(1000):
+        before: tuple[int, int] | None = None
+        for epoch in range(1100):
             callback.on_epoch_end(epoch, {"val_accuracy": 0.5})
-    assert len(os.listdir("/proc/self/fd")) <= open_before
+            before = held() if epoch == 100 else before
+    assert before is not None
     assert len(names(run)) == 1
+    files, resident_bytes = held()
+    assert files <= before[0]
+    assert resident_bytes < 1.05 * before[1]
+
+
+def held() -> tuple[int, int]:
+    """Open files of this process, and its memory in bytes."""
+    gc.collect()
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,10 @@
 """Run folders: made, listed, found."""
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -105,6 +107,29 @@ def test_store_that_is_a_file_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="is a file"):
         check_store(tmp_path / "file" / "mlruns")
+
+
+def test_store_on_a_file_system_that_takes_no_files_is_refused() -> None:
+    with pytest.raises(StoreError, match="no permission in '/proc'"):
+        check_store("/proc/mlruns")
+
+
+def test_store_without_permission_is_refused(tmp_path: pathlib.Path) -> None:
+    tmp_path.chmod(0o555)
+    with unprivileged(), pytest.raises(StoreError, match=r"no permission in .*choose another --store"):
+        check_store(tmp_path / "mlruns")
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Acts as a user whom permissions bind, also where the tests run as root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_checking_a_store_makes_nothing(tmp_path: pathlib.Path) -> None:

@@ -1,10 +1,13 @@
-"""How many steps one call of the compiled function takes."""
+"""The training loop, and how many steps one call of the compiled function takes."""
 
+import keras
 import pytest
 
-from dlexp.config import ExecutionConfig
+from dlexp.checkpoints.files import weights_digest
+from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.errors import ConfigError
-from dlexp.training import choose_steps_per_execution
+from dlexp.experiment import prepare
+from dlexp.training import choose_steps_per_execution, train_model
 
 
 def choose(asked: str, *, steps_per_epoch: int, num_parameters: int = 30_000, batch_values: int = 4096) -> int:
@@ -33,3 +36,21 @@ def test_number_that_was_asked_for_is_taken() -> None:
 def test_number_that_does_not_divide_the_epoch_is_refused_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match="does not divide the 20 steps of an epoch: use 1, 2, 4, 5, 10, 20"):
         choose("3", steps_per_epoch=20)
+
+
+def test_loop_gives_what_fit_gives() -> None:
+    config = ExperimentConfig.of(
+        model="small_cnn", model_args={"dropout": 0.3}, augment=("crop", "mixup"), lr_schedule="cosine", epochs=2
+    )
+    ours, keras_own = prepare(config), prepare(config)
+    history = keras.callbacks.History()
+    train_model(ours.model, ours.datasets, epochs=2, callbacks=[history])
+    by_fit = keras_own.model.fit(
+        keras_own.datasets.train_dataset(),
+        steps_per_epoch=keras_own.datasets.steps_per_epoch,
+        validation_data=keras_own.datasets.validation,
+        epochs=2,
+        verbose=0,
+    )
+    assert history.history == by_fit.history
+    assert weights_digest(ours.model.get_weights()) == weights_digest(keras_own.model.get_weights())

@@ -8,7 +8,7 @@ import json
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,14 @@ import keras
 import numpy as np
 
 from dlexp.atomic import atomic_file
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.metadata import METADATA_MEMBER, STATE_MEMBER, read_metadata
 from dlexp.checkpoints.seal import UNSEALED, check_seal, seal
-from dlexp.checkpoints.search import newest_checkpoint
+from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config import ExperimentConfig
 from dlexp.errors import CheckpointError
-from dlexp.runs import find_run
+
+LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, for a file it cannot load
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,24 @@ class LoadedCheckpoint:
 
 def write_checkpoint(
     path: pathlib.Path,
-    archive: pathlib.Path,
+    network: NetworkArchive,
+    weights: Sequence[np.ndarray],
     *,
     metadata: Mapping[str, Any],
     state: Mapping[str, np.ndarray],
 ) -> None:
-    """Writes a checkpoint from a `.keras` file, which stays as it is, and seals it with a digest of all its bytes.
+    """Writes a checkpoint, and seals it with a digest of all its bytes.
 
     Args:
         path: of the checkpoint.
-        archive: what `model.save` wrote.
+        network: writes what makes it a `.keras` file.
+        weights: of the network, in order.
         metadata: what the checkpoint says of itself.
         state: arrays that a resume needs beside the weights.
     """
     with atomic_file(path) as temporary:
-        shutil.copyfile(archive, temporary)
-        with zipfile.ZipFile(temporary, "a") as file:
+        with zipfile.ZipFile(temporary, "w") as file:
+            network.write(file, weights)
             file.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
             with file.open(STATE_MEMBER, "w", force_zip64=True) as member:
                 np.savez(member, allow_pickle=False, **state)
@@ -101,13 +105,13 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
         >>> logits = checkpoint.model.predict(images)
         >>> names = [checkpoint.class_names[label] for label in logits.argmax(axis=-1)]
     """
-    path = _checkpoint_path(path_or_run, store)
+    path = find_checkpoint(path_or_run, store)
     metadata = read_metadata(path)
     check_seal(path)
     config = ExperimentConfig.of(**metadata["config"])
     try:
         model = keras.saving.load_model(path, safe_mode=True)
-    except (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError) as err:
+    except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:
             plugins = ", ".join(config.plugins) or "the module that defines them"
@@ -134,13 +138,6 @@ def weights_digest(weights: Iterable[np.ndarray]) -> str:
         digest.update(f"{weight.shape}{weight.dtype.name}".encode())
         digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _checkpoint_path(path_or_run: str | pathlib.Path, store: str | pathlib.Path) -> pathlib.Path:
-    path = pathlib.Path(path_or_run)
-    if path.is_file() or path.suffix == ".keras":
-        return path
-    return newest_checkpoint(find_run(path_or_run, store), "best")
 
 
 def _first_line(err: Exception) -> str:

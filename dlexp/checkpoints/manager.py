@@ -122,9 +122,9 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves if it is time to."""
-        step = self._epoch * self.params["steps"] + batch
-        if self._save_every_steps and step - self._saved_step >= self._save_every_steps:
-            self.save(Position(step, self._epoch))
+        position = self.position(batch)
+        if self._save_every_steps and position.step - self._saved_step >= self._save_every_steps:
+            self.save(position)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves every epoch."""
@@ -136,6 +136,10 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         """Saves the end, unless that was done."""
         if self._saved_step != self._end.step:
             self._write(self._end)
+
+    def position(self, batch: int) -> Position:
+        """Where the training is after so many steps of the present epoch, which is not validated yet."""
+        return Position(self._epoch * self.params["steps"] + batch, self._epoch)
 
     def save(self, position: Position) -> None:
         """Saves the model as it is in the midst of an epoch.

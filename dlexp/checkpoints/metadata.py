@@ -6,6 +6,7 @@ A checkpoint is a `.keras` archive with two members of ours: `dlexp.json`, and i
 import json
 import pathlib
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from dlexp.errors import CheckpointError
@@ -13,6 +14,11 @@ from dlexp.errors import CheckpointError
 METADATA_MEMBER = "dlexp.json"
 STATE_MEMBER = "dlexp_state.npz"
 FORMAT_VERSION = 1
+
+
+def age_of(metadata: Mapping[str, Any]) -> tuple[int, int, bool]:
+    """Orders the checkpoints of a run, the newest last; of one moment, `last` comes after `best`."""
+    return metadata["step"], metadata["epoch"], metadata["kind"] == "last"
 
 
 def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:

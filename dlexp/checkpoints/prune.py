@@ -1,12 +1,9 @@
-"""Checkpoint files that nothing needs any more: found first, then removed."""
+"""Checkpoint files that nothing needs any more."""
 
 import pathlib
-from collections.abc import Iterable
 
-from dlexp.atomic import TEMPORARY_PREFIX
-from dlexp.checkpoints.metadata import read_metadata
-from dlexp.checkpoints.names import SUFFIX
-from dlexp.checkpoints.search import checkpoint_files
+from dlexp.checkpoints.metadata import age_of, read_metadata
+from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.errors import CheckpointError
 from dlexp.lock import is_held
 from dlexp.runs import Run, iterate_runs
@@ -22,12 +19,6 @@ def find_superseded(store: str | pathlib.Path) -> list[pathlib.Path]:
     return [path for run in iterate_runs(store) if not is_held(run.lock_path) for path in _find_in_run(run)]
 
 
-def remove_files(paths: Iterable[pathlib.Path]) -> None:
-    """Removes files."""
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
 def _find_in_run(run: Run) -> list[pathlib.Path]:
     known = {}
     for path in checkpoint_files(run):
@@ -36,15 +27,11 @@ def _find_in_run(run: Run) -> list[pathlib.Path]:
         except CheckpointError:
             continue
     own = {path: metadata for path, metadata in known.items() if metadata["run_id"] == run.id}
-    by_age = sorted(own, key=lambda path: (own[path]["step"], own[path]["epoch"], own[path]["kind"] == "last"))
+    by_age = sorted(own, key=lambda path: age_of(own[path]))
     if not by_age:
-        return _temporary_files(run)
+        return temporary_files(run)
     kept = own[by_age[-1]]["training"]["callbacks"]["BestCheckpoint"]["kept"]
     lasts = [path for path in by_age if own[path]["kind"] == "last"]
     bests = [path for path in by_age if own[path]["kind"] == "best"]
     best_names = {each["file"] for each in kept} | {pathlib.Path(run.record().get("best_checkpoint", "")).name}
-    return _temporary_files(run) + lasts[:-1] + [path for path in bests if path.name not in best_names]
-
-
-def _temporary_files(run: Run) -> list[pathlib.Path]:
-    return sorted(run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*{SUFFIX}"))
+    return temporary_files(run) + lasts[:-1] + [path for path in bests if path.name not in best_names]

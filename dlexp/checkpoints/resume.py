@@ -11,11 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.atomic import TEMPORARY_PREFIX
-from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
+from dlexp.checkpoints.metadata import STATE_MEMBER, age_of, read_metadata
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.seal import check_seal
-from dlexp.checkpoints.search import checkpoint_files
+from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.checkpoints.snapshot import state_variables
 from dlexp.errors import CheckpointError
 from dlexp.runs import Run
@@ -55,7 +54,7 @@ def find_resume_point(run: Run) -> ResumePoint:
         CheckpointError: there are checkpoints, and all are damaged.
     """
     damaged: list[str] = []
-    whole: list[tuple[tuple[int, int, bool], pathlib.Path, dict[str, Any]]] = []
+    whole: list[tuple[pathlib.Path, dict[str, Any]]] = []
     for path in checkpoint_files(run):
         try:
             metadata = read_metadata(path)
@@ -64,13 +63,12 @@ def find_resume_point(run: Run) -> ResumePoint:
             damaged.append(path.name)
             continue
         if _holds_state(path):
-            age = (metadata["step"], metadata["epoch"], metadata["kind"] == "last")
-            whole.append((age, path, metadata))
+            whole.append((path, metadata))
     if damaged and not whole:
         raise CheckpointError(f"run {run.id[:8]} cannot be resumed: {', '.join(damaged)} damaged, and no other is left")
     if not whole:
         return ResumePoint()
-    _, path, metadata = max(whole, key=lambda each: each[0])
+    path, metadata = max(whole, key=lambda each: age_of(each[1]))
     if damaged:
         _log.warning("checkpoint %s is damaged: going on from %s", ", ".join(damaged), path.name)
     return _read_point(path, metadata)
@@ -78,7 +76,7 @@ def find_resume_point(run: Run) -> ResumePoint:
 
 def remove_leftovers(run: Run) -> None:
     """Removes temporary files that a killed process has left among the checkpoints; the run's lock must be held."""
-    for path in run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*"):
+    for path in temporary_files(run):
         path.unlink()
 
 

@@ -13,7 +13,7 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
 from dlexp.checkpoints.seal import check_seal
 from dlexp.errors import CheckpointError, unknown_name
-from dlexp.runs import Run, iterate_runs
+from dlexp.runs import Run, find_run, iterate_runs
 from dlexp.tables import select_rows
 
 
@@ -74,6 +74,24 @@ def checkpoint_files(run: Run) -> list[pathlib.Path]:
     with os.scandir(run.checkpoints_folder) as entries:
         names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
     return [run.checkpoints_folder / name for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
+
+
+def temporary_files(run: Run) -> list[pathlib.Path]:
+    """What is being written; or, if nobody holds the run's lock, what a killed process has left."""
+    return sorted(run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*{SUFFIX}"))
+
+
+def find_checkpoint(path_or_run: str | pathlib.Path, store: str | pathlib.Path, *, kind: str = "best") -> pathlib.Path:
+    """The path of a checkpoint that is given by its path, or by its run.
+
+    Raises:
+        CheckpointError: the run has none of this kind.
+        RunNotFoundError: there is no such run.
+    """
+    path = pathlib.Path(path_or_run)
+    if path.is_file() or path.suffix == SUFFIX:
+        return path
+    return newest_checkpoint(find_run(path_or_run, store), kind)
 
 
 def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:

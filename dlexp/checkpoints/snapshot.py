@@ -1,5 +1,6 @@
 """A model under training at one step, copied to host memory, and put back."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.averaging import averaged_weights
+from dlexp.averaging import averaged_weights, has_average
+from dlexp.checkpoints.files import weights_digest
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Snapshot:
     step: int
     weights: Sequence[np.ndarray]
     state: Mapping[str, np.ndarray]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the weights; the same for all files of a snapshot."""
+        return weights_digest(self.weights)
 
 
 def take_snapshot(model: keras.Model, step: int) -> Snapshot:
@@ -48,11 +55,6 @@ def state_variables(model: keras.Model) -> dict[str, list[Any]]:
         "metric": model.metrics_variables,
         "weight": model.weights if has_average(model) else [],
     }
-
-
-def has_average(model: keras.Model) -> bool:
-    """Whether the optimizer keeps a moving average of the weights."""
-    return bool(getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema)
 
 
 def _copy(variable: Any) -> np.ndarray:

@@ -8,13 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.checkpoints.files import load_checkpoint
+from dlexp.checkpoints.files import LOAD_ERRORS, load_checkpoint
 from dlexp.checkpoints.metadata import METADATA_MEMBER
-from dlexp.checkpoints.names import KINDS, SUFFIX
-from dlexp.checkpoints.search import newest_checkpoint
+from dlexp.checkpoints.names import KINDS
+from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config import ModelConfig
 from dlexp.errors import CheckpointError
-from dlexp.runs import find_run
 
 _HEAD_VARIABLES = 2  # kernel and bias
 
@@ -49,13 +48,8 @@ def initialize_weights(model: keras.Model, settings: ModelConfig, *, store: str)
 
 
 def _find(reference: str, store: str) -> pathlib.Path:
-    path = pathlib.Path(reference)
-    if path.is_file() or path.suffix == SUFFIX:
-        return path
-    run, _, kind = reference.rpartition(":") if reference.endswith(tuple(f":{kind}" for kind in KINDS)) else (
-        reference, "", "best"
-    )  # fmt: skip
-    return newest_checkpoint(find_run(run, store), kind)
+    run, _, kind = reference.rpartition(":")
+    return find_checkpoint(run, store, kind=kind) if kind in KINDS else find_checkpoint(reference, store)
 
 
 def _is_foreign(path: pathlib.Path) -> bool:
@@ -73,7 +67,7 @@ def _is_foreign(path: pathlib.Path) -> bool:
 def _load_foreign(path: pathlib.Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, safe_mode=True, compile=False)
-    except (TypeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as err:
+    except LOAD_ERRORS as err:
         reason = " ".join(str(err).split())[:200]
         raise CheckpointError(f"init_checkpoint {str(path)!r} cannot be loaded: {reason}") from err
 

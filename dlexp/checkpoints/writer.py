@@ -14,8 +14,9 @@ from typing import Any
 import keras
 
 from dlexp.atomic import TEMPORARY_PREFIX
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.counters import get_counters
-from dlexp.checkpoints.files import weights_digest, write_checkpoint
+from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import SUFFIX, CheckpointName, format_name, name_fields
 from dlexp.checkpoints.position import Position
@@ -77,14 +78,14 @@ class CheckpointWriter:
     """
 
     def __init__(self, model: keras.Model, twin: keras.Model, subject: Subject) -> None:
-        self._model, self._twin, self._subject = model, twin, subject
+        self._model, self._subject = model, subject
         self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
         self._unfinished: list[Future[None]] = []
         self._snapshot: Snapshot | None = None
-        self._archive = subject.run.checkpoints_folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{SUFFIX}"
-        self._archived: Snapshot | None = None
+        scratch = subject.run.checkpoints_folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{SUFFIX}"
+        self._network = NetworkArchive(twin, scratch)
 
     def watch(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Has what these callbacks remember written into every file."""
@@ -151,7 +152,6 @@ class CheckpointWriter:
             _log.warning("%s", failure)
         finally:
             self._thread.shutdown()
-            self._archive.unlink(missing_ok=True)
 
     def _take_snapshot(self, position: Position) -> Snapshot:
         """The last one, if no step was taken since: `best` and `last` of an epoch share it."""
@@ -167,24 +167,14 @@ class CheckpointWriter:
         self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], then: Callable[[], None]
     ) -> None:
         try:
-            digest = {"weights_digest": weights_digest(snapshot.weights)}
-            write_checkpoint(path, self._save_twin(snapshot), metadata={**metadata, **digest}, state=snapshot.state)
+            described = {**metadata, "weights_digest": snapshot.digest}
+            write_checkpoint(path, self._network, snapshot.weights, metadata=described, state=snapshot.state)
             then()
         except OSError as err:
             raise StoreError(
                 f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: make room, then resume the "
                 "run; the former checkpoint stands"
             ) from err
-
-    def _save_twin(self, snapshot: Snapshot) -> pathlib.Path:
-        """A `.keras` file without members of ours, made once for all the checkpoints of a snapshot."""
-        if self._archived is not snapshot:
-            self._archived = None
-            for weight, array in zip(self._twin.weights, snapshot.weights, strict=True):
-                weight.assign(array)
-            self._twin.save(self._archive)
-            self._archived = snapshot
-        return self._archive
 
     def _metadata(self, kind: str, position: Position, *, score: float, metrics: Mapping[str, float]) -> dict[str, Any]:
         subject = self._subject

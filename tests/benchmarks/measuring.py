@@ -56,15 +56,20 @@ def interleave(sides: Mapping[str, Callable[[], _Result]], *, repeats: int) -> d
     return results
 
 
+def seconds_of(act: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
 def process_seconds(command: Sequence[str]) -> float:
     """Seconds from the start of a process to its end.
 
     Raises:
         subprocess.CalledProcessError: it failed; its stderr goes to ours.
     """
-    started = time.perf_counter()
-    run_process(command)
-    return time.perf_counter() - started
+    return seconds_of(lambda: run_process(command))
 
 
 def process_report(command: Sequence[str]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ make batches of 32 with one-hot labels.
 """
 
 import pathlib
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +16,7 @@ from sklearn.datasets import load_sample_images
 
 from dlexp import ExperimentConfig, build_datasets
 from dlexp.datasets import open_dataset
-from tests.benchmarks.measuring import Row, images_per_second, interleave
+from tests.benchmarks.measuring import Row, images_per_second, interleave, seconds_of
 
 _NUM_IMAGES, _NUM_CLASSES, _SIDE = 5_000, 10, 256
 _IMAGE_SIZE, _BATCH_SIZE = (224, 224), 32
@@ -62,8 +60,11 @@ def write_photos(root: pathlib.Path) -> None:
 
 def _compare_opening(root: pathlib.Path) -> Row:
     """No aim, as they do not compare: dlexp reads each byte, for the digest and in search of damage."""
-    sides = {"dlexp": lambda: open_dataset(_config(root).data), "peer": lambda: _open_peer(root)}
-    seconds = {side: min(each) for side, each in interleave(_timed(sides), repeats=_REPEATS).items()}
+    sides = {
+        "dlexp": lambda: seconds_of(lambda: open_dataset(_config(root).data)),
+        "peer": lambda: seconds_of(lambda: _open_peer(root)),
+    }
+    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
     what = f"opening {_NUM_IMAGES:,} JPEG files of {_SIDE}x{_SIDE}, s"
     return Row(what, seconds["dlexp"], seconds["peer"], f"{_PEER}, names only")
 
@@ -101,17 +102,3 @@ def _open_peer(root: pathlib.Path, *, batch_size: int | None = _BATCH_SIZE) -> A
     return keras.utils.image_dataset_from_directory(
         root / "train", label_mode="categorical", image_size=_IMAGE_SIZE, batch_size=batch_size, seed=0, verbose=False
     )
-
-
-def _timed(sides: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], float]]:
-    """The same sides, each giving the seconds that it took."""
-
-    def timed(side: Callable[[], Any]) -> Callable[[], float]:
-        def measure_seconds() -> float:
-            started = time.perf_counter()
-            side()
-            return time.perf_counter() - started
-
-        return measure_seconds
-
-    return {name: timed(side) for name, side in sides.items()}

@@ -1,7 +1,6 @@
 """What a save costs the training, and how soon a resumed one takes its first step."""
 
 import pathlib
-import time
 from collections.abc import Callable
 
 import keras
@@ -14,7 +13,7 @@ from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.experiment import prepare
 from dlexp.runs import create_run
-from tests.benchmarks.measuring import Row, interleave
+from tests.benchmarks.measuring import Row, interleave, seconds_of
 
 _REPEATS = 5
 _UNITS = 5_000  # 5,000 x 5,000 weights of 4 bytes: 100 MB; with Adam's two averages the state is 300 MB
@@ -39,9 +38,9 @@ def _compare_saves(folder: pathlib.Path) -> Row:
 
     def save_ours() -> float:
         with CheckpointWriter(model, build_twin(model, metrics=[]), subject) as writer:
-            return _seconds(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
+            return seconds_of(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
 
-    sides = {"dlexp": save_ours, "keras": lambda: _seconds(lambda: model.save(folder / "model.keras"))}
+    sides = {"dlexp": save_ours, "keras": lambda: seconds_of(lambda: model.save(folder / "model.keras"))}
     seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
     what = "stall of a save, 100 MB of weights and Adam's 200 MB, s"
     met = seconds["dlexp"] < seconds["keras"] / 3
@@ -52,13 +51,13 @@ def _time_restore(folder: str) -> Row:
     values = {"model": "small_cnn", "epochs": 1, "verbose": 0, "tensorboard": False}
     config = ExperimentConfig.of(**values, store=str(pathlib.Path(folder, "store")))
     run = run_experiment(config).run
-    fresh = min(_seconds(lambda: prepare(config)) for _ in range(_REPEATS))
+    fresh = min(seconds_of(lambda: prepare(config)) for _ in range(_REPEATS))
 
     def resume() -> None:
         point, setup = find_resume_point(run), prepare(config)
         restore_model(setup.model, setup.twin, point)
 
-    resumed = min(_seconds(resume) for _ in range(_REPEATS))
+    resumed = min(seconds_of(resume) for _ in range(_REPEATS))
     what = "small_cnn: data and model ready to take a step, resumed, s"
     return Row(what, resumed, fresh, "a new run", aim="< 1 s more", met=resumed - fresh < 1)
 
@@ -67,16 +66,10 @@ def _compare_positions() -> Row:
     datasets = build_datasets(ExperimentConfig.of(dataset="digits", epochs=1000))
 
     def first_batch(step: int) -> Callable[[], float]:
-        return lambda: _seconds(lambda: np.asarray(next(iter(datasets.train_dataset(step)))[0]))
+        return lambda: seconds_of(lambda: np.asarray(next(iter(datasets.train_dataset(step)))[0]))
 
     sides = {"late": first_batch(10_000), "early": first_batch(10)}
     seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
     met = seconds["late"] < 1.5 * seconds["early"]
     what = "first batch of a training that goes on at step 10,000, s"
     return Row(what, seconds["late"], seconds["early"], "at step 10", aim="as fast", met=met, digits=3)
-
-
-def _seconds(act: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
