@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlexp.console import HELP_WORDS, is_debug, report_errors
+from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
 from dlexp.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def _list_checkpoints(argv: Sequence[str]) -> int:
 
 
 def _prune_checkpoints(store: str) -> int:
-    from dlexp.checkpoints.prune import find_superseded, remove_files
+    from dlexp.checkpoints.prune import find_superseded
 
     paths = find_superseded(store)
     megabytes = sum(path.stat().st_size for path in paths) / 1e6
     for path in paths:
         print(path)
-    remove_files(paths)
+    for path in paths:
+        path.unlink(missing_ok=True)
     print(f"removed {len(paths)} superseded files, {megabytes:.1f} MB", file=sys.stderr)
     return 0
 
@@ -181,7 +182,7 @@ def _print_listing(
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    leave(main())
 
 
 if __name__ == "__main__":

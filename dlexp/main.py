@@ -13,7 +13,7 @@ from absl import flags
 
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig
-from dlexp.console import HELP_WORDS, is_debug, report_errors
+from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
 from dlexp.flags import RESUME_HELP, config_from_flags, define_experiment_flags, experiment_help, parse_flags
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def hide_tensorflow_notices() -> Iterator[None]:
 def main() -> None:
     """Entry point of `python -m dlexp.main`."""
     argv = ["python -m dlexp.main", *sys.argv[1:]]
-    sys.exit(report_errors(lambda: train(argv), debug=is_debug(argv)))
+    leave(report_errors(lambda: train(argv), debug=is_debug(argv)))
 
 
 if __name__ == "__main__":

@@ -54,9 +54,15 @@ def serve_tensorboard(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
 @contextlib.contextmanager
 def _serve(module: Sequence[str], *, port: int, path: str) -> Iterator[str]:
     _check_port_free(port)
-    command = [sys.executable, "-m", *module, "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "dlexp.leash", sys.executable, "-m", *module, "--host", HOST, "--port", str(port)]
     # A session of its own: the servers start processes of theirs, and all of them must end together.
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     url = f"http://{HOST}:{port}"
     try:
         _wait_until_up(process, url + path)

@@ -11,7 +11,7 @@ from typing import Any
 from dlexp.config import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.points import Point
-from dlexp.runs import Status, artifacts_root
+from dlexp.runs import RECORD_FILE, Status, artifacts_root, now
 from dlexp.tracking.base import RunDescription, Tracker
 from dlexp.tracking.database import close_dead_runs, database_path, make_database
 
@@ -114,11 +114,11 @@ class MlflowTracker(Tracker):
         for first in range(0, len(params), _MAX_BATCH):
             client.log_batch(run_id, params=params[first : first + _MAX_BATCH])
         client.log_inputs(run_id, datasets=[_dataset_input(description)])
-        self._run_folder = description.run.path
+        self._run = description.run
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
         """Fills in the points that never came through, as they were still in the queue of a killed process."""
-        self._run_folder = description.run.path
+        self._run = description.run
         client, run_id = mlflow.MlflowClient(), self._require_run()
         there = {
             (metric.key, metric.step)
@@ -141,7 +141,9 @@ class MlflowTracker(Tracker):
             if status == Status.DIVERGED:
                 mlflow.set_tag("dlexp.status", status)  # MLflow has no such status
             if self._tracking.tracking_uri:
-                mlflow.log_artifacts(str(self._run_folder))
+                mlflow.log_artifacts(str(self._run.path))
+                # The record on the disk says so only when all trackers are done.
+                mlflow.log_dict(self._run.record() | {"status": status, "ended": now()}, RECORD_FILE)
         finally:
             mlflow.end_run(_MLFLOW_STATUS[status])
         if not self._tracking.tracking_uri:

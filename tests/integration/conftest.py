@@ -2,22 +2,56 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+
+from dlexp.ui import HOST
 
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
 def dlexp(*words: str, cwd: pathlib.Path) -> str:
-    """Runs `dlexp` in a process of its own, with all cores, and returns its stdout."""
+    """Runs `dlexp` in a process of its own, and returns its stdout."""
+    process = start_dlexp(*words, cwd=cwd)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def start_dlexp(*words: str, cwd: pathlib.Path) -> subprocess.Popen[str]:
+    """Starts `dlexp` with all cores, as the first process of a session."""
     threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in threads}
-    command = [sys.executable, "-m", "dlexp.cli", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlexp.cli", *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 60) -> None:
+    """Waits until something comes to pass."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come to pass in {seconds} s"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

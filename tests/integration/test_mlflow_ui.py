@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -11,8 +10,8 @@ import mlflow
 import pytest
 
 from dlexp.runs import list_runs
-from dlexp.ui import HOST, serve_mlflow, serve_tensorboard
-from tests.integration.conftest import dlexp
+from dlexp.ui import serve_mlflow, serve_tensorboard
+from tests.integration.conftest import dlexp, free_port, start_dlexp, wait_for
 
 CHROMIUM = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -34,12 +33,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def url(store: pathlib.Path) -> Iterator[str]:
     with serve_mlflow(store, port=free_port()) as url:
         yield url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def rendered(url: str, profile: pathlib.Path) -> str:
@@ -108,3 +101,22 @@ def test_run_is_logged_to_a_server_with_its_folder(url: str, tmp_path: pathlib.P
     assert run.data.metrics["test_accuracy"] == pytest.approx(row["test_accuracy"])
     artifacts = {each.path for each in client.list_artifacts(row["run_id"])}
     assert {"checkpoints", "evaluation", "run.json", "metrics.jsonl"} <= artifacts
+    record = json.loads(pathlib.Path(client.download_artifacts(row["run_id"], "run.json")).read_text())
+    assert record["status"] == "FINISHED"
+
+
+def test_run_that_was_killed_goes_on_in_its_run_on_a_server(url: str, tmp_path: pathlib.Path) -> None:
+    flags = ("--model=mlp", "--epochs=40", "--verbose=0", f"--tracking_uri={url}", "--experiment=killed")
+    process = start_dlexp("train", *flags, cwd=tmp_path)
+    wait_for(lambda: any(tmp_path.rglob("*__last__*.keras")))
+    process.kill()
+    process.communicate()
+    (row,) = list_runs(tmp_path / "mlruns").to_dict("records")
+    assert row["status"] == "KILLED"
+    dlexp("train", f"--resume={row['run_id']}", "--verbose=0", cwd=tmp_path)
+    client = mlflow.MlflowClient(url)
+    history = client.get_metric_history(row["run_id"], "val_accuracy")
+    assert sorted(metric.step for metric in history) == [20 * epoch for epoch in range(1, 41)]
+    assert client.get_run(row["run_id"]).info.status == "FINISHED"
+    experiment = client.get_experiment_by_name("killed")
+    assert len(client.search_runs([experiment.experiment_id])) == 1
