@@ -110,7 +110,7 @@ def build_callbacks(
     last = LastCheckpoint(writer, run=run, monitor=monitor, save_every_steps=config.execution.save_every_steps)
     averaging = AveragedValidation() if config.optimization.ema_decay else None
     callbacks: list[keras.callbacks.Callback] = [averaging] if averaging else []
-    callbacks.append(PointLogger(session.log, session.tracker, images_per_epoch=datasets.dataset.count("train")))
+    callbacks.append(PointLogger(session.log, session.tracker, images_per_epoch=datasets.examples_per_epoch))
     callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last]
     callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
     callbacks += [*_observers(config, session=session, datasets=datasets), progress]

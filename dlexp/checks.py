@@ -3,6 +3,7 @@
 from dlexp import catalog
 from dlexp.config import ExperimentConfig
 from dlexp.errors import unknown_name
+from dlexp.expression import parse_expression
 from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, SOURCES, load_plugins
 
 
@@ -15,7 +16,8 @@ def check_names(config: ExperimentConfig) -> None:
     """
     load_plugins(config.plugins)
     MODELS.check(config.model.model)
-    SOURCES.check(config.data.dataset.partition(":")[0])
+    for term in parse_expression(config.data.dataset, SOURCES.names()):
+        SOURCES.check(term.kind)
     for augmentation in config.data.augment:
         AUGMENTATIONS.check(augmentation)
     for callback in config.optimization.callbacks:

@@ -14,6 +14,7 @@ SUMMARIES = {
     "train": "train one model and record everything",
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
+    "data": "describe, show, check and verify datasets",
     "ui": "look at the runs of a store in the MLflow UI or in TensorBoard",
 }
 _USAGE = """dlexp: train a hundred Keras models, and know which one is best.
@@ -63,6 +64,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         from dlexp.main import train
 
         return train(argv)
+    if command == "data":
+        from dlexp.data_commands import data
+
+        return data(argv)
     return {"runs": _list_runs, "checkpoints": _list_checkpoints, "ui": _open_ui}[command](argv)
 
 
@@ -152,15 +157,13 @@ def _parse(argv: Sequence[str], definitions: dict[str, tuple[Any, str]]) -> dict
     """Reads the flags of a command; None if it was asked for help, which is then printed."""
     from absl import flags
 
-    from dlexp.flags import command_help, parse_flags
+    from dlexp.flags import command_help, define_flags, parse_flags
 
     if any(word in HELP_WORDS for word in argv[1:]):
         print(command_help(argv[0], SUMMARIES[argv[0].split()[-1]], definitions))
         return None
     values = flags.FlagValues()
-    definers = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, str: flags.DEFINE_string}
-    for name, (default, text) in (definitions | {"debug": (False, "Shows the traceback of an error.")}).items():
-        definers[type(default)](name, default, text, flag_values=values)
+    define_flags(values, definitions)
     parse_flags(values, argv)
     return {name: values[name].value for name in values}
 

@@ -16,7 +16,8 @@ from typing import Any
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.validation import check_values, convert_value
 
-SPLIT_METHODS = ("stratified", "official")
+SPLIT_METHODS = ("stratified", "hash", "group", "official", "folds")
+BAD_IMAGES = ("fail", "skip")
 CACHES = ("none", "memory", "disk")
 LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
 DTYPE_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "bfloat16", "float16")
@@ -37,19 +38,42 @@ class DataConfig:
     """Which examples, in which splits, in what form."""
 
     dataset: str = _setting(
-        "digits", "Where the examples come from: digits, folder:PATH, npz:PATH, idx:PATH, or a source of a plug-in."
+        "digits",
+        "Where the examples come from: digits, folder:PATH, npz:PATH, idx:PATH, or a source of a plug-in. Several are "
+        "joined by +, each perhaps with *WEIGHT, how often an epoch shows its training examples. recipe:RUN or "
+        "recipe:PATH is the dataset of a run.",
     )
     dataset_name: str = _setting("", "Name of the dataset in tables and file names; made from --dataset if empty.")
+    dataset_id: str = _setting(
+        "", "Refuse to train unless the dataset has this ID, or one that begins so.", changes_result=False
+    )
     data_dir: str = _setting("", "Folder that relative paths in --dataset start from.", changes_result=False)
+    class_map: str = _setting(
+        "",
+        'JSON file that renames classes, {"old": "new"} or for one source {"source/old": "new"}, and leaves out those '
+        "renamed to null.",
+    )
+    on_bad_image: str = _setting(
+        "fail", "What to do where images cannot be read: name them and stop, or go on without them.", choices=BAD_IMAGES
+    )
     split_method: str = _setting(
         "stratified",
-        "How examples are split: stratified (equal shares of each class, by a keyed hash) or official (the "
-        "source's own test set; validation is taken from the rest).",
+        "How examples are split: stratified (equal shares of each class, by a keyed hash), hash (by a threshold on the "
+        "hash: more data moves no example), group (a group is never torn apart), official (the source's own test set; "
+        "validation is taken from the rest) or folds (cross-validation: --fold of --folds is the test split).",
         choices=SPLIT_METHODS,
     )
     split_seed: int = _setting(0, "Seed of the split alone, so that --seed can vary on equal data.")
     validation_fraction: float = _setting(0.1, "Share of the examples kept for validation, in (0, 1).")
-    test_fraction: float = _setting(0.2, "Share of the examples kept for the test, in (0, 1); unused if official.")
+    test_fraction: float = _setting(
+        0.2, "Share of the examples kept for the test, in (0, 1); unused if official or folds."
+    )
+    group_column: str = _setting("", "Column of a table that says which examples belong together: patient, scene.")
+    group_pattern: str = _setting(
+        "", "Regular expression whose first group, searched in each path, says which examples belong together."
+    )
+    folds: int = _setting(5, "Parts that split_method=folds makes, from 2 on.")
+    fold: int = _setting(0, "Which of the folds is the test split, from 0 on.")
     image_size: tuple[int, int] | None = _setting(
         None, "Height,width in pixels that images are resized to; empty: the source's own size."
     )

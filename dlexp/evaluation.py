@@ -13,15 +13,13 @@ import tensorflow as tf
 from sklearn.metrics import classification_report, confusion_matrix
 
 from dlexp.atomic import write_text_atomically
-from dlexp.datasets import Dataset, Datasets
+from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.metrics import build_metrics
 from dlexp.pictures import draw_confusion, draw_images
 
 FOLDER = "evaluation"
 _MOST_MISTAKES = 25
-_SAMPLES_PER_CLASS = 10
-_MOST_SAMPLED_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,14 @@ class Evaluation:
     Attributes:
         split: `train`, `validation` or `test`.
         metrics: loss, accuracy and the further metrics, by name.
+        per_source: the same by source, where there are several.
         predictions: one row an example, in the order of the manifest: key, source, label, prediction, confidence
             (probability of the prediction), loss (cross-entropy), and `probability_N` for every class.
     """
 
     split: str
     metrics: Mapping[str, float]
+    per_source: Mapping[str, Mapping[str, float]]
     predictions: pd.DataFrame
 
 
@@ -55,11 +55,19 @@ def evaluate_model(model: keras.Model, datasets: Datasets, split: str, *, metric
     rows = dataset.manifest[dataset.manifest["split"] == split]
     one_hot = np.eye(dataset.num_classes, dtype=np.float32)[rows["label"].to_numpy()]
     losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()
-    metrics = {"loss": float(np.mean(losses, dtype=np.float64))}
-    for metric in build_metrics(metric_names, dataset.num_classes):
-        metric.update_state(one_hot, logits)
-        metrics[metric.name] = float(metric.result())
-    return Evaluation(split, metrics, _tabulate(rows, tf.nn.softmax(logits).numpy(), losses))
+    sources = rows["source"].to_numpy()
+
+    def measure(chosen: Any) -> dict[str, float]:
+        metrics = {"loss": float(np.mean(losses[chosen], dtype=np.float64))}
+        for metric in build_metrics(metric_names, dataset.num_classes):
+            metric.update_state(one_hot[chosen], logits[chosen])
+            metrics[metric.name] = float(metric.result())
+        return metrics
+
+    names = sorted(set(sources))
+    per_source = {name: measure(sources == name) for name in names} if len(names) > 1 else {}
+    table = _tabulate(rows, tf.nn.softmax(logits).numpy(), losses)
+    return Evaluation(split, measure(slice(None)), per_source, table)
 
 
 def _tabulate(rows: pd.DataFrame, probabilities: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
@@ -88,18 +96,6 @@ def write_evaluation(evaluation: Evaluation, datasets: Datasets, run_folder: pat
     return folder
 
 
-def write_samples(dataset: Dataset, path: pathlib.Path) -> None:
-    """Draws the first training examples of each class, as the source has them, before augmentation."""
-    train = dataset.manifest[dataset.manifest["split"] == "train"]
-    shown_classes = min(dataset.num_classes, _MOST_SAMPLED_CLASSES)
-    shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(_SAMPLES_PER_CLASS)
-    shown = shown.sort_values(["label", "key"])
-    captions = [dataset.class_names[label] for label in shown["label"]]
-    images = [dataset.source.read(row) for row in shown["row"]]
-    title = f"{dataset.name} ({dataset.id}): {len(train):,} training examples, the first of each class"
-    draw_images(path, images, captions, title=title, columns=_SAMPLES_PER_CLASS, inches=1.0)
-
-
 def _report(evaluation: Evaluation, class_names: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:
     table, labels = evaluation.predictions, range(len(class_names))
     per_class = classification_report(
@@ -114,6 +110,7 @@ def _report(evaluation: Evaluation, class_names: Sequence[str], matrix: np.ndarr
         "split": evaluation.split,
         "examples": len(table),
         "metrics": dict(evaluation.metrics),
+        "per_source": {name: dict(metrics) for name, metrics in evaluation.per_source.items()},
         "per_class": {name: per_class[name] for name in class_names},
         "confusion_matrix": matrix.tolist(),
     }

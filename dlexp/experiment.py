@@ -18,15 +18,18 @@ from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
 from dlexp.datasets import Datasets, build_datasets
+from dlexp.datasets.dataset import file_name
 from dlexp.errors import TrainingError, unknown_name
-from dlexp.evaluation import evaluate_model, write_evaluation, write_samples
+from dlexp.evaluation import evaluate_model, write_evaluation
 from dlexp.interruption import StopRequests, catch_signals
 from dlexp.metrics import metric_names, portable_metrics
 from dlexp.models import build_model, custom_layers
-from dlexp.progress import build_progress
+from dlexp.progress import build_progress, print_dataset
+from dlexp.recipe import resolve_recipe
 from dlexp.result import ExperimentResult, read_result
 from dlexp.resuming import is_finished, resumed_config
 from dlexp.runs import check_store, find_run
+from dlexp.samples import write_samples
 from dlexp.session import RunSession, open_run, reopen_run
 from dlexp.training import compile_model, seed_everything, train_model
 
@@ -47,8 +50,8 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     """
     started = time.perf_counter()
     with catch_signals() as requests:
-        setup = prepare(config)
-        with requests.defer(), open_run(config, setup.datasets.dataset, setup.facts) as session:
+        setup = prepare(resolve_recipe(config))
+        with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts) as session:
             train_and_evaluate(setup, session, requests)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
@@ -141,6 +144,8 @@ def train_and_evaluate(
 ) -> None:
     """Trains, from the start or from where it was left, and evaluates the best checkpoint on the test split."""
     config, datasets, model = setup.config, setup.datasets, setup.model
+    if config.execution.verbose:
+        print_dataset(datasets.dataset)
     subject = Subject.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
     with (
         CheckpointWriter(model, setup.twin, subject) as writer,
@@ -169,6 +174,8 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     write_evaluation(evaluation, datasets, run.path)
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
+    for source, of_source in evaluation.per_source.items():
+        metrics |= {f"test_{name}/{file_name(source)}": value for name, value in of_source.items()}
     step = int(setup.model.optimizer.iterations.numpy())
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])

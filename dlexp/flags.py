@@ -14,6 +14,7 @@ from dlexp.errors import ConfigError, unknown_name
 from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES
 
 _HELP_WIDTH = 100
+_DEBUG_HELP = "Shows the traceback of an error."
 RESUME_HELP = (
     "Goes on with a run that was stopped or killed, with its own flags, exactly where it was: a run ID or a prefix, a "
     "name, a folder, latest; or auto: the unfinished run of the flags given here, and a new one if there is none. Only "
@@ -21,23 +22,34 @@ RESUME_HELP = (
 )
 
 
-def define_experiment_flags(flag_values: flags.FlagValues) -> None:
-    """Defines one flag for every config field, with its default and its help text."""
-    for name, setting in config_fields().items():
+def define_experiment_flags(flag_values: flags.FlagValues, *, names: Iterable[str] | None = None) -> None:
+    """Defines one flag for every config field, or for some, with its default and its help text."""
+    for name in config_fields() if names is None else names:
+        setting = config_fields()[name]
         define = _DEFINERS.get(setting.type, flags.DEFINE_string)
         default = _flag_text(_DEFAULTS[name]) if define is flags.DEFINE_string else _DEFAULTS[name]
         define(name, default, setting.metadata["help"], flag_values=flag_values)
 
 
+def define_flags(flag_values: flags.FlagValues, definitions: Mapping[str, tuple[Any, str]]) -> None:
+    """Defines the flags of a command, each a default and what it means, and `--debug`, which all have."""
+    for name, (default, text) in {**definitions, "debug": (False, _DEBUG_HELP)}.items():
+        _DEFINERS.get(type(default), flags.DEFINE_string)(name, default, text, flag_values=flag_values)
+
+
 def config_from_flags(flag_values: flags.FlagValues) -> ExperimentConfig:
-    """Makes the config that the flags describe.
+    """Makes the config that the flags describe; fields that have no flag keep their default.
 
     Raises:
         ConfigError: a value cannot be read, or cannot work.
     """
     fields = config_fields()
     return ExperimentConfig.of(
-        **{name: _field_value(name, fields[name].type, flag_values[name].value) for name in fields}
+        **{
+            name: _field_value(name, fields[name].type, flag_values[name].value)
+            for name in fields
+            if name in flag_values
+        }
     )
 
 
@@ -93,7 +105,7 @@ def experiment_help(command: str) -> str:
         parts += [_flag_help(name) for name in names]
         parts.append("")
     parts += ["Further flags:", _help_line("--flagfile=PATH", "Reads flags from a file, one --flag=value a line.")]
-    parts += [_help_line("--resume=", RESUME_HELP), _help_line("--debug", "Shows the traceback of an error."), ""]
+    parts += [_help_line("--resume=", RESUME_HELP), _help_line("--debug", _DEBUG_HELP), ""]
     for title, known in _registered_names():
         parts.append(textwrap.fill(f"{title}: {', '.join(known)}", _HELP_WIDTH, subsequent_indent="  "))
     return "\n".join(parts)
@@ -103,7 +115,7 @@ def command_help(command: str, summary: str, definitions: Mapping[str, tuple[Any
     """Help text of a command from its flags, each a default and what it means."""
     lines = [f"usage: {command} [--flag=value ...]\n", f"{summary[0].upper()}{summary[1:]}.\n", "flags:"]
     lines += [_help_line(f"--{name}={_flag_text(default)}", text) for name, (default, text) in definitions.items()]
-    return "\n".join([*lines, _help_line("--debug", "Shows the traceback of an error.")])
+    return "\n".join([*lines, _help_line("--debug", _DEBUG_HELP)])
 
 
 def _registered_names() -> list[tuple[str, Iterable[str]]]:

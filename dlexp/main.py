@@ -14,7 +14,14 @@ from absl import flags
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig
 from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
-from dlexp.flags import RESUME_HELP, config_from_flags, define_experiment_flags, experiment_help, parse_flags
+from dlexp.flags import (
+    RESUME_HELP,
+    config_from_flags,
+    define_experiment_flags,
+    define_flags,
+    experiment_help,
+    parse_flags,
+)
 
 if TYPE_CHECKING:
     from dlexp.result import ExperimentResult
@@ -37,14 +44,14 @@ def train(argv: Sequence[str]) -> int:
         return 0
     values = flags.FlagValues()
     define_experiment_flags(values)
-    flags.DEFINE_string("resume", "", RESUME_HELP, flag_values=values)
-    flags.DEFINE_boolean("debug", False, "Shows the traceback of an error.", flag_values=values)
+    define_flags(values, {"resume": ("", RESUME_HELP)})
     parse_flags(values, argv)
-    config = config_from_flags(values)
+    from dlexp.recipe import resolve_recipe
     from dlexp.resuming import find_resumed
     from dlexp.summary import print_summary
 
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    config = resolve_recipe(config_from_flags(values))
     run = find_resumed(values["resume"].value, config)
     if run is None:
         result = _start(config)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlexp.config import ExperimentConfig
-from dlexp.datasets import Datasets
+from dlexp.datasets import Dataset, Datasets
+from dlexp.datasets.description import describe_dataset, describe_in_lines
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 
@@ -23,8 +24,13 @@ def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
     return display(
         epochs=config.optimization.epochs,
         steps_per_epoch=datasets.steps_per_epoch,
-        images_per_epoch=datasets.dataset.count("train"),
+        images_per_epoch=datasets.examples_per_epoch,
     )
+
+
+def print_dataset(dataset: Dataset) -> None:
+    """Tells on stderr what a training sees: counts and shares by class, split and source."""
+    print("\n".join(describe_in_lines(describe_dataset(dataset))), file=sys.stderr)
 
 
 class Display(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 """A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
 
 import contextlib
+import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,11 +11,25 @@ from typing import Any
 from dlexp.atomic import atomic_file, write_text_atomically
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Dataset
+from dlexp.datasets.combined import damage_of
+from dlexp.datasets.description import describe_dataset
 from dlexp.environment import write_environment
 from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreError
 from dlexp.flags import config_to_flagfile, store_option
 from dlexp.points import PointLog
-from dlexp.runs import CONFIG_FILE, FLAGS_FILE, Run, Status, create_run, now
+from dlexp.recipe import make_recipe, recipe_text
+from dlexp.runs import (
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    FLAGS_FILE,
+    LEFT_OUT_FILE,
+    MANIFEST_FILE,
+    RECIPE_FILE,
+    Run,
+    Status,
+    create_run,
+    now,
+)
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
 from dlexp.tracking.mlflow import MlflowTracker
 from dlexp.tracking.tensorboard import TensorBoardTracker
@@ -91,11 +106,17 @@ def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
 
 
 def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset) -> None:
-    """Writes what is known of a run before its first step: flags, environment, manifest."""
+    """Writes what is known of a run before its first step: flags, environment, and what the dataset is."""
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
     write_environment(run.path)
-    with atomic_file(run.path / "dataset" / "manifest.parquet") as temporary:
+    with atomic_file(run.path / MANIFEST_FILE) as temporary:
         dataset.manifest.to_parquet(temporary, index=False)
+    recipe = make_recipe(config.data, dataset_name=dataset.name, dataset_id=dataset.id)
+    write_text_atomically(run.path / RECIPE_FILE, recipe_text(recipe))
+    description = json.dumps(describe_dataset(dataset), indent=2) + "\n"
+    write_text_atomically(run.path / DESCRIPTION_FILE, description)
+    if len(damaged := damage_of(dataset.source)):
+        write_text_atomically(run.path / LEFT_OUT_FILE, damaged.to_csv(index=False))
 
 
 @contextlib.contextmanager
@@ -145,6 +166,5 @@ def _compose(config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> 
 def _describe(
     session: RunSession, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]
 ) -> RunDescription:
-    counts = {split: dataset.count(split) for split in ("train", "validation", "test")}
-    profile = {"classes": dataset.num_classes, "image_shape": list(dataset.image_shape)} | counts
+    profile = describe_dataset(dataset)
     return RunDescription(session.run, session.name, config, dataset.name, dataset.id, profile, facts)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -35,18 +36,41 @@ def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Fie
 
 def _check_combinations(values: Mapping[str, Any]) -> None:
     validation, test, size = values["validation_fraction"], values["test_fraction"], values["image_size"]
-    if values["split_method"] != "official" and validation + test >= 1:
+    if values["split_method"] not in ("official", "folds") and validation + test >= 1:
         raise ConfigError(
             f"validation_fraction={validation} and test_fraction={test} leave nothing to train on: "
             "their sum must be below 1"
         )
     if size is not None and (len(size) != 2 or not all(1 <= side <= _MAX_SIDE for side in size)):
         raise ConfigError(f"image_size={size} must be height,width, each from 1 to {_MAX_SIDE}")
+    _check_split(values)
     steps = values["steps_per_execution"]
     if steps != "auto" and not (steps.isdecimal() and int(steps) >= 1):
         raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number from 1 on")
     if values["warmup_epochs"] >= values["epochs"]:
         raise ConfigError(f"warmup_epochs={values['warmup_epochs']:g} must be less than epochs={values['epochs']}")
+
+
+def _check_split(values: Mapping[str, Any]) -> None:
+    method, folds, fold = values["split_method"], values["folds"], values["fold"]
+    if fold >= folds:
+        raise ConfigError(f"fold={fold} is not one of folds={folds}: use 0 to {folds - 1}")
+    if method == "folds" and values["validation_fraction"] >= 1 - 1 / folds:
+        raise ConfigError(
+            f"validation_fraction={values['validation_fraction']} leaves nothing to train on beside 1/{folds} for the "
+            f"test: it must be below {1 - 1 / folds:.2f}"
+        )
+    if bool(values["group_column"]) + bool(values["group_pattern"]) != (method == "group"):
+        raise ConfigError(
+            f"split_method={method} with group_column={values['group_column']!r} and "
+            f"group_pattern={values['group_pattern']!r}: split_method=group needs one of the two, others neither"
+        )
+    try:
+        pattern = re.compile(values["group_pattern"])
+    except re.error as err:
+        raise ConfigError(f"group_pattern={values['group_pattern']!r} is no regular expression: {err}") from err
+    if values["group_pattern"] and not pattern.groups:
+        raise ConfigError(f"group_pattern={values['group_pattern']!r} has no group: put one in ( )")
 
 
 def _check_spelling(name: str, value: Any) -> None:
@@ -93,6 +117,8 @@ _RANGES: dict[str, Any] = {
     "ema_decay": (_not_negative, _below_1, "from 0 to below 1"),
     "early_stopping_patience": (_not_negative, _any, "0 or more"),
     "plateau_patience": (_positive, _any, "a whole number from 1 on"),
+    "folds": (lambda value: value >= 2, _any, "a whole number from 2 on"),
+    "fold": (_not_negative, _any, "a whole number from 0 on"),
     "keep_top": (_positive, _any, "a whole number from 1 on"),
     "save_every_steps": (_not_negative, _any, "0 or more"),
     "num_workers": (_not_negative, _any, "0 or more"),

@@ -1,6 +1,9 @@
 """Settings of every test process, made before anything imports TensorFlow or MLflow."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import hypothesis
 
@@ -14,7 +17,10 @@ os.environ |= {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "2",
 }
-os.environ.pop("MLFLOW_TRACKING_URI", None)  # a test never writes to the server that a developer works with
+# A test never writes to the server, nor to the cache, that a developer works with.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ["DLEXP_CACHE"] = tempfile.mkdtemp(prefix="dlexp-test-cache-")
+atexit.register(shutil.rmtree, os.environ["DLEXP_CACHE"], ignore_errors=True)
 
 # The first example pays for imports and tracing: a deadline would measure those.
 hypothesis.settings.register_profile("dlexp", deadline=None)

@@ -1,11 +1,13 @@
 """Splits: disjoint, complete, stable, and equal shares of every class."""
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dlexp.datasets import splits
@@ -89,3 +91,80 @@ def test_official_keeps_a_validation_set_that_is_there() -> None:
 def test_official_without_a_test_set_tells_the_way_out() -> None:
     with pytest.raises(DataError, match="--split_method=stratified"):
         splits.official(make_manifest([9]), split_seed=0, validation_fraction=0.1)
+
+
+FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}
+METHODS: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
+    "stratified": lambda manifest, seed: splits.stratified(manifest, split_seed=seed, **FRACTIONS),
+    "hash": lambda manifest, seed: splits.hashed(manifest, split_seed=seed, **FRACTIONS),
+    "group": lambda manifest, seed: splits.grouped(manifest, split_seed=seed, **FRACTIONS),
+    "folds": lambda manifest, seed: splits.folded(manifest, split_seed=seed, folds=3, fold=1, validation_fraction=0.2),
+}
+MANIFESTS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3), st.integers(0, 6)), min_size=1, max_size=60).map(
+    lambda rows: pd.DataFrame(
+        {
+            "digest": [f"{image:032x}" for image, _, _ in rows],
+            "label": [label for _, label, _ in rows],
+            "group": [f"patient {group}" for _, _, group in rows],
+        }
+    )
+)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(manifest=MANIFESTS, seed=st.integers(0, 2**31 - 1), random=st.randoms(use_true_random=False))
+def test_every_method_places_each_image_in_one_split_whatever_the_row_order(
+    method: str, manifest: pd.DataFrame, seed: int, random: Any
+) -> None:
+    assume(method != "group" or splits._joined_groups(manifest).nunique() >= 3)
+    placed = METHODS[method](manifest, seed)
+    assert set(placed) <= {"train", "validation", "test"}
+    assert manifest.assign(split=placed).groupby("digest")["split"].nunique().max() == 1
+    order = random.sample(range(len(manifest)), len(manifest))
+    assert METHODS[method](manifest.iloc[order].reset_index(drop=True), seed).tolist() == placed[order].tolist()
+
+
+@given(manifest=MANIFESTS, more=MANIFESTS, seed=st.integers(0, 99))
+def test_hash_moves_no_example_when_the_data_grows(manifest: pd.DataFrame, more: pd.DataFrame, seed: int) -> None:
+    grown = pd.concat([more, manifest], ignore_index=True)
+    assert METHODS["hash"](grown, seed)[len(more) :].tolist() == METHODS["hash"](manifest, seed).tolist()
+
+
+def test_hash_gives_about_the_shares_asked_for() -> None:
+    placed = pd.Series(METHODS["hash"](make_manifest([20_000]), 0)).value_counts(normalize=True)
+    assert placed["test"] == pytest.approx(0.3, abs=0.01)
+    assert placed["validation"] == pytest.approx(0.2, abs=0.01)
+
+
+@given(manifest=MANIFESTS, seed=st.integers(0, 99))
+def test_group_never_straddles(manifest: pd.DataFrame, seed: int) -> None:
+    assume(splits._joined_groups(manifest).nunique() >= 3)
+    placed = manifest.assign(split=METHODS["group"](manifest, seed))
+    assert placed.groupby("group")["split"].nunique().max() == 1
+    assert set(placed["split"]) == {"train", "validation", "test"}
+
+
+def test_group_meets_the_shares_where_groups_are_small() -> None:
+    manifest = make_manifest([100]).assign(group=[f"scene {number // 5}" for number in range(100)])
+    counts = pd.Series(METHODS["group"](manifest, 0)).value_counts()
+    assert counts.to_dict() == {"train": 50, "test": 30, "validation": 20}
+
+
+def test_group_of_too_few_groups_is_refused() -> None:
+    with pytest.raises(DataError, match=r"2 groups for 3 splits.*--group_column"):
+        METHODS["group"](make_manifest([4]).assign(group=["a", "a", "b", "b"]), 0)
+
+
+def test_over_all_folds_every_image_is_tested_once_and_each_class_evenly() -> None:
+    manifest = make_manifest([30, 15])
+    tests = [
+        splits.folded(manifest, split_seed=0, folds=5, fold=fold, validation_fraction=0.2) == "test"
+        for fold in range(5)
+    ]
+    assert (np.sum(tests, axis=0) == 1).all()
+    assert [manifest["label"][each].value_counts().to_dict() for each in tests] == [{0: 6, 1: 3}] * 5
+
+
+def test_fold_takes_validation_as_a_share_of_all() -> None:
+    placed = splits.folded(make_manifest([50, 50]), split_seed=0, folds=5, fold=2, validation_fraction=0.1)
+    assert pd.Series(placed).value_counts().to_dict() == {"train": 70, "test": 20, "validation": 10}

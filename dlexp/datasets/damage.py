@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from dlexp.datasets.combined import parts_of
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.pixels import check_pixels
 from dlexp.datasets.source import ArraySource
@@ -36,7 +37,7 @@ def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
 
 def _find_unreadable(dataset: Dataset) -> list[tuple[str, str]]:
     """Reads every image, as a training would; paths (keys, where there are no files) of those that fail, and why."""
-    if isinstance(dataset.source, ArraySource):
+    if all(isinstance(part, ArraySource) for part in parts_of(dataset.source)):
         return []
     columns = ["key", "path", "row", "height", "width", "channels"]
 

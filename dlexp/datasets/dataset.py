@@ -1,17 +1,21 @@
 """A dataset: a source that is opened, named, split and checked; no pixels yet and no TensorFlow."""
 
+import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dlexp.config import DataConfig
 from dlexp.datasets import splits
+from dlexp.datasets.combined import damage_of, open_sources
 from dlexp.datasets.fingerprint import dataset_id
-from dlexp.datasets.source import SPLITS, Source, check_source
+from dlexp.datasets.source import SPLITS, Source
 from dlexp.errors import DataError
-from dlexp.registry import SOURCES
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,13 @@ class Dataset:
         return table.set_axis(pd.Index(self.class_names, name="class"), axis="index")
 
 
-def open_dataset(data: DataConfig) -> Dataset:
-    """Opens the source that `data.dataset` names, splits it and checks that it can be trained on.
+def open_dataset(data: DataConfig, *, trainable: bool = True) -> Dataset:
+    """Opens the sources that `data.dataset` names, splits them and checks that they can be trained on.
+
+    Args:
+        data: what to open, and how.
+        trainable: refuse what no model could be trained on: an empty split, images of many sizes. Else the size of the
+            dataset is that of its first example.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -64,39 +73,82 @@ def open_dataset(data: DataConfig) -> Dataset:
     Example:
         >>> open_dataset(DataConfig(dataset="digits")).counts()
     """
-    kind, _, spec = data.dataset.partition(":")
-    source: Source = SOURCES.get(kind)(spec, data_dir=data.data_dir)
-    check_source(source)
-    manifest = source.manifest.reset_index(drop=True)
+    source = open_sources(data)
+    _check_damage(source, data)
+    manifest = _with_groups(source.manifest.reset_index(drop=True), data)
     manifest = manifest.assign(split=pd.Series(_split(manifest, data), dtype="str"))
     dataset = Dataset(
-        name=_file_name(data.dataset_name or source.name),
+        name=file_name(data.dataset_name or source.name),
         id=dataset_id(manifest, source.class_names),
         class_names=tuple(source.class_names),
         manifest=manifest,
         source=source,
-        image_shape=_image_shape(manifest, data),
+        image_shape=_image_shape(manifest, data, only_one=trainable),
     )
-    _check_splits(dataset, data)
+    if trainable:
+        _check_splits(dataset, data)
+    if not dataset.id.startswith(data.dataset_id):
+        raise DataError(
+            f"{data.dataset} has the ID {dataset.id}, where dataset_id={data.dataset_id} was asked for: its images, "
+            "labels, class names or splits are not the same; dlexp data verify RUN names the files"
+        )
     return dataset
 
 
-def _split(manifest: pd.DataFrame, data: DataConfig) -> np.ndarray:
-    if data.split_method == "official":
-        return splits.official(manifest, split_seed=data.split_seed, validation_fraction=data.validation_fraction)
-    return splits.stratified(
-        manifest,
-        split_seed=data.split_seed,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
+def _check_damage(source: Source, data: DataConfig) -> None:
+    damaged = damage_of(source)
+    if damaged.empty:
+        return
+    found = (
+        f"{len(damaged)} of {len(damaged) + len(source.manifest)} images of {data.dataset} cannot be read, the first "
+        f"is {damaged['key'].iloc[0]!r}: {damaged['reason'].iloc[0]}"
     )
+    if data.on_bad_image == "fail":
+        them = "it" if len(damaged) == 1 else "them"
+        raise DataError(
+            f"{found}; mend or remove {them} (dlexp data check lists all), or leave {them} out with --on_bad_image=skip"
+        )
+    _log.warning("%s; on_bad_image=skip leaves them out", found)
 
 
-def _file_name(name: str) -> str:
+def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
+    """The manifest with the groups that the config speaks of."""
+    if data.group_column:
+        if data.group_column not in manifest:
+            raise DataError(
+                f"group_column={data.group_column} is no column of {data.dataset}: it has {', '.join(manifest.columns)}"
+            )
+        groups = manifest[data.group_column].astype("str")
+        where = f"in column {data.group_column}"
+    elif data.group_pattern:
+        groups = manifest["key"].str.extract(data.group_pattern)[0].fillna("").astype("str")
+        where = f"by group_pattern={data.group_pattern!r}"
+    else:
+        return manifest
+    if (groups == "").any():
+        key = manifest["key"][groups == ""].iloc[0]
+        raise DataError(
+            f"{(groups == '').sum()} examples have no group {where}, the first is {key!r}: give all of them one"
+        )
+    return manifest.assign(group=groups)
+
+
+def _split(manifest: pd.DataFrame, data: DataConfig) -> np.ndarray:
+    validation: dict[str, Any] = {"split_seed": data.split_seed, "validation_fraction": data.validation_fraction}
+    if data.split_method == "official":
+        return splits.official(manifest, **validation)
+    if data.split_method == "folds":
+        return splits.folded(manifest, folds=data.folds, fold=data.fold, **validation)
+    methods = {"stratified": splits.stratified, "hash": splits.hashed, "group": splits.grouped}
+    return methods[data.split_method](manifest, test_fraction=data.test_fraction, **validation)
+
+
+def file_name(name: str) -> str:
+    """A name in the alphabet `[A-Za-z0-9._-]`, of 64 characters at most."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64] or "dataset"
 
 
-def _image_shape(manifest: pd.DataFrame, data: DataConfig) -> tuple[int, int, int]:
+def _image_shape(manifest: pd.DataFrame, data: DataConfig, *, only_one: bool) -> tuple[int, int, int]:
     shapes = manifest[["height", "width", "channels"]].drop_duplicates().sort_values(["height", "width"])
     if shapes["channels"].nunique() > 1:
         raise DataError(
@@ -106,7 +158,7 @@ def _image_shape(manifest: pd.DataFrame, data: DataConfig) -> tuple[int, int, in
     if data.image_size is not None:
         return (*data.image_size, int(shapes["channels"].iloc[0]))
     height, width, channels = (int(size) for size in shapes.iloc[0])
-    if len(shapes) > 1:
+    if len(shapes) > 1 and only_one:
         raise DataError(
             f"images of {data.dataset} have {len(shapes):,} different sizes, from {height}x{width} to "
             f"{shapes['height'].iloc[-1]}x{shapes['width'].iloc[-1]} (height x width): give --image_size=HEIGHT,WIDTH"

@@ -19,11 +19,12 @@ class UnreadableImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Height and width in pixels, before any rotation that EXIF asks for; 1 channel for grey, else 3."""
+    """Height and width in pixels, before any rotation that EXIF asks for; 1 channel for grey, else 3; Pillow's mode."""
 
     height: int
     width: int
     channels: int
+    mode: str
 
 
 def inspect_image(data: bytes) -> ImageHeader:
@@ -47,7 +48,7 @@ def inspect_image(data: bytes) -> ImageHeader:
     except (OSError, SyntaxError, Image.DecompressionBombError, struct.error) as err:
         raise UnreadableImageError(str(err)) from err
     grey = image.mode in _GREY_MODES and image.format != "GIF"  # TensorFlow decodes a GIF to colour only
-    return ImageHeader(height=image.height, width=image.width, channels=1 if grey else 3)
+    return ImageHeader(height=image.height, width=image.width, channels=1 if grey else 3, mode=image.mode)
 
 
 def _check_png(image: Image.Image, data: bytes) -> None:

@@ -50,7 +50,7 @@ def _neighbours(batch: Any) -> Any:
 
 def _beta_variates(uniforms: Any, alpha: float) -> Any:
     """Turns uniform numbers into Beta(alpha, alpha) ones, by its quantiles at 4096 steps, interpolated."""
-    from scipy.special import betaincinv  # type: ignore[import-untyped]
+    from scipy.special import betaincinv
 
     quantiles = betaincinv(alpha, alpha, np.linspace(0, 1, _QUANTILES + 1)).astype(np.float32)
     position = uniforms * _QUANTILES

@@ -10,10 +10,8 @@ from dlexp.config import ExperimentConfig
 from dlexp.datasets.augment import build_augmentation
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
 from dlexp.datasets.dataset import Dataset, open_dataset
-from dlexp.datasets.decoding import resize_array
-from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels
-from dlexp.datasets.randomness import derive_seed, mix_keys, shuffle_positions
-from dlexp.datasets.source import ArraySource
+from dlexp.datasets.order import TrainOrder
+from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
 
 
 def build_datasets(config: ExperimentConfig) -> "Datasets":
@@ -41,7 +39,8 @@ class Datasets:
 
     Attributes:
         dataset: what is fed.
-        steps_per_epoch: steps in which every training example is seen once.
+        examples_per_epoch: training examples that an epoch shows, those of a source of weight 2 twice.
+        steps_per_epoch: steps of an epoch.
         total_steps: steps of the whole training.
         validation: `tf.data.Dataset` in the order of the manifest.
         test: the same.
@@ -52,12 +51,11 @@ class Datasets:
         self._config = config
         self._pixels = _open_pixels(config, dataset)
         self._augment = build_augmentation(config.data.augment, config.seed)
-        self._order_seed = derive_seed(config.seed, "order")
-        self._num_train = dataset.count("train")
-        # Tensors, which a graph refers to; arrays would be copied into each of its functions.
-        self._train_rows = tf.constant(dataset.rows("train"))
+        train = dataset.manifest[dataset.manifest["split"] == "train"]
+        self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
         self._labels = tf.constant(dataset.manifest["label"].to_numpy())
-        self.steps_per_epoch = self._count_steps(self._num_train)
+        self.examples_per_epoch = self._order.places
+        self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
         self.validation = self._split_dataset("validation")
         self.test = self._split_dataset("test")
@@ -74,33 +72,21 @@ class Datasets:
         if not 0 <= first_step <= self.total_steps:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
         steps = tf.data.Dataset.range(first_step, self.total_steps)
-        return self._batches(steps, self._rows_of_train_step, self._finish_train)
+        return self._batches(steps, self._order.rows_of_step, self._finish_train)
 
     def train_indices(self, step: int) -> np.ndarray:
         """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""
-        rows: np.ndarray = self._rows_of_train_step(tf.constant(step, tf.int64))[0].numpy()
+        rows: np.ndarray = self._order.rows_of_step(tf.constant(step, tf.int64))[0].numpy()
         return rows
 
-    def _rows_of_train_step(self, step: Any) -> tuple[Any, Any]:
-        epoch, positions = step // self.steps_per_epoch, self._positions(step, self._num_train)
-        key = mix_keys(tf.constant(self._order_seed, tf.uint32), epoch)
-        shuffled = shuffle_positions(positions, self._num_train, key)
-        return tf.gather(self._train_rows, shuffled), epoch
-
-    def _positions(self, step: Any, count: int) -> Any:
-        first = step % self._count_steps(count) * self._config.data.batch_size
-        return tf.range(first, tf.minimum(first + self._config.data.batch_size, count))
-
-    def _count_steps(self, count: int) -> int:
-        return -(-count // self._config.data.batch_size)
-
     def _split_dataset(self, split: str) -> Any:
-        count, split_rows = self.dataset.count(split), tf.constant(self.dataset.rows(split))
+        count, batch_size = self.dataset.count(split), self._config.data.batch_size
+        split_rows = tf.constant(self.dataset.rows(split))
 
         def rows_of(step: Any) -> tuple[Any, Any]:
-            return tf.gather(split_rows, self._positions(step, count)), tf.constant(0, tf.int64)
+            return split_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)
 
-        steps = tf.data.Dataset.range(self._count_steps(count))
+        steps = tf.data.Dataset.range(-(-count // batch_size))
         return self._batches(steps, rows_of, lambda images, rows, _: (images, self._one_hot(rows)))
 
     def _batches(self, steps: Any, rows_of: Any, finish: Any) -> Any:
@@ -118,9 +104,10 @@ class Datasets:
 
 
 def _open_pixels(config: ExperimentConfig, dataset: Dataset) -> HeldPixels | DecodedPixels:
-    source, num_workers = dataset.source, config.execution.num_workers
-    if isinstance(source, ArraySource):
-        return HeldPixels(resize_array(source.images, dataset.image_shape[:2]))
+    num_workers = config.execution.num_workers
+    arrays = held_arrays(dataset)
+    if arrays is not None:
+        return arrays
     if config.execution.cache == "memory":
         return HeldPixels(decode_to_memory(dataset, num_workers))
     if config.execution.cache == "disk":

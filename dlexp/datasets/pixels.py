@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dlexp.datasets.combined import CombinedSource, parts_of
 from dlexp.datasets.dataset import Dataset
-from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_images
-from dlexp.datasets.source import FileSource
+from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
+from dlexp.datasets.source import ArraySource, FileSource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
 _NO_ROW = -1
@@ -88,10 +89,37 @@ class DecodedPixels:
         return images.batch(self.batch_size).map(cut_and_finish, num_parallel_calls=parallel, deterministic=True)
 
 
+def held_arrays(dataset: Dataset) -> HeldPixels | None:
+    """The pixels of a dataset, resized, if all its sources hold theirs in memory."""
+    parts = parts_of(dataset.source)
+    arrays = [part.images for part in parts if isinstance(part, ArraySource)]
+    if len(arrays) < len(parts):
+        return None
+    *size, channels = dataset.image_shape
+    resized = [_with_channels(resize_array(images, (size[0], size[1])), channels) for images in arrays]
+    if isinstance(dataset.source, CombinedSource):
+        first = np.cumsum([0, *map(len, resized)])[dataset.source.part]
+        return HeldPixels(np.concatenate(resized)[first + dataset.source.part_row])
+    return HeldPixels(resized[0])
+
+
 def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
     """Pixels read through the source of a dataset: files in TensorFlow, any other source by its `read`."""
-    read = _file_reader(dataset) if isinstance(dataset.source, FileSource) else _source_reader(dataset)
+    are_files = [isinstance(part, FileSource) for part in parts_of(dataset.source)]
+    if all(are_files):
+        read = _file_reader(dataset)
+    elif any(are_files):
+        read = _either_reader(dataset)
+    else:
+        read = _source_reader(dataset)
     return DecodedPixels(read, dataset.image_shape, batch_size)
+
+
+def _either_reader(dataset: Dataset) -> Callable[[Any], Any]:
+    """Reads files in TensorFlow and all else by `read`, row by row."""
+    read_file, read_source = _file_reader(dataset), _source_reader(dataset)
+    is_file = tf.constant((dataset.manifest["path"] != "").to_numpy())
+    return lambda row: tf.cond(is_file[row], lambda: read_file(row), lambda: read_source(row))
 
 
 def _file_reader(dataset: Dataset) -> Callable[[Any], Any]:
@@ -123,6 +151,10 @@ def _source_reader(dataset: Dataset) -> Callable[[Any], Any]:
         return resize_images(tf.ensure_shape(pixels, (None, None, channels)), (height, width))
 
     return read
+
+
+def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    return images if images.shape[-1] == channels else np.repeat(images, channels, axis=-1)
 
 
 def check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:

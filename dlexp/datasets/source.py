@@ -35,6 +35,9 @@ class Source(Protocol):
             split: `str`, "train", "validation" or "test" where the source has official splits, else "".
             digest: `str`, 32 hex digits: blake2b-128 of the content. Equal digests mean the same image.
             height, width, channels: `int`, of what `read` returns.
+            Further columns are kept as they are.
+        damaged: optional; a table of what could not be read and is in no row of the manifest, with the columns `key`
+            and `reason`, `str`. `--on_bad_image` decides what becomes of it.
 
     Example:
         >>> class Noise:
@@ -112,12 +115,54 @@ class FileSource:
         class_names: name of class 0, 1, ...
         manifest: as `Source` describes it. `path` is the file; `channels`, 1 or 3, is what it is decoded to; `row` is
             the position.
+        damaged: files that cannot be read, with the columns key and reason; none by default.
     """
 
-    def __init__(self, name: str, class_names: Sequence[str], manifest: pd.DataFrame) -> None:
+    def __init__(
+        self, name: str, class_names: Sequence[str], manifest: pd.DataFrame, damaged: pd.DataFrame | None = None
+    ) -> None:
         self.name = name
         self.class_names = tuple(class_names)
         self.manifest = manifest
+        self.damaged = no_damage() if damaged is None else damaged
+
+    @classmethod
+    def of_files(
+        cls,
+        name: str,
+        root: str,
+        files: Sequence[str],
+        facts: pd.DataFrame,
+        *,
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        splits: Sequence[str] | None = None,
+    ) -> "FileSource":
+        """Makes the source of files that `scan_files` has read; those that are damaged become no examples.
+
+        Args:
+            name: what the source is called.
+            root: absolute path of the folder that they are in.
+            files: paths below it; the keys of the examples.
+            facts: from `scan_files`.
+            labels: class number of each; of damaged ones any.
+            class_names: name of class 0, 1, ...
+            splits: the official split of each, if there are official splits.
+        """
+        sound = facts["damage"].array == ""
+        channels = facts["channels"].max()  # of all files alike: grey, or colour as soon as one is
+        manifest = build_manifest(
+            name,
+            labels=labels,
+            digests=facts["digest"].tolist(),
+            shapes=facts[["height", "width", "channels"]].assign(channels=channels),
+            keys=files,
+            paths=[os.path.join(root, file) for file in files],
+            splits=splits,
+        ).assign(mode=facts["mode"].array)
+        damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~sound]
+        manifest = manifest[sound].assign(row=np.arange(sound.sum())).reset_index(drop=True)
+        return cls(name, class_names, manifest, damaged.reset_index(drop=True))
 
     def read(self, row: int) -> np.ndarray:
         """`uint8` pixels `(height, width, channels)` of one file, decoded as in training.
@@ -131,6 +176,11 @@ class FileSource:
         example = self.manifest.iloc[row]
         with open(example["path"], "rb") as file:
             return decode_bytes(file.read(), channels=int(example["channels"]))
+
+
+def no_damage() -> pd.DataFrame:
+    """The `damaged` of a source whose examples can all be read."""
+    return pd.DataFrame({"key": [], "reason": []}, dtype="str")
 
 
 def build_manifest(

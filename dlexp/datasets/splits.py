@@ -1,9 +1,15 @@
-"""Which example is in which split: pure functions of the examples and the split seed, never of their order."""
+"""Which example is in which split: pure functions of the examples and the split seed, never of their order.
+
+Images with equal digests count as one, and stay together in every method.
+"""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dlexp.datasets.source import SPLITS
 from dlexp.errors import DataError
@@ -14,8 +20,8 @@ def stratified(
 ) -> np.ndarray:
     """Splits each class in equal shares, by the rank of a keyed hash of each image.
 
-    Images with equal digests count as one and stay together, in the class of their smallest label. A class with three
-    distinct images or more has one in every split whose fraction is above 0.
+    An image with several labels counts in the class of the smallest. A class with three distinct images or more has one
+    in every split whose fraction is above 0.
 
     Args:
         manifest: with the columns `digest` and `label`; the order of its rows does not matter.
@@ -26,14 +32,95 @@ def stratified(
     Returns:
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
     """
-    labels = manifest.groupby("digest")["label"].min()
-    ranks = np.array([_keyed_hash(digest, split_seed) for digest in labels.index], dtype=np.uint64)
-    order = np.lexsort((ranks, labels.to_numpy()))
+    images = _rank_images(manifest, split_seed)
     fractions = np.array([1 - validation_fraction - test_fraction, validation_fraction, test_fraction])
-    counts = np.unique(labels, return_counts=True)[1]
-    ordered = np.concatenate([np.repeat(SPLITS, _shares(count, fractions)) for count in counts])
-    split_of = pd.Series(ordered, index=labels.index[order])
-    return manifest["digest"].map(split_of).to_numpy(dtype="str")
+    counts = np.unique(images["label"], return_counts=True)[1]
+    images["split"] = np.concatenate([np.repeat(SPLITS, _shares(count, fractions)) for count in counts])
+    return _of_rows(manifest, images["split"])
+
+
+def hashed(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
+    """Splits by a threshold on a keyed hash of each image, so that adding examples moves no other one.
+
+    Shares are those of a draw: of n examples a split gets its fraction, give or take some sqrt(n).
+
+    Args:
+        manifest: with the column `digest`.
+        split_seed: another seed gives another split.
+        validation_fraction: chance of each image to be in validation, in [0, 1).
+        test_fraction: chance of each image to be in the test split, in [0, 1).
+
+    Returns:
+        `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
+    """
+    digests = manifest["digest"].drop_duplicates()
+    draws = pd.Series(_keyed_hashes(digests, split_seed) / 2.0**64, index=digests)
+    bounds = [test_fraction, test_fraction + validation_fraction]
+    places = np.searchsorted(bounds, draws, side="right")
+    return _of_rows(manifest, pd.Series(np.array(["test", "validation", "train"])[places], index=digests))
+
+
+def grouped(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
+    """Keeps every group in one split: patients, scenes, cameras.
+
+    Groups that share an image are one. In the order of a keyed hash of its name, each goes where most examples are
+    still lacking; so shares are met as closely as the sizes of the groups allow, and not class by class.
+
+    Args:
+        manifest: with the columns `digest` and `group`, none of them empty; the order of its rows does not matter.
+        split_seed: another seed gives another split.
+        validation_fraction: share of the examples for validation, in [0, 1).
+        test_fraction: share of the examples for the test, in [0, 1).
+
+    Returns:
+        `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
+
+    Raises:
+        DataError: there are fewer groups than splits.
+    """
+    names = _joined_groups(manifest)
+    sizes = names.value_counts()
+    fractions = np.array([1 - validation_fraction - test_fraction, validation_fraction, test_fraction])
+    if len(sizes) < np.count_nonzero(fractions):
+        raise DataError(
+            f"split_method=group has {len(sizes)} groups for {np.count_nonzero(fractions)} splits: name a column or "
+            "pattern with more groups, with --group_column or --group_pattern"
+        )
+    keys = [hashlib.blake2b(name.encode(), digest_size=16).hexdigest() for name in sizes.index]
+    order = sizes.index[np.argsort(_keyed_hashes(keys, split_seed), kind="stable")]
+    lacking = fractions * len(manifest)
+    placed: dict[str, str] = {}
+    for left, name in zip(range(len(order), 0, -1), order, strict=True):
+        empty = [number for number in np.flatnonzero(fractions) if SPLITS[number] not in placed.values()]
+        place = empty[0] if left <= len(empty) else int(np.argmax(lacking))
+        placed[name] = SPLITS[place]
+        lacking[place] -= sizes[name]
+    return names.map(placed).to_numpy(dtype="str")
+
+
+def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, validation_fraction: float) -> np.ndarray:
+    """Cross-validation: one of several equal parts is the test split, a part of the rest is validation.
+
+    Each class is dealt out evenly in the order of a keyed hash of its images; over all folds each is tested once.
+
+    Args:
+        manifest: with the columns `digest` and `label`; the order of its rows does not matter.
+        split_seed: another seed gives other folds.
+        folds: number of parts, from 2 on.
+        fold: which of them is the test split, from 0 on.
+        validation_fraction: share of all examples for validation, taken from each class of the rest, in (0, 1).
+
+    Returns:
+        `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
+    """
+    images = _rank_images(manifest, split_seed)
+    # Dealt out over all classes in one go, so that folds differ by one image at most; each class evenly, too.
+    tested = images.index[np.arange(len(images)) % folds == fold]
+    splits = np.where(manifest["digest"].isin(tested), "test", "train").astype("<U10")
+    rest = splits == "train"
+    share = min(validation_fraction * folds / (folds - 1), 1.0)
+    splits[rest] = stratified(manifest[rest], split_seed=split_seed, validation_fraction=share, test_fraction=0.0)
+    return splits
 
 
 def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float) -> np.ndarray:
@@ -67,9 +154,39 @@ def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: fl
     return splits
 
 
-def _keyed_hash(digest: str, split_seed: int) -> int:
-    state = hashlib.blake2b(bytes.fromhex(digest), digest_size=8, key=split_seed.to_bytes(8, "little"))
-    return int.from_bytes(state.digest(), "little")
+def _rank_images(manifest: pd.DataFrame, split_seed: int) -> pd.DataFrame:
+    """The distinct images with their label, indexed by digest: by class, and within a class by keyed hash."""
+    images = manifest.groupby("digest")[["label"]].min()
+    order = np.lexsort((_keyed_hashes(images.index, split_seed), images["label"]))
+    return images.iloc[order]
+
+
+def _of_rows(manifest: pd.DataFrame, splits: pd.Series) -> np.ndarray:
+    """The split of each row, from the splits by digest."""
+    return splits.reindex(manifest["digest"]).to_numpy(dtype="str")
+
+
+def _joined_groups(manifest: pd.DataFrame) -> pd.Series:
+    """The group of each row; groups that share an image have the name of the first of them."""
+    groups, images = manifest["group"].astype("category"), manifest["digest"].astype("category")
+    edges = coo_array(
+        (np.ones(len(manifest), bool), (groups.cat.codes, images.cat.codes + len(groups.cat.categories))),
+        shape=[len(groups.cat.categories) + len(images.cat.categories)] * 2,
+    )
+    component = connected_components(edges, directed=False)[1][groups.cat.codes]
+    return manifest["group"].groupby(component).transform("min")
+
+
+def _keyed_hashes(digests: Iterable[str], split_seed: int) -> np.ndarray:
+    """`uint64`, one a digest of hex digits, which only it and the seed decide."""
+    start = hashlib.blake2b(digest_size=8, key=split_seed.to_bytes(8, "little"))
+
+    def keyed_hash(digest: str) -> bytes:
+        state = start.copy()
+        state.update(bytes.fromhex(digest))
+        return state.digest()
+
+    return np.frombuffer(b"".join(map(keyed_hash, digests)), "<u8")
 
 
 def _shares(count: int, fractions: np.ndarray) -> np.ndarray:

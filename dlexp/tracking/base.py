@@ -23,7 +23,7 @@ class RunDescription:
         config: its config, whose flat fields are the params.
         dataset_name: name of the dataset.
         dataset_id: ID of the dataset.
-        dataset_profile: counts that describe the dataset: examples by split, number of classes.
+        dataset_profile: what the dataset consists of, from `describe_dataset`.
         facts: further params that the config does not hold, such as the number of parameters of the model.
     """
 

@@ -203,7 +203,7 @@ def _dataset_input(description: RunDescription) -> DatasetInput:
         name=description.dataset_name,
         digest=description.dataset_id,
         source_type="dlexp",
-        source=json.dumps({"dataset": description.config.data.dataset}),
+        source=json.dumps({"dataset": description.config.data.dataset, "sources": sorted(profile["counts_by_source"])}),
         profile=json.dumps(profile),
     )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])

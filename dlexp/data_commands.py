@@ -1,0 +1,204 @@
+"""`dlexp data`: what a dataset holds, how it looks, what is wrong with it, and whether it is still the recorded one."""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from dlexp.config import ExperimentConfig, config_sections
+from dlexp.console import HELP_WORDS
+from dlexp.errors import ConfigError, unknown_name
+from dlexp.expression import parse_expression
+from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.registry import SOURCES, load_plugins
+
+if TYPE_CHECKING:
+    from dlexp.datasets import Dataset
+    from dlexp.runs import Run
+
+_CONFIG_FLAGS = (*config_sections()["data"], "store", "plugins")
+_FORMAT = ("table", "table (for people) or json.")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a subcommand is about.
+
+    Attributes:
+        config: whose data section names the dataset.
+        run: the run that was named; None if it was a dataset.
+        options: own flags of the subcommand, by name.
+    """
+
+    config: ExperimentConfig
+    run: "Run | None"
+    options: Mapping[str, Any]
+
+    def open(self) -> "Dataset":
+        """Opens the dataset, even one that could not be trained on."""
+        from dlexp.datasets import open_dataset
+
+        return open_dataset(self.config.data, trainable=False)
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """One of `dlexp data`: what its help says, its own flags with default and text, and what it does."""
+
+    summary: str
+    flags: Mapping[str, tuple[Any, str]]
+    act: Callable[[Subject], int]
+
+
+def data(argv: Sequence[str]) -> int:
+    """Runs `dlexp data SUBCOMMAND DATASET|RUN`.
+
+    Args:
+        argv: how the command is called, then its words.
+
+    Returns:
+        Exit code; errors are raised.
+    """
+    program, *words = argv
+    if not words or words[0] in HELP_WORDS:
+        print(_usage(program))
+        return 0
+    name, *words = words
+    if name not in SUBCOMMANDS:
+        raise unknown_name("subcommand", name, SUBCOMMANDS)
+    subcommand = SUBCOMMANDS[name]
+    if any(word in HELP_WORDS for word in words):
+        print(command_help(f"{program} {name} DATASET|RUN", subcommand.summary, {**subcommand.flags, **_config_help()}))
+        return 0
+    values = flags.FlagValues()
+    define_experiment_flags(values, names=_CONFIG_FLAGS)
+    define_flags(values, subcommand.flags)
+    named = parse_flags(values, [f"{program} {name}", *words], max_positionals=1)
+    if not named and not values["dataset"].present:
+        raise ConfigError(f"{program} {name} needs a dataset or a run: {program} {name} folder:photos")
+    options = {option: values[option].value for option in subcommand.flags}
+    return subcommand.act(_find_subject(config_from_flags(values), named, options))
+
+
+def _usage(program: str) -> str:
+    commands = "\n".join(f"  {name:<10}{subcommand.summary}" for name, subcommand in SUBCOMMANDS.items())
+    return (
+        f"usage: {program} SUBCOMMAND DATASET|RUN [--flag=value ...]\n\nsubcommands:\n{commands}\n\n"
+        "DATASET is written as for dlexp train --dataset; RUN is a run ID or prefix, a name, a folder or latest, of\n"
+        "--store=mlruns.\n"
+        f"{program} SUBCOMMAND --help lists the flags."
+    )
+
+
+def _config_help() -> dict[str, tuple[Any, str]]:
+    from dlexp.config import config_fields
+
+    defaults = ExperimentConfig().flat()
+    return {name: (defaults[name], config_fields()[name].metadata["help"]) for name in _CONFIG_FLAGS}
+
+
+def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> Subject:
+    from dlexp.recipe import resolve_recipe
+    from dlexp.runs import find_run
+
+    load_plugins(config.plugins)
+    text = named[0] if named else config.data.dataset
+    is_dataset = text.startswith("recipe:") or parse_expression(text, SOURCES.names())[0].kind in SOURCES
+    if is_dataset:
+        return Subject(resolve_recipe(config.replace(dataset=text)), None, options)
+    run = find_run(text, config.tracking.store)
+    of_run = run.config()
+    load_plugins(of_run.plugins)
+    moved = {"data_dir": config.data.data_dir} if config.data.data_dir else {}
+    return Subject(of_run.replace(**moved), run, options)
+
+
+def _describe(subject: Subject) -> int:
+    from dlexp.datasets.description import describe_dataset, describe_in_lines, measure_channels
+
+    dataset = subject.open()
+    description = describe_dataset(dataset)
+    channels = measure_channels(dataset)
+    if subject.options["format"] == "json":
+        print(json.dumps(description | {"channels": channels}, indent=2))
+        return 0
+    print("\n".join(describe_in_lines(description)))
+    sizes = ", ".join(f"{size} ({count:,})" for size, count in description["sizes"].items())
+    print(f"\nsizes (height x width): {sizes}")
+    print(f"channels: mean {channels['mean']}, std {channels['std']} over {channels['images']:,} training images")
+    return 0
+
+
+def _draw_samples(subject: Subject) -> int:
+    from dlexp.samples import write_samples
+
+    dataset = subject.open()
+    path = pathlib.Path(subject.options["output"] or f"samples-{dataset.name}.png")
+    write_samples(dataset, path, per_class=subject.options["per_class"])
+    print(path)
+    return 0
+
+
+def _verify(subject: Subject) -> int:
+    from dlexp.verification import compare_with_run
+
+    if subject.run is None:
+        raise ConfigError(
+            "dlexp data verify needs a run, whose record the data is compared with: dlexp data verify RUN"
+        )
+    differences = compare_with_run(subject.run, subject.config.data)
+    if subject.options["format"] == "json":
+        print(json.dumps(differences.to_dict("records"), indent=2))
+    else:
+        print(_tell_differences(subject.run.id[:8], differences))
+    return int(not differences.empty)
+
+
+def _tell_differences(run: str, differences: Any) -> str:
+    if differences.empty:
+        return f"the data is what run {run} saw: every byte was read"
+    first = "\n".join(f"  {row.key}: {row.difference}" for row in differences.head(_MOST_TOLD).itertuples())
+    more = f"\n  ... and {len(differences) - _MOST_TOLD:,} more" if len(differences) > _MOST_TOLD else ""
+    return f"the data is not what run {run} saw, {len(differences):,} differences:\n{first}{more}"
+
+
+def _write_recipe(subject: Subject) -> int:
+    from dlexp.atomic import write_text_atomically
+    from dlexp.recipe import make_recipe, recipe_text
+
+    dataset = subject.open()
+    recipe = make_recipe(subject.config.data, dataset_name=dataset.name, dataset_id=dataset.id)
+    output = subject.options["output"]
+    text = recipe_text(recipe, as_flags=output.endswith(".flags"))
+    if not output:
+        sys.stdout.write(text)
+        return 0
+    write_text_atomically(pathlib.Path(output), text)
+    print(output)
+    return 0
+
+
+_MOST_TOLD = 20
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "describe": Subcommand("name, ID, sources, counts, sizes and channel statistics", {"format": _FORMAT}, _describe),
+    "samples": Subcommand(
+        "draw the first examples of each class",
+        {
+            "output": ("", "PNG file to write; samples-NAME.png by default."),
+            "per_class": (10, "Examples of each class."),
+        },
+        _draw_samples,
+    ),
+    "verify": Subcommand(
+        "is the data still what a run saw? Reads every byte; exits with 1 if not", {"format": _FORMAT}, _verify
+    ),
+    "recipe": Subcommand(
+        "write what --dataset=recipe:PATH makes the same dataset from",
+        {"output": ("", "File to write: JSON, or lines of a flagfile if it ends with .flags; empty: to stdout.")},
+        _write_recipe,
+    ),
+}

@@ -1,0 +1,77 @@
+"""Which examples a training step sees, and in which order: computed from the step alone."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dlexp.datasets.randomness import derive_seed, mix_keys, shuffle_positions
+
+
+class TrainOrder:
+    """The order of the training examples, another in every epoch.
+
+    An epoch is made of places. Examples of weight 1 have one place each. A source of n examples and weight w has about
+    w * n places, which its examples take in turn, from epoch to epoch: with w = 2 each is seen twice in an epoch, with
+    w = 0.5 each in every other epoch.
+
+    Args:
+        examples: the training examples of a manifest, with its positions as index and the columns `digest`, `source`
+            and, where weights differ, `weight`.
+        batch_size: places in a step.
+        seed: the experiment's seed.
+
+    Attributes:
+        places: examples that an epoch shows.
+        steps_per_epoch: the last step of an epoch may be smaller.
+    """
+
+    def __init__(self, examples: pd.DataFrame, *, batch_size: int, seed: int) -> None:
+        self._batch_size = batch_size
+        self._seed = derive_seed(seed, "order")
+        self._rows, self._turns = _arrange(examples)
+        self.places = len(self._rows) if self._turns is None else len(self._turns[0])
+        self.steps_per_epoch = -(-self.places // batch_size)
+        # Tensors, which a graph refers to; arrays would be copied into each of its functions.
+        self._rows = tf.constant(self._rows)
+        self._turns = None if self._turns is None else [tf.constant(each) for each in self._turns]
+
+    def rows_of_step(self, step: Any) -> tuple[Any, Any]:
+        """Positions in the manifest of the examples in a step, and its epoch.
+
+        Args:
+            step: `int64` scalar tensor, counted over all epochs.
+
+        Returns:
+            `int64` `(batch,)` and `int64` scalar.
+        """
+        epoch, first = step // self.steps_per_epoch, step % self.steps_per_epoch * self._batch_size
+        positions = tf.range(first, tf.minimum(first + self._batch_size, self.places))
+        key = mix_keys(tf.constant(self._seed, tf.uint32), epoch)
+        places = shuffle_positions(positions, self.places, key)
+        return tf.gather(self._rows, self._example_at(places, epoch)), epoch
+
+    def _example_at(self, places: Any, epoch: Any) -> Any:
+        """Numbers of the examples that have some places in an epoch."""
+        if self._turns is None:
+            return places
+        number, first, count, share = (tf.gather(each, places) for each in self._turns)
+        return first + (epoch * share + number) % count
+
+
+def _arrange(examples: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray] | None]:
+    """Rows of the examples; and, where weights differ, four numbers for each place.
+
+    These are the place's number within its source; and the source's first example, its examples and its places.
+    """
+    if "weight" not in examples:
+        return examples.index.to_numpy(), None
+    # In the order of their digests, so that those which take turns are no neighbours in a folder.
+    ordered = examples.sort_values(["source", "weight", "digest"], kind="stable")
+    counts = ordered.groupby(["source", "weight"], sort=False).size()
+    shares = np.maximum(1, np.round(counts.to_numpy() * counts.index.get_level_values("weight"))).astype(np.int64)
+    firsts = np.concatenate([[0], np.cumsum(counts.to_numpy())[:-1]])
+    numbers = np.concatenate([np.arange(share) for share in shares])
+    spread = [np.repeat(each, shares) for each in (firsts, counts.to_numpy(), shares)]
+    return ordered.index.to_numpy(), [numbers, *spread]

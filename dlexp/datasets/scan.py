@@ -1,0 +1,144 @@
+"""Image files that are read once, every byte: digest, size and damage; remembered, so that the next time is cheap.
+
+What is remembered of a file holds as long as its path, its size, its times of change and its inode are the same.
+"""
+
+import contextlib
+import contextvars
+import hashlib
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from dlexp.atomic import atomic_file
+from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
+from dlexp.errors import DataError
+from dlexp.waiting import track
+
+_log = logging.getLogger(__name__)
+FACTS = ("digest", "height", "width", "channels", "mode", "damage")
+_STAMP = ("size", "modified_ns", "changed_ns", "inode")
+_TYPES = {"digest": "str", "height": "int64", "width": "int64", "channels": "int64", "mode": "str", "damage": "str"}
+_FORMAT = 1  # of what is remembered; another one as soon as `inspect_image` says something else of a file
+_believes = contextvars.ContextVar("believes", default=True)
+_SETTLED_NS = 2_000_000_000  # a file can change twice within a tick of its clock: a fresh one is not remembered
+
+
+@contextlib.contextmanager
+def reading_every_byte() -> Iterator[None]:
+    """Within the block nothing that is remembered is believed."""
+    token = _believes.set(False)
+    try:
+        yield
+    finally:
+        _believes.reset(token)
+
+
+def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
+    """Reads what image files say of themselves.
+
+    Args:
+        root: absolute path of a folder.
+        files: paths below it, with `/` between their parts.
+
+    Returns:
+        One row a file, in their order: `digest` (blake2b-128 of its bytes, 32 hex digits), `height` and `width` in
+        pixels and `channels` (1 grey, 3 colour), which is what it is decoded to, its `mode` (Pillow's word), and
+        `damage`: why it cannot be read, or "". A damaged file has sizes of 0.
+    """
+    started = time.time_ns()
+    paths = [os.path.join(root, file) for file in files]
+    stamps = pd.DataFrame(
+        np.array([_stamp(path) for path in paths], np.int64).reshape(-1, len(_STAMP)), columns=list(_STAMP)
+    )
+    memory = _memory_path(root)
+    names = pd.Index(list(files), dtype="str")
+    known = (_recall(memory) if _believes.get() else _nothing()).reindex(names)
+    known = known.reset_index(drop=True)
+    changed = np.flatnonzero((known[list(_STAMP)].to_numpy() != stamps.to_numpy()).any(axis=1))
+    if not len(changed):
+        return known[list(FACTS)].astype(_TYPES)
+    with ThreadPoolExecutor() as pool:
+        scanning = pool.map(_scan_file, [paths[number] for number in changed])
+        scanned = pd.DataFrame(track(scanning, len(changed), "reading images"), columns=list(FACTS), index=changed)
+    facts = pd.concat([known[list(FACTS)].drop(changed), scanned]).sort_index().astype(_TYPES)
+    lasting = (stamps["changed_ns"] < started - _SETTLED_NS) & (facts["digest"] != "")
+    _remember(memory, pd.concat([stamps, facts], axis="columns").set_index(names)[lasting.array])
+    return facts
+
+
+def check_link(root: str, path: str) -> None:
+    """Raises DataError if a link leaves the folder that it is in.
+
+    Args:
+        root: the folder, absolute and without links.
+        path: of the link.
+    """
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise DataError(f"{path!r} is a link that leaves the folder {root!r}: copy what it points to, or remove it")
+
+
+def check_file_name(path: str) -> None:
+    """Raises DataError unless a file's name is valid UTF-8, as TensorFlow and Parquet need it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as err:
+        raise DataError(f"file name {path!r} is not valid UTF-8: rename it") from err
+
+
+def _stamp(path: str) -> tuple[int, int, int, int]:
+    """What tells that a file was changed, its contents or its permissions; zeros if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _scan_file(path: str) -> tuple[str, int, int, int, str, str]:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError as err:
+        return "", 0, 0, 0, "", err.strerror or str(err)
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    try:
+        header = inspect_image(data)
+    except UnreadableImageError as err:
+        return digest, 0, 0, 0, "", str(err)
+    return digest, header.height, header.width, header.channels, header.mode, ""
+
+
+def _memory_path(root: str) -> pathlib.Path:
+    """In the user's cache folder (https://specifications.freedesktop.org/basedir-spec), or that of DLEXP_CACHE."""
+    cache = os.environ.get("DLEXP_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dlexp"
+    )
+    name = hashlib.blake2b(f"{_FORMAT} {root}".encode(), digest_size=16).hexdigest()
+    return pathlib.Path(cache, "files", f"{name}.parquet")
+
+
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*_STAMP, *FACTS])
+
+
+def _recall(memory: pathlib.Path) -> pd.DataFrame:
+    """What is remembered, by file; nothing, where it cannot be read."""
+    try:
+        return pd.read_parquet(memory)
+    except (OSError, ValueError):  # not there, or damaged: then every file is read again
+        return _nothing()
+
+
+def _remember(memory: pathlib.Path, facts: pd.DataFrame) -> None:
+    try:
+        with atomic_file(memory) as temporary:
+            facts.to_parquet(temporary)
+    except OSError as err:
+        _log.info("%s cannot be written (%s): all images are read again the next time", memory, err)

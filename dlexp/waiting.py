@@ -1,0 +1,26 @@
+"""Progress of what takes long before a training begins: a bar on a terminal, nothing elsewhere."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
+    """Passes items on, and shows on stderr how many of the total are done, if stderr is a terminal.
+
+    Args:
+        items: what is waited for, one by one.
+        total: how many there will be.
+        doing: what is done, such as "reading images".
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn(doing), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(items, total=total)

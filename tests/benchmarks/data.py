@@ -1,0 +1,100 @@
+"""Fingerprints of files against `b2sum`, and a manifest of a million rows.
+
+The files are JPEG photographs of some 190 KB, each with other last bytes, all of them in the page cache.
+"""
+
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from unittest import mock
+
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from dlexp.datasets import scan
+from tests.benchmarks.measuring import Row, interleave, run_process, seconds_of
+
+_NUM_FILES, _SIDE, _QUALITY, _REPEATS = 20_000, 640, 95, 2
+_SLOWEST_S, _MOST_MB = 10, 1024
+_MANIFEST = """
+import json, pathlib, time
+import numpy as np, pandas as pd
+from dlexp.datasets import splits
+from dlexp.datasets.fingerprint import dataset_id
+from dlexp.datasets.source import build_manifest
+
+generator = np.random.default_rng(0)
+count = 1_000_000
+digests = [generator.bytes(16).hex() for _ in range(count)]
+labels = generator.integers(0, 1000, count)
+manifest = build_manifest("photos", labels=labels, digests=digests, shapes=np.full((count, 3), 224))
+started = time.perf_counter()
+manifest["split"] = splits.stratified(manifest, split_seed=0, validation_fraction=0.1, test_fraction=0.2)
+dataset_id(manifest, [str(label) for label in range(1000)])
+seconds = time.perf_counter() - started
+status = pathlib.Path("/proc/self/status").read_text()
+peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+"""
+
+
+def measure(folder: str) -> list[Row]:
+    """Rows of the table."""
+    files = write_photos(pathlib.Path(folder, "photos"))
+    with mock.patch.dict(os.environ, DLEXP_CACHE=str(pathlib.Path(folder, "cache"))):
+        return [*_compare_fingerprints(str(pathlib.Path(folder, "photos")), files), *_measure_manifest()]
+
+
+def write_photos(root: pathlib.Path) -> list[str]:
+    """Writes the files, and returns their names."""
+    photo, contents = Image.fromarray(load_sample_images().images[0]), io.BytesIO()
+    photo.resize((_SIDE, _SIDE)).save(contents, "JPEG", quality=_QUALITY)
+    root.mkdir()
+    names = [f"{number:05d}.jpg" for number in range(_NUM_FILES)]
+    for name in names:
+        # Between the last two bytes, which mark the end: decoders pass over it.
+        (root / name).write_bytes(contents.getvalue()[:-2] + name.encode() + contents.getvalue()[-2:])
+    return names
+
+
+def _compare_fingerprints(root: str, files: Sequence[str]) -> list[Row]:
+    def read_all() -> float:
+        with scan.reading_every_byte():
+            return seconds_of(lambda: scan.scan_files(root, files))
+
+    sides = {"first": read_all, "b2sum": lambda: seconds_of(lambda: _b2sum(root, files))}
+    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    again = min(seconds_of(lambda: scan.scan_files(root, files)) for _ in range(_REPEATS))
+    first, peer = seconds["first"], seconds["b2sum"]
+    return [
+        Row(
+            f"fingerprint of {_NUM_FILES:,} files, s",
+            first,
+            peer,
+            "`b2sum` on both cores",
+            "< 1.25",
+            first < 1.25 * peer,
+        ),
+        Row(
+            "the same for the second time, s", again, first, "the first time", "< 0.05", again < 0.05 * first, digits=3
+        ),
+    ]
+
+
+def _b2sum(root: str, files: Sequence[str]) -> None:
+    names = "\0".join(files).encode()
+    command = ["xargs", "-0", "-P", "2", "-n", "500", "b2sum", "-l", "128"]
+    subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True, cwd=root)
+
+
+def _measure_manifest() -> list[Row]:
+    report = json.loads(run_process([sys.executable, "-c", _MANIFEST]))
+    seconds, peak = report["seconds"], report["peak_mb"]
+    return [
+        Row("1,000,000 rows: split and ID, s", seconds, _SLOWEST_S, "aim", "< 10 s", seconds < _SLOWEST_S),
+        Row("1,000,000 rows: peak memory, MB", peak, _MOST_MB, "aim", "< 1 GB", peak < _MOST_MB, digits=0),
+    ]
