@@ -1,0 +1,217 @@
+"""Which images of a dataset are copies of each other: byte for byte, or re-encoded, resized, mirrored.
+
+How near duplicates are found, in a time that grows as n log n:
+    1. Images with equal digests count as one, and so do those with equal thumbnails.
+    2. The lowest frequencies of each thumbnail (a DCT, without its mean, divided by the contrast) are a point in a k-d
+       tree. To mirror an image only turns the signs of odd frequencies, so mirror images are looked up in the same
+       tree. The 16 nearest neighbours within a small radius are candidates: a crowd of thousands of copies costs no
+       more than as many other images, as each copy leads to some others and these to the rest.
+    3. A candidate is a copy if the whole thumbnails agree, in brightness, detail and colour.
+    4. Whatever is joined by copies, directly or not, is a group.
+
+What it cannot see: crops, rotations by other than 180 degrees, changed brightness or colours, and images of few pixels
+that were made smaller still. Images that differ in less than a thumbnail shows, as two pages of text do, may pass for
+copies. Blank images (a standard deviation below 4 of 255) are compared by their digests alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.fft import dct
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.thumbnails import SIDE, Thumbnails, make_thumbnails
+
+_LEAST_CONTRAST = 4.0  # standard deviation; below, rounding and JPEG weigh as much as the image
+_NOISE = 10.0  # added to each contrast: what JPEG changes does not shrink with it
+_NEIGHBOURS = 16
+_CHUNK = 4096  # thumbnails in floating point at once: 17 MB
+
+_LOW = 8  # frequencies below this are what re-encoding and resizing hardly change
+_DCT = dct(np.eye(SIDE), norm="ortho", axis=0)[:_LOW].astype(np.float32)
+_SEARCHED = np.array([(v, u) for v in range(_LOW) for u in range(_LOW) if 0 < v + u <= 6])
+_MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # step along height and width; the first is the image as it is
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """The most that two copies differ by, in parts of their contrast (standard deviation of the thumbnail, plus noise).
+
+    Attributes:
+        low: root of the mean square of the difference's low frequencies.
+        whole: root of its mean square.
+        peak: of any pixel.
+    """
+
+    low: float
+    whole: float
+    peak: float
+
+
+# JPEG and filters leave more in the thumbnail of an image of few pixels: there is less to average over.
+_LIMITS = _Limits(low=0.03, whole=0.08, peak=0.5)
+_SMALL_LIMITS, _SMALL_BELOW = _Limits(low=0.035, whole=0.12, peak=1.0), 2 * SIDE
+_COLOR_LIMIT = 8.0  # root of the mean square difference of Cb and Cr, of 255
+_RADIUS = 2 * _SMALL_LIMITS.low  # contrasts differ a little, too
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images that are there more than once.
+
+    Attributes:
+        groups: one row for each example that has a copy, groups in the order of their first examples:
+            position: `int64`, the row of the manifest.
+            group: `int64` from 0; equal for copies, also where they are mirrored.
+            upright: `int64`; equal for copies that are joined without mirroring.
+        unreadable: examples that could not be compared, as they cannot be read: key, reason.
+    """
+
+    groups: pd.DataFrame
+    unreadable: pd.DataFrame
+
+
+def find_duplicates(dataset: Dataset, *, near_duplicates: bool = True) -> Duplicates:
+    """Groups the copies in a dataset.
+
+    Args:
+        dataset: all its splits together.
+        near_duplicates: whether to read the pixels; else only digests are compared, which takes no time.
+
+    Example:
+        >>> find_duplicates(open_dataset(DataConfig(dataset="digits"))).groups.groupby("group").size()
+    """
+    contents, _ = pd.factorize(dataset.manifest["digest"])
+    firsts = np.unique(contents, return_index=True)[1]
+    pairs, mirrored, reasons = np.empty((0, 2), np.int64), np.empty(0, bool), dict[int, str]()
+    if near_duplicates:
+        thumbnails, reasons = make_thumbnails(dataset, firsts)
+        pairs, mirrored = find_near_pairs(thumbnails)
+    everything = pd.DataFrame(
+        {
+            "position": np.arange(len(contents)),
+            "group": group_pairs(len(firsts), pairs)[contents],
+            "upright": group_pairs(len(firsts), pairs[~mirrored])[contents],
+        }
+    )
+    groups = everything[everything["group"].duplicated(keep=False)]
+    order = groups.assign(group=pd.factorize(groups["group"])[0]).sort_values(["group", "position"])
+    unreadable = pd.DataFrame(
+        {"key": dataset.manifest["key"].iloc[firsts[list(reasons)]].tolist(), "reason": list(reasons.values())},
+        dtype="str",
+    )
+    return Duplicates(order.reset_index(drop=True), unreadable)
+
+
+def group_pairs(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Numbers the connected components of a graph.
+
+    Args:
+        count: number of nodes.
+        pairs: `int64` `(m, 2)`, its edges.
+
+    Returns:
+        `int64` `(count,)`: equal for nodes that a path of edges joins.
+    """
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def find_near_pairs(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of images that are copies, enough of them to join every group.
+
+    Args:
+        thumbnails: of `n` images with different digests.
+
+    Returns:
+        `int64` `(m, 2)` pairs of indices, and `bool` `(m,)`, whether the one is the mirror image of the other.
+    """
+    contrast = _contrast(thumbnails.grey)
+    comparable = np.flatnonzero(contrast >= _LEAST_CONTRAST + _NOISE)
+    firsts, pairs_of_equals = _collapse_equals(thumbnails.take(comparable))
+    kept = comparable[firsts]
+    chosen, features = thumbnails.take(kept), np.empty((len(kept), len(_SEARCHED)))
+    for part in _parts(len(kept)):
+        features[part] = _searched_frequencies(chosen.grey[part], contrast[kept[part]])
+    pairs, mirrored = [comparable[pairs_of_equals]], [np.zeros(len(pairs_of_equals), bool)]
+    tree = cKDTree(features)
+    for mirror in _MIRRORS:
+        candidates = _neighbours(tree, features, mirror)
+        copies = candidates[_are_copies(chosen, candidates, mirror)]
+        pairs.append(kept[copies])
+        mirrored.append(np.full(len(copies), mirror != _MIRRORS[0]))
+    return np.concatenate(pairs), np.concatenate(mirrored)
+
+
+def _collapse_equals(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the first of each kind, and pairs `(m, 2)` of a first and another: a k-d tree cannot split equals."""
+    seen: dict[bytes, int] = {}
+    pixels = enumerate(zip(thumbnails.grey, thumbnails.color, strict=True))
+    first = np.array(
+        [seen.setdefault(grey.tobytes() + color.tobytes(), index) for index, (grey, color) in pixels], dtype=np.int64
+    )
+    others = np.flatnonzero(first != np.arange(len(first)))
+    return np.flatnonzero(first == np.arange(len(first))), np.stack([first[others], others], axis=1)
+
+
+def _searched_frequencies(grey: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """`float32` `(n, 27)`, in parts of the contrast."""
+    frequencies = _low_frequencies(grey.astype(np.float32))[:, _SEARCHED[:, 0], _SEARCHED[:, 1]]
+    return frequencies / (SIDE * contrast[:, np.newaxis])
+
+
+def _contrast(grey: np.ndarray) -> np.ndarray:
+    return grey.std(axis=(1, 2), dtype=np.float32) + _NOISE
+
+
+def _low_frequencies(pixels: np.ndarray) -> np.ndarray:
+    """DCT-II of `(n, 32, 32)`, orthonormal: its lowest `(n, 8, 8)`."""
+    return _DCT @ pixels @ _DCT.T
+
+
+def _neighbours(tree: cKDTree, features: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:
+    """Candidates `(m, 2)`, smaller index first, each once."""
+    signs = np.prod(np.power(mirror, _SEARCHED), axis=1)
+    # Of an image as it is, the nearest neighbour is itself.
+    found = tree.query(features * signs, _NEIGHBOURS + 1, distance_upper_bound=_RADIUS, workers=-1)[1]
+    index = np.repeat(np.arange(len(features)), _NEIGHBOURS + 1)
+    other = found.ravel()
+    real = (other < len(features)) & (other != index)
+    return np.unique(np.sort(np.stack([index[real], other[real]], axis=1), axis=1), axis=0)
+
+
+def _are_copies(thumbnails: Thumbnails, candidates: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:
+    """`bool` `(m,)`: which candidates agree in the whole thumbnail."""
+    parts = [_agree(thumbnails, candidates[part], mirror) for part in _parts(len(candidates))]
+    return np.concatenate([np.empty(0, bool), *parts])
+
+
+def _agree(thumbnails: Thumbnails, pairs: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:
+    grey, other_grey = (thumbnails.grey[pairs[:, side]].astype(np.float32) for side in (0, 1))
+    color, other_color = (thumbnails.color[pairs[:, side]].astype(np.float32) for side in (0, 1))
+    contrast = (_contrast(grey) + _contrast(other_grey)) / 2
+    difference = grey - other_grey[:, :: mirror[0], :: mirror[1]]
+    color_difference = color - other_color[:, :: mirror[0], :: mirror[1]]
+    low = np.sqrt(np.square(_low_frequencies(difference)).sum(axis=(1, 2))) / SIDE
+    whole = np.sqrt(np.square(difference).mean(axis=(1, 2)))
+    peak = np.abs(difference).max(axis=(1, 2))
+    small = thumbnails.sides[pairs].min(axis=1) < _SMALL_BELOW
+
+    def within(figures: np.ndarray, limit: float, small_limit: float) -> np.ndarray:
+        return figures <= np.where(small, small_limit, limit) * contrast
+
+    return (
+        within(low, _LIMITS.low, _SMALL_LIMITS.low)
+        & within(whole, _LIMITS.whole, _SMALL_LIMITS.whole)
+        & within(peak, _LIMITS.peak, _SMALL_LIMITS.peak)
+        & (np.sqrt(np.square(color_difference).mean(axis=(1, 2, 3))) <= _COLOR_LIMIT)
+    )
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))

@@ -1,0 +1,108 @@
+"""Thumbnails of all images of a dataset: 1,152 bytes each, enough to compare images without holding them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from dlexp.datasets.dataset import Dataset
+
+SIDE, COLOR_SIDE = 32, 8
+_NO_COLOR = 128
+_BLOCK = 256  # images a thread takes at once; to hand them over one by one costs as much as to shrink a small one
+_DECODED_SIDE = 2 * SIDE  # a large JPEG is decoded at a part of its size, no smaller than this
+_REDUCING_GAP = 3.0  # Pillow's: shrink by whole steps first, down to three times the size, then filter; its safe choice
+_GREY_MODES = frozenset(("1", "L", "LA"))
+_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: Pillow converts the others otherwise
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Images squeezed into squares of one size.
+
+    Attributes:
+        grey: `uint8` `(n, 32, 32)`, the luma of ITU-R BT.601.
+        color: `uint8` `(n, 8, 8, 2)`, its Cb and Cr; all 128 where the image is grey.
+        sides: `int64` `(n,)`, the smaller of height and width of the image itself.
+    """
+
+    grey: np.ndarray
+    color: np.ndarray
+    sides: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def take(self, positions: np.ndarray) -> "Thumbnails":
+        """Those at some positions, copied."""
+        return Thumbnails(self.grey[positions], self.color[positions], self.sides[positions])
+
+
+def make_thumbnails(dataset: Dataset, positions: np.ndarray) -> tuple[Thumbnails, dict[int, str]]:
+    """Reads and shrinks images in threads, of which each holds one image at a time.
+
+    A file that is the whole image is decoded by Pillow, a large JPEG at a part of its size; anything else is read
+    through the source. Every image is shrunk, or enlarged, by the same bilinear filter, whatever its size.
+
+    Args:
+        dataset: whose images.
+        positions: `int64` `(n,)`, rows of its manifest.
+
+    Returns:
+        The `n` thumbnails, and why an image cannot be read, by its index in `positions`; its thumbnail is black.
+    """
+    rows = dataset.manifest[["path", "row", "height", "width"]].iloc[positions]
+    examples = list(rows.itertuples(index=False, name=None))
+    grey = np.empty((len(examples), SIDE, SIDE), np.uint8)
+    color = np.empty((len(examples), COLOR_SIDE, COLOR_SIDE, 2), np.uint8)
+    reasons: dict[int, str] = {}
+
+    def fill(start: int) -> None:
+        block = np.zeros((len(grey[start : start + _BLOCK]), SIDE, SIDE, 3), np.uint8)
+        for number, example in enumerate(examples[start : start + _BLOCK]):
+            try:
+                block[number] = _shrink(_read(dataset, *example))
+            except Exception as err:  # noqa: BLE001 - Pillow and plug-ins raise anything
+                reasons[start + number] = str(err) or type(err).__name__
+        grey[start : start + _BLOCK] = block[..., 0]
+        color[start : start + _BLOCK] = _average(block[..., 1:])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill, range(0, len(examples), _BLOCK)))
+    sides = rows[["height", "width"]].to_numpy().min(axis=1)
+    return Thumbnails(grey, color, sides), dict(sorted(reasons.items()))
+
+
+def _read(dataset: Dataset, path: str, row: int, height: int, width: int) -> Image.Image:
+    """The image with a mode of `_MODES`."""
+    if path:
+        # A plug-in may cut several examples out of one file, or read a file in its own way.
+        try:
+            with Image.open(path) as image:
+                if image.size == (width, height) and image.mode in _MODES:
+                    image.draft(None, (_DECODED_SIDE, _DECODED_SIDE))
+                    image.load()
+                    return image
+        except (OSError, SyntaxError):
+            pass  # the source tells what is wrong, or can read it
+    pixels = dataset.source.read(row)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if pixels.shape[-1] >= 3 else pixels[..., 0])
+
+
+def _shrink(image: Image.Image) -> np.ndarray:
+    """`uint8` `(32, 32, 3)`: Y, Cb, Cr."""
+    plain = image.convert("L" if image.mode in _GREY_MODES else "RGB")
+    small = plain.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+    if small.mode == "RGB":
+        return np.asarray(small.convert("YCbCr"))
+    pixels = np.full((SIDE, SIDE, 3), _NO_COLOR, np.uint8)
+    pixels[..., 0] = np.asarray(small)
+    return pixels
+
+
+def _average(color: np.ndarray) -> np.ndarray:
+    """`uint8` `(n, 32, 32, 2)` to `(n, 8, 8, 2)`."""
+    step = SIDE // COLOR_SIDE
+    cells = color.reshape(len(color), COLOR_SIDE, step, COLOR_SIDE, step, 2)
+    return np.round(cells.mean(axis=(2, 4))).astype(np.uint8)
