@@ -14,6 +14,7 @@ that were made smaller still. Images that differ in less than a thumbnail shows,
 copies. Blank images (a standard deviation below 4 of 255) are compared by their digests alone.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,9 +56,9 @@ class _Limits:
 
 # JPEG and filters leave more in the thumbnail of an image of few pixels: there is less to average over.
 _LIMITS = _Limits(low=0.03, whole=0.08, peak=0.5)
-_SMALL_LIMITS, _SMALL_BELOW = _Limits(low=0.035, whole=0.12, peak=1.0), 2 * SIDE
+_SMALL_LIMITS, _SMALL_BELOW = _Limits(low=0.035, whole=0.12, peak=0.6), 2 * SIDE
 _COLOR_LIMIT = 8.0  # root of the mean square difference of Cb and Cr, of 255
-_RADIUS = 2 * _SMALL_LIMITS.low  # contrasts differ a little, too
+_RADIUS = 1.5 * _SMALL_LIMITS.low  # contrasts differ a little, too
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,10 @@ def find_duplicates(dataset: Dataset, *, near_duplicates: bool = True) -> Duplic
         }
     )
     groups = everything[everything["group"].duplicated(keep=False)]
-    order = groups.assign(group=pd.factorize(groups["group"])[0]).sort_values(["group", "position"])
-    unreadable = pd.DataFrame(
-        {"key": dataset.manifest["key"].iloc[firsts[list(reasons)]].tolist(), "reason": list(reasons.values())},
-        dtype="str",
-    )
-    return Duplicates(order.reset_index(drop=True), unreadable)
+    groups = groups.assign(group=pd.factorize(groups["group"])[0]).sort_values(["group", "position"], ignore_index=True)
+    unread = np.flatnonzero(np.isin(contents, list(reasons)))
+    names = {"key": dataset.manifest["key"].iloc[unread].tolist(), "reason": [reasons[c] for c in contents[unread]]}
+    return Duplicates(groups, pd.DataFrame(names, dtype="str"))
 
 
 def group_pairs(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -131,32 +130,31 @@ def find_near_pairs(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `int64` `(m, 2)` pairs of indices, and `bool` `(m,)`, whether the one is the mirror image of the other.
     """
-    contrast = _contrast(thumbnails.grey)
+    contrast = np.concatenate([np.empty(0), *(_contrast(thumbnails.grey[part]) for part in _parts(len(thumbnails)))])
     comparable = np.flatnonzero(contrast >= _LEAST_CONTRAST + _NOISE)
-    firsts, pairs_of_equals = _collapse_equals(thumbnails.take(comparable))
-    kept = comparable[firsts]
-    chosen, features = thumbnails.take(kept), np.empty((len(kept), len(_SEARCHED)))
+    kept, equals = _collapse_equals(thumbnails, comparable)
+    features = np.empty((len(kept), len(_SEARCHED)))
     for part in _parts(len(kept)):
-        features[part] = _searched_frequencies(chosen.grey[part], contrast[kept[part]])
-    pairs, mirrored = [comparable[pairs_of_equals]], [np.zeros(len(pairs_of_equals), bool)]
+        features[part] = _searched_frequencies(thumbnails.grey[kept[part]], contrast[kept[part]])
+    pairs, mirrored = [equals], [np.zeros(len(equals), bool)]
     tree = cKDTree(features)
     for mirror in _MIRRORS:
-        candidates = _neighbours(tree, features, mirror)
-        copies = candidates[_are_copies(chosen, candidates, mirror)]
-        pairs.append(kept[copies])
+        candidates = kept[_neighbours(tree, features, mirror)]
+        copies = candidates[_are_copies(thumbnails, candidates, mirror)]
+        pairs.append(copies)
         mirrored.append(np.full(len(copies), mirror != _MIRRORS[0]))
     return np.concatenate(pairs), np.concatenate(mirrored)
 
 
-def _collapse_equals(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the first of each kind, and pairs `(m, 2)` of a first and another: a k-d tree cannot split equals."""
+def _collapse_equals(thumbnails: Thumbnails, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first index of each kind, and pairs `(m, 2)` of a first and another: a k-d tree cannot split equals."""
     seen: dict[bytes, int] = {}
-    pixels = enumerate(zip(thumbnails.grey, thumbnails.color, strict=True))
-    first = np.array(
-        [seen.setdefault(grey.tobytes() + color.tobytes(), index) for index, (grey, color) in pixels], dtype=np.int64
+    digests = (
+        hashlib.blake2b(thumbnails.grey[i].tobytes() + thumbnails.color[i].tobytes(), digest_size=16) for i in indices
     )
-    others = np.flatnonzero(first != np.arange(len(first)))
-    return np.flatnonzero(first == np.arange(len(first))), np.stack([first[others], others], axis=1)
+    firsts = np.array([seen.setdefault(each.digest(), i) for i, each in zip(indices, digests, strict=True)], np.int64)
+    others = firsts != indices
+    return indices[~others], np.stack([firsts, indices], axis=1)[others]
 
 
 def _searched_frequencies(grey: np.ndarray, contrast: np.ndarray) -> np.ndarray:

@@ -34,10 +34,6 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self.grey)
 
-    def take(self, positions: np.ndarray) -> "Thumbnails":
-        """Those at some positions, copied."""
-        return Thumbnails(self.grey[positions], self.color[positions], self.sides[positions])
-
 
 def make_thumbnails(dataset: Dataset, positions: np.ndarray) -> tuple[Thumbnails, dict[int, str]]:
     """Reads and shrinks images in threads, of which each holds one image at a time.
@@ -84,7 +80,7 @@ def _read(dataset: Dataset, path: str, row: int, height: int, width: int) -> Ima
                     image.draft(None, (_DECODED_SIDE, _DECODED_SIDE))
                     image.load()
                     return image
-        except (OSError, SyntaxError):
+        except (OSError, SyntaxError, Image.DecompressionBombError):
             pass  # the source tells what is wrong, or can read it
     pixels = dataset.source.read(row)
     return Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if pixels.shape[-1] >= 3 else pixels[..., 0])
