@@ -3,15 +3,21 @@
 How near duplicates are found, in a time that grows as n log n:
     1. Images with equal digests count as one, and so do those with equal thumbnails.
     2. The lowest frequencies of each thumbnail (a DCT, without its mean, divided by the contrast) are a point in a k-d
-       tree. To mirror an image only turns the signs of odd frequencies, so mirror images are looked up in the same
-       tree. The 16 nearest neighbours within a small radius are candidates: a crowd of thousands of copies costs no
-       more than as many other images, as each copy leads to some others and these to the rest.
+       tree. To mirror an image only turns the signs of odd frequencies, so every image is first mirrored to where its
+       two leading ones are positive, which mirror images have in common. The 16 nearest neighbours within a small
+       radius are candidates: a crowd of thousands of copies costs no more than as many other images, as each copy leads
+       to some others and these to the rest.
     3. A candidate is a copy if the whole thumbnails agree, in brightness, detail and colour.
     4. Whatever is joined by copies, directly or not, is a group.
 
-What it cannot see: crops, rotations by other than 180 degrees, changed brightness or colours, and images of few pixels
-that were made smaller still. Images that differ in less than a thumbnail shows, as two pages of text do, may pass for
-copies. Blank images (a standard deviation below 4 of 255) are compared by their digests alone.
+Measured, of copies that were planted: of photographs of 128x128, all that were mirrored, saved as JPEG of quality 50 to
+95, or resized to 0.25 to 1.5 of their size; of Fashion-MNIST, 28x28, 81 % at quality 50, 98 % at 75, all at 85 or
+mirrored, 95 % at 1.5 of the size, none at half. Nothing else was told, nor anything in the 1,797 digits. Among the
+70,000 of Fashion-MNIST as they are, 42 pairs: the same garment photographed once, but for a few that differ in a print.
+
+What it cannot see: crops, rotations by other than 180 degrees, changed brightness or colours, and images of less than
+64 pixels that were made smaller still. Images that differ in less than a thumbnail shows, as two pages of text do, may
+pass for copies. Blank images (a standard deviation below 4 of 255) are compared by their digests alone.
 """
 
 import hashlib
@@ -36,6 +42,7 @@ _CHUNK = 4096  # thumbnails in floating point at once: 17 MB
 _LOW = 8  # frequencies below this are what re-encoding and resizing hardly change
 _DCT = dct(np.eye(SIDE), norm="ortho", axis=0)[:_LOW].astype(np.float32)
 _SEARCHED = np.array([(v, u) for v in range(_LOW) for u in range(_LOW) if 0 < v + u <= 6])
+_LEADING = [_SEARCHED.tolist().index(each) for each in ([1, 0], [0, 1])]
 _MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # step along height and width; the first is the image as it is
 
 
@@ -136,11 +143,11 @@ def find_near_pairs(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     features = np.empty((len(kept), len(_SEARCHED)))
     for part in _parts(len(kept)):
         features[part] = _searched_frequencies(thumbnails.grey[kept[part]], contrast[kept[part]])
+    candidates, mirrors = _find_candidates(features)
     pairs, mirrored = [equals], [np.zeros(len(equals), bool)]
-    tree = cKDTree(features)
     for mirror in _MIRRORS:
-        candidates = kept[_neighbours(tree, features, mirror)]
-        copies = candidates[_are_copies(thumbnails, candidates, mirror)]
+        chosen = kept[np.unique(np.sort(candidates[(mirrors == mirror).all(axis=1)], axis=1), axis=0)]
+        copies = chosen[_are_copies(thumbnails, chosen, mirror)]
         pairs.append(copies)
         mirrored.append(np.full(len(copies), mirror != _MIRRORS[0]))
     return np.concatenate(pairs), np.concatenate(mirrored)
@@ -172,15 +179,30 @@ def _low_frequencies(pixels: np.ndarray) -> np.ndarray:
     return _DCT @ pixels @ _DCT.T
 
 
-def _neighbours(tree: cKDTree, features: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:
-    """Candidates `(m, 2)`, smaller index first, each once."""
-    signs = np.prod(np.power(mirror, _SEARCHED), axis=1)
-    # Of an image as it is, the nearest neighbour is itself.
-    found = tree.query(features * signs, _NEIGHBOURS + 1, distance_upper_bound=_RADIUS, workers=-1)[1]
-    index = np.repeat(np.arange(len(features)), _NEIGHBOURS + 1)
-    other = found.ravel()
-    real = (other < len(features)) & (other != index)
-    return np.unique(np.sort(np.stack([index[real], other[real]], axis=1), axis=1), axis=0)
+def _find_candidates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs `(m, 2)` of near points, and how `(m, 2)` the one is mirrored to be near the other."""
+    leading = features[:, _LEADING]
+    signs = np.where(leading < 0, -1, 1)
+    turned = _mirror(features, signs)
+    tree = cKDTree(turned)
+    pairs, mirrors = [], []
+    for mirror in _MIRRORS:
+        # A leading frequency near 0 may have either sign in a copy: only these images are looked up again, mirrored.
+        rows = np.flatnonzero(((np.abs(leading) <= _RADIUS) | (np.array(mirror) == 1)).all(axis=1))
+        queries = _mirror(turned[rows], np.array([mirror]))
+        # Of an image as it is, the nearest neighbour is itself.
+        found = tree.query(queries, _NEIGHBOURS + 1, distance_upper_bound=_RADIUS, workers=-1)[1].ravel()
+        index = np.repeat(rows, _NEIGHBOURS + 1)
+        real = (found < len(features)) & (found != index)
+        index, other = index[real], found[real]
+        pairs.append(np.stack([index, other], axis=1))
+        mirrors.append(signs[index] * mirror * signs[other])
+    return np.concatenate(pairs), np.concatenate(mirrors)
+
+
+def _mirror(features: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The features of images that are mirrored where `signs` `(n or 1, 2)` is -1: top to bottom, left to right."""
+    return features * np.prod(np.power(signs[:, np.newaxis], _SEARCHED), axis=2)
 
 
 def _are_copies(thumbnails: Thumbnails, candidates: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:

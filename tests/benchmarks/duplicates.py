@@ -61,7 +61,7 @@ def _cut(photos: list[Image.Image], generator: np.random.Generator) -> np.ndarra
     """A square of any size and place, but not of the empty sky."""
     while True:
         photo = photos[generator.integers(len(photos))]
-        side = generator.uniform(_SIDE, min(photo.size))
+        side = generator.uniform(_SIDE, 0.7 * min(photo.size))
         left, top = (generator.uniform(0, whole - side) for whole in photo.size)
         cut = np.asarray(photo.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, (left, top, left + side, top + side)))
         if cut.std() > 40:
