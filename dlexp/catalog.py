@@ -35,6 +35,7 @@ SOURCES = {
     "npz": "dlexp.datasets.arrays",
     "idx": "dlexp.datasets.idx",
     "folder": "dlexp.datasets.folder",
+    "pack": "dlexp.datasets.pack",
 }
 
 AUGMENTATIONS = dict.fromkeys(

@@ -1,10 +1,11 @@
 """`dlexp data`: what a dataset holds, how it looks, what is wrong with it, and whether it is still the recorded one."""
 
 import json
+import logging
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -14,6 +15,7 @@ from dlexp.console import HELP_WORDS
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.expression import parse_expression
 from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.main import hide_tensorflow_notices
 from dlexp.registry import SOURCES, load_plugins
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from dlexp.runs import Run
 
 _CONFIG_FLAGS = (*config_sections()["data"], "store", "plugins")
-_FORMAT = ("table", "table (for people) or json.")
+_FORMAT = ("table", "table (for people), json or csv.")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,21 @@ class Subject:
     run: "Run | None"
     options: Mapping[str, Any]
 
-    def open(self) -> "Dataset":
-        """Opens the dataset, even one that could not be trained on."""
-        from dlexp.datasets import open_dataset
+    def open(self, *, pixels: bool = True, **changes: Any) -> "Dataset":
+        """Opens the dataset, even one that could not be trained on.
 
-        return open_dataset(self.config.data, trainable=False)
+        Args:
+            pixels: they will be read, for which encoded images need TensorFlow.
+            changes: fields of the config with other values.
+        """
+        from dlexp.datasets import open_dataset
+        from dlexp.datasets.combined import are_encoded
+
+        dataset = open_dataset(replace(self.config.data, **changes), trainable=False)
+        if pixels and are_encoded(dataset.source).any():
+            with hide_tensorflow_notices():
+                import dlexp.datasets.decoding  # noqa: F401
+        return dataset
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ def data(argv: Sequence[str]) -> int:
     named = parse_flags(values, [f"{program} {name}", *words], max_positionals=1)
     if not named and not values["dataset"].present:
         raise ConfigError(f"{program} {name} needs a dataset or a run: {program} {name} folder:photos")
+    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     options = {option: values[option].value for option in subcommand.flags}
     return subcommand.act(_find_subject(config_from_flags(values), named, options))
 
@@ -143,6 +156,27 @@ def _draw_samples(subject: Subject) -> int:
     return 0
 
 
+def _check(subject: Subject) -> int:
+    from dlexp.datasets.combined import damage_of
+    from dlexp.datasets.duplicates import find_duplicates
+    from dlexp.datasets.findings import SEVERITIES, find_problems
+    from dlexp.tables import write_table
+
+    dataset, options = subject.open(on_bad_image="skip"), subject.options
+    duplicates = find_duplicates(dataset, near_duplicates=options["near_duplicates"])
+    problems = find_problems(dataset, duplicates, damage_of(dataset.source))
+    write_table(problems, output_format=options["format"], columns=list(problems.columns))
+    counts = problems["severity"].value_counts()
+    told = ", ".join(f"{counts.get(severity, 0)} {severity}(s)" for severity in SEVERITIES)
+    print(f"{dataset.name} ({dataset.id}), {len(dataset.manifest):,} examples: {told}", file=sys.stderr)
+    if options["output"]:
+        from dlexp.contact_sheet import draw_duplicates
+
+        draw_duplicates(pathlib.Path(options["output"]), dataset, duplicates.groups)
+        print(options["output"], file=sys.stderr)
+    return int(options["strict"] and bool(counts.get("error", 0)))
+
+
 def _verify(subject: Subject) -> int:
     from dlexp.verification import compare_with_run
 
@@ -166,11 +200,21 @@ def _tell_differences(run: str, differences: Any) -> str:
     return f"the data is not what run {run} saw, {len(differences):,} differences:\n{first}{more}"
 
 
+def _pack(subject: Subject) -> int:
+    from dlexp.datasets.pack import write_pack
+
+    dataset = subject.open()
+    folder = pathlib.Path(subject.options["output"] or f"{dataset.name}.pack")
+    write_pack(dataset, folder, shard_bytes=subject.options["shard_mb"] * 2**20)
+    print(folder)
+    return 0
+
+
 def _write_recipe(subject: Subject) -> int:
     from dlexp.atomic import write_text_atomically
     from dlexp.recipe import make_recipe, recipe_text
 
-    dataset = subject.open()
+    dataset = subject.open(pixels=False)
     recipe = make_recipe(subject.config.data, dataset_name=dataset.name, dataset_id=dataset.id)
     output = subject.options["output"]
     text = recipe_text(recipe, as_flags=output.endswith(".flags"))
@@ -193,8 +237,23 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         },
         _draw_samples,
     ),
+    "check": Subcommand(
+        "find damaged files, copies, leaks between splits, contradicting labels, odd sizes and modes",
+        {
+            "format": _FORMAT,
+            "strict": (False, "Exit with 1 if there is an error: a damaged file, a leak, a contradiction."),
+            "near_duplicates": (True, "Look for re-encoded, resized and mirrored copies too, which reads every image."),
+            "output": ("", "PNG file for a picture of the groups of copies; empty: none."),
+        },
+        _check,
+    ),
     "verify": Subcommand(
         "is the data still what a run saw? Reads every byte; exits with 1 if not", {"format": _FORMAT}, _verify
+    ),
+    "pack": Subcommand(
+        "write a dataset into a few large files, for --dataset=pack:PATH",
+        {"output": ("", "Folder to write; NAME.pack by default."), "shard_mb": (256, "About the size of a file.")},
+        _pack,
     ),
     "recipe": Subcommand(
         "write what --dataset=recipe:PATH makes the same dataset from",

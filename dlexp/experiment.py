@@ -1,6 +1,7 @@
 """One experiment as a story: data, model, run, callbacks, training, evaluation, record."""
 
 import contextlib
+import logging
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from dlexp.checkpoints.warm_start import initialize_weights
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
-from dlexp.datasets import Datasets, build_datasets
+from dlexp.datasets import Dataset, Datasets, build_datasets
 from dlexp.datasets.dataset import file_name
+from dlexp.datasets.findings import find_exact_leaks
 from dlexp.errors import TrainingError, unknown_name
 from dlexp.evaluation import evaluate_model, write_evaluation
 from dlexp.interruption import StopRequests, catch_signals
@@ -32,6 +34,8 @@ from dlexp.runs import check_store, find_run
 from dlexp.samples import write_samples
 from dlexp.session import RunSession, open_run, reopen_run
 from dlexp.training import compile_model, seed_everything, train_model
+
+_log = logging.getLogger(__name__)
 
 
 def run_experiment(config: ExperimentConfig) -> ExperimentResult:
@@ -128,7 +132,20 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
-    return Setup(config, datasets, model, twin, layers, compile_model(model, config, datasets) | parent)
+    facts = compile_model(model, config, datasets) | parent | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    return Setup(config, datasets, model, twin, layers, facts)
+
+
+def warn_of_leaks(dataset: Dataset) -> int:
+    """Warns of images that are in more than one split, byte for byte; returns how many there are."""
+    leaks = find_exact_leaks(dataset.manifest)
+    if len(leaks):
+        _log.warning(
+            "%d images of %s are in more than one split, so accuracies on it are too good: the first is %s; "
+            "dlexp data check lists all",
+            len(leaks), dataset.name, leaks["keys"].iloc[0],
+        )  # fmt: skip
+    return len(leaks)
 
 
 def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:

@@ -23,7 +23,7 @@ RECIPE_FIELDS = (
     "validation_fraction", "test_fraction", "group_column", "group_pattern", "folds", "fold",
 )  # fmt: skip
 _PREFIX = "recipe:"
-_PATH_KINDS = ("folder", "npz", "idx", "table")
+_PATH_KINDS = ("folder", "npz", "idx", "table", "pack")
 _MAX_CHARS = 1_000_000
 _MAY_DIFFER = ("dataset_name", "data_dir")
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import pytest
@@ -126,3 +127,29 @@ def test_wrong_words_are_told_in_one_sentence(
 ) -> None:
     assert call(*words, f"--store={tmp_path}") == 2
     assert message in capsys.readouterr().err
+
+
+def test_check_lists_what_is_planted_and_nothing_else(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "1" / "0001.png", folder / "2" / "contradiction.png")
+    (folder / "3" / "cut.png").write_bytes((folder / "3" / "0003.png").read_bytes()[:-20])
+    assert call("check", f"folder:{folder}", "--format=json") == 0
+    found = {(row["check"], row["keys"]) for row in json.loads(capsys.readouterr().out)}
+    assert found == {("damaged", "3/cut.png"), ("conflicting_labels", "1/0001.png, 2/contradiction.png")}
+    assert call("check", f"folder:{folder}", "--strict") == 1
+
+
+def test_check_of_sound_data_is_empty_and_exits_with_0(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("check", f"folder:{folder}", "--strict", f"--output={tmp_path / 'copies.png'}") == 0
+    assert "0 error(s), 0 warning(s)" in capsys.readouterr().err
+    assert (tmp_path / "copies.png").is_file()
+
+
+def test_pack_is_trained_on_like_the_folder(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("pack", f"folder:{folder}", f"--output={tmp_path / 'photos.pack'}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "photos.pack")
+    assert call("describe", f"pack:{tmp_path / 'photos.pack'}") == 0
+    assert "100 examples of 8x8x1" in capsys.readouterr().out

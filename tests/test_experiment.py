@@ -267,3 +267,31 @@ def test_image_that_is_damaged_during_the_run_is_named(tmp_path: pathlib.Path, m
     with pytest.raises(DataError, match=spoiled.name):
         run_experiment(tiny(tmp_path / "store", dataset=f"folder:{folder}", batch_size=16))
     assert list_runs(tmp_path / "store")["status"].tolist() == ["FAILED"]
+
+
+def test_image_in_two_official_splits_is_told_and_counted(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split, count in (("train", 100), ("test", 20)):
+        write_digits_folder(tmp_path / "photos" / split, count)
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
+    config = ExperimentConfig.of(
+        dataset=f"folder:{tmp_path / 'photos'}", split_method="official", store=str(tmp_path / "store"), **values
+    )
+    assert run_experiment(config).run.record()["exact_leaks"] == 20
+    assert "20 images of photos are in more than one split" in caplog.text
+
+
+def test_metrics_are_told_by_source(tmp_path: pathlib.Path) -> None:
+    folder = write_digits_folder(tmp_path / "photos", 200)
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "verbose": 0, "tensorboard": False}
+    result = run_experiment(
+        ExperimentConfig.of(dataset=f"folder:{folder}+digits", store=str(tmp_path / "store"), **values)
+    )
+    report = json.loads((result.run.path / "evaluation" / "test" / "report.json").read_text())
+    predictions = pd.read_parquet(result.run.path / "evaluation" / "test" / "predictions.parquet")
+    for source, of_source in predictions.groupby("source"):
+        accuracy = (of_source["label"] == of_source["prediction"]).mean()
+        assert result.metrics[f"test_accuracy/{source}"] == pytest.approx(accuracy)
+        assert report["per_source"][source]["accuracy"] == pytest.approx(accuracy)
+    assert set(predictions["source"]) == {"photos", "digits"}

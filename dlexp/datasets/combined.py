@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlexp.class_map import ClassMap, read_class_map
 from dlexp.config import DataConfig
-from dlexp.datasets.source import Source, check_source, no_damage
+from dlexp.datasets.source import EncodedSource, Source, check_source, no_damage
 from dlexp.errors import ConfigError
 from dlexp.expression import parse_expression
 from dlexp.registry import SOURCES
@@ -83,6 +83,28 @@ def open_sources(data: DataConfig) -> Source:
 def parts_of(source: Source) -> Sequence[Source]:
     """The sources that one consists of: itself, if it is not combined."""
     return source.parts if isinstance(source, CombinedSource) else (source,)
+
+
+def are_encoded(source: Source) -> np.ndarray:
+    """`bool` `(n,)` by row of a source: whether its bytes are an encoded image."""
+    if isinstance(source, CombinedSource):
+        encoded = np.zeros(len(source.manifest), bool)
+        for number, part in enumerate(source.parts):
+            of_part = source.part == number
+            encoded[of_part] = are_encoded(part)[source.part_row[of_part]]
+        return encoded
+    if isinstance(source, EncodedSource):
+        return source.encoded
+    return np.zeros(len(source.manifest), bool)
+
+
+def read_encoded(source: Source, row: int) -> bytes:
+    """The bytes of one encoded image."""
+    if isinstance(source, CombinedSource):
+        return read_encoded(source.parts[source.part[row]], int(source.part_row[row]))
+    if not isinstance(source, EncodedSource):
+        raise TypeError(f"row {row} of source {source.name!r} is no encoded image")
+    return source.read_bytes(row)
 
 
 def damage_of(source: Source) -> pd.DataFrame:

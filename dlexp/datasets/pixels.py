@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dlexp.datasets.combined import CombinedSource, parts_of
+from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_encoded
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
-from dlexp.datasets.source import ArraySource, FileSource
+from dlexp.datasets.source import ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
 _NO_ROW = -1
@@ -104,35 +104,48 @@ def held_arrays(dataset: Dataset) -> HeldPixels | None:
 
 
 def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
-    """Pixels read through the source of a dataset: files in TensorFlow, any other source by its `read`."""
-    are_files = [isinstance(part, FileSource) for part in parts_of(dataset.source)]
-    if all(are_files):
-        read = _file_reader(dataset)
-    elif any(are_files):
-        read = _either_reader(dataset)
+    """Pixels read through the source of a dataset: encoded images in TensorFlow, any other by the source's `read`."""
+    encoded = are_encoded(dataset.source)[dataset.manifest["row"]]
+    if encoded.all():
+        read = _encoded_reader(dataset)
+    elif encoded.any():
+        read = _either_reader(dataset, encoded)
     else:
         read = _source_reader(dataset)
     return DecodedPixels(read, dataset.image_shape, batch_size)
 
 
-def _either_reader(dataset: Dataset) -> Callable[[Any], Any]:
-    """Reads files in TensorFlow and all else by `read`, row by row."""
-    read_file, read_source = _file_reader(dataset), _source_reader(dataset)
-    is_file = tf.constant((dataset.manifest["path"] != "").to_numpy())
-    return lambda row: tf.cond(is_file[row], lambda: read_file(row), lambda: read_source(row))
+def _either_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
+    """Decodes encoded images in TensorFlow and reads all else by `read`, row by row."""
+    decode, read, is_encoded = _encoded_reader(dataset), _source_reader(dataset), tf.constant(encoded)
+    return lambda row: tf.cond(is_encoded[row], lambda: decode(row), lambda: read(row))
 
 
-def _file_reader(dataset: Dataset) -> Callable[[Any], Any]:
+def _bytes_reader(dataset: Dataset) -> Callable[[Any], Any]:
+    """Row to the bytes of an image, in TensorFlow."""
+    paths = dataset.manifest["path"]
+    if (paths != "").all():
+        each_path = tf.constant(paths.tolist())
+        return lambda row: tf.io.read_file(each_path[row])
+    source_rows = dataset.manifest["row"].to_numpy()
+
+    def read_bytes(row: np.ndarray) -> bytes:
+        return read_encoded(dataset.source, int(source_rows[row]))
+
+    return lambda row: tf.ensure_shape(tf.numpy_function(read_bytes, [row], tf.string), ())
+
+
+def _encoded_reader(dataset: Dataset) -> Callable[[Any], Any]:
     height, width, channels = dataset.image_shape
-    paths = tf.constant(dataset.manifest["path"].tolist())
+    bytes_of = _bytes_reader(dataset)
     sizes = dataset.manifest[["height", "width"]].to_numpy()
     scales = jpeg_scales(sizes, (height, width))
     decode = partial(decode_image, channels=channels, image_size=(height, width))
     if (sizes == sizes[0]).all() and not scales.any():
         known_size = (int(sizes[0, 0]), int(sizes[0, 1]))
-        return lambda row: decode(tf.io.read_file(paths[row]), size=known_size)
+        return lambda row: decode(bytes_of(row), size=known_size)
     each_scale = tf.constant(scales)
-    return lambda row: decode(tf.io.read_file(paths[row]), jpeg_scale=each_scale[row])
+    return lambda row: decode(bytes_of(row), jpeg_scale=each_scale[row])
 
 
 def _source_reader(dataset: Dataset) -> Callable[[Any], Any]:

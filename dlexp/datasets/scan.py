@@ -40,6 +40,11 @@ def reading_every_byte() -> Iterator[None]:
         _believes.reset(token)
 
 
+def believes_memory() -> bool:
+    """Whether what is remembered may be believed now: not within `reading_every_byte`."""
+    return _believes.get()
+
+
 def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     """Reads what image files say of themselves.
 
@@ -59,7 +64,7 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     )
     memory = _memory_path(root)
     names = pd.Index(list(files), dtype="str")
-    known = (_recall(memory) if _believes.get() else _nothing()).reindex(names)
+    known = (_recall(memory) if believes_memory() else _nothing()).reindex(names)
     known = known.reset_index(drop=True)
     changed = np.flatnonzero((known[list(_STAMP)].to_numpy() != stamps.to_numpy()).any(axis=1))
     if not len(changed):

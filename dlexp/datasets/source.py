@@ -1,5 +1,6 @@
 """Where examples come from: the Source contract that plug-ins implement, and its two ready-made forms."""
 
+import abc
 import hashlib
 import math
 import os
@@ -107,15 +108,14 @@ class ArraySource:
         return self.images[row]
 
 
-class FileSource:
-    """Image files, which a training decodes inside TensorFlow and in parallel.
+class EncodedSource(abc.ABC):
+    """Images as the bytes of files, which a training decodes inside TensorFlow and in parallel.
 
     Args:
         name: what the source is called.
         class_names: name of class 0, 1, ...
-        manifest: as `Source` describes it. `path` is the file; `channels`, 1 or 3, is what it is decoded to; `row` is
-            the position.
-        damaged: files that cannot be read, with the columns key and reason; none by default.
+        manifest: as `Source` describes it. `channels`, 1 or 3, is what an image is decoded to; `row` is the position.
+        damaged: what cannot be read, with the columns key and reason; none by default.
     """
 
     def __init__(
@@ -125,6 +125,30 @@ class FileSource:
         self.class_names = tuple(class_names)
         self.manifest = manifest
         self.damaged = no_damage() if damaged is None else damaged
+
+    @property
+    def encoded(self) -> np.ndarray:
+        """`bool` `(n,)`, whether the bytes of each row are an encoded image."""
+        return np.ones(len(self.manifest), bool)
+
+    @abc.abstractmethod
+    def read_bytes(self, row: int) -> bytes:
+        """The bytes of one file; called from several threads at once. May raise OSError."""
+
+    def read(self, row: int) -> np.ndarray:
+        """`uint8` pixels `(height, width, channels)` of one example, decoded as in training.
+
+        Raises:
+            OSError: it is not there.
+            ValueError: it is damaged.
+        """
+        from dlexp.datasets.decoding import decode_bytes  # here, since opening a source needs no TensorFlow
+
+        return decode_bytes(self.read_bytes(row), channels=int(self.manifest["channels"].iloc[row]))
+
+
+class FileSource(EncodedSource):
+    """Image files, whose paths are in the manifest."""
 
     @classmethod
     def of_files(
@@ -164,18 +188,10 @@ class FileSource:
         manifest = manifest[sound].assign(row=np.arange(sound.sum())).reset_index(drop=True)
         return cls(name, class_names, manifest, damaged.reset_index(drop=True))
 
-    def read(self, row: int) -> np.ndarray:
-        """`uint8` pixels `(height, width, channels)` of one file, decoded as in training.
-
-        Raises:
-            OSError: the file is not there.
-            ValueError: it is damaged.
-        """
-        from dlexp.datasets.decoding import decode_bytes  # here, since opening a source needs no TensorFlow
-
-        example = self.manifest.iloc[row]
-        with open(example["path"], "rb") as file:
-            return decode_bytes(file.read(), channels=int(example["channels"]))
+    def read_bytes(self, row: int) -> bytes:
+        """The bytes of one file."""
+        with open(self.manifest["path"].iloc[row], "rb") as file:
+            return file.read()
 
 
 def no_damage() -> pd.DataFrame:
