@@ -115,7 +115,7 @@ def _config_help() -> dict[str, tuple[Any, str]]:
 
 
 def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> Subject:
-    from dlexp.recipe import resolve_recipe
+    from dlexp.recipe import config_of_moved_data, resolve_recipe
     from dlexp.runs import find_run
 
     load_plugins(config.plugins)
@@ -124,10 +124,9 @@ def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mappi
     if is_dataset:
         return Subject(resolve_recipe(config.replace(dataset=text)), None, options)
     run = find_run(text, config.tracking.store)
-    of_run = run.config()
+    of_run = config_of_moved_data(run, config.data.data_dir) if config.data.data_dir else run.config()
     load_plugins(of_run.plugins)
-    moved = {"data_dir": config.data.data_dir} if config.data.data_dir else {}
-    return Subject(of_run.replace(**moved), run, options)
+    return Subject(of_run, run, options)
 
 
 def _describe(subject: Subject) -> int:

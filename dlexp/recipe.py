@@ -16,7 +16,7 @@ from dlexp.config import DataConfig, ExperimentConfig, config_fields
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.expression import format_expression, parse_expression
 from dlexp.registry import SOURCES
-from dlexp.runs import RECIPE_FILE, find_run
+from dlexp.runs import RECIPE_FILE, Run, find_run
 
 RECIPE_FIELDS = (
     "dataset", "dataset_name", "dataset_id", "data_dir", "class_map", "on_bad_image", "split_method", "split_seed",
@@ -80,6 +80,21 @@ def resolve_recipe(config: ExperimentConfig) -> ExperimentConfig:
             f"{data.dataset} cannot be used with {', '.join(differing)}: leave that out, or write --dataset anew"
         )
     return config.replace(**recipe | changed)
+
+
+def config_of_moved_data(run: Run, data_dir: str) -> ExperimentConfig:
+    """The config of a run whose data is in another folder now; it need not have the same ID.
+
+    Args:
+        run: that has a recipe.
+        data_dir: what the recipe's paths start from now.
+
+    Raises:
+        ConfigError: its recipe is not there or wrong.
+    """
+    plain = {name: getattr(DataConfig(), name) for name in RECIPE_FIELDS}
+    recipe = {"dataset": f"{_PREFIX}{run.path / RECIPE_FILE}", "data_dir": data_dir}
+    return resolve_recipe(run.config().replace(**plain | recipe)).replace(dataset_id="")
 
 
 def _read_recipe(reference: str, store: str) -> dict[str, Any]:

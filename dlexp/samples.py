@@ -9,7 +9,8 @@ _MOST_CLASSES = 20
 
 
 def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) -> None:
-    """Draws the first training examples of each class, by key and before augmentation, a class in a row.
+    """Draws the first training examples of each class, by key and before augmentation, a class in a row, with
+    its source where there are several.
 
     Args:
         dataset: its first 20 classes are drawn.
@@ -21,6 +22,8 @@ def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) 
     shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(per_class)
     shown = shown.sort_values(["label", "key"])
     captions = [dataset.class_names[label] for label in shown["label"]]
+    if train["source"].nunique() > 1:
+        captions = [f"{caption}\n{source}" for caption, source in zip(captions, shown["source"], strict=True)]
     images = [dataset.source.read(row) for row in shown["row"]]
     title = f"{dataset.name} ({dataset.id}): {len(train):,} training examples, the first of each class"
     if shown_classes < dataset.num_classes:

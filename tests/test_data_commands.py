@@ -153,3 +153,13 @@ def test_pack_is_trained_on_like_the_folder(
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "photos.pack")
     assert call("describe", f"pack:{tmp_path / 'photos.pack'}") == 0
     assert "100 examples of 8x8x1" in capsys.readouterr().out
+
+
+def test_verify_of_data_that_has_moved_takes_its_folder_from_data_dir(
+    run_folder: pathlib.Path, folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(folder, tmp_path / "elsewhere" / "photos")
+    assert call("verify", str(run_folder)) == 1
+    assert "is not there" in capsys.readouterr().err
+    assert call("verify", str(run_folder), f"--data_dir={tmp_path / 'elsewhere'}") == 0

@@ -20,8 +20,8 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         name, id, classes (number), image_shape, examples, left_out (images that cannot be read), counts (by split),
-        counts_by_class and counts_by_source (each a mapping to counts by split), sizes (examples by `HEIGHTxWIDTH`,
-        the most frequent first, ten at most), weights by source where they differ.
+        counts_by_class and counts_by_source (each a mapping to counts by split), num_sizes, sizes (examples by
+        `HEIGHTxWIDTH`, the most frequent first, ten at most), weights by source where they differ.
     """
     manifest = dataset.manifest
     sizes = (manifest["height"].astype("str") + "x" + manifest["width"].astype("str")).value_counts()
@@ -36,6 +36,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "counts": {split: dataset.count(split) for split in SPLITS},
         "counts_by_class": _by_split(dataset.counts()),
         "counts_by_source": _by_split(_counts_by_source(manifest)),
+        "num_sizes": len(sizes),
         "sizes": {size: int(count) for size, count in sizes.head(10).items()},
         **({"weights": weights} if weights else {}),
     }
@@ -64,7 +65,8 @@ def measure_channels(dataset: Dataset) -> dict[str, Any]:
 def describe_in_lines(description: Mapping[str, Any]) -> Iterator[str]:
     """The description for people: a headline, then counts by class and by source."""
     left_out = f", {description['left_out']} left out that cannot be read" if description["left_out"] else ""
-    shape = "x".join(map(str, description["image_shape"]))
+    sizes = description["num_sizes"]
+    shape = f"{sizes:,} sizes" if sizes > 1 else "x".join(map(str, description["image_shape"]))
     yield (
         f"{description['name']} ({description['id']}): {description['examples']:,} examples of {shape} in "
         f"{description['classes']} classes{left_out}"
