@@ -6,12 +6,14 @@ import pathlib
 
 import filelock
 import numpy as np
+import PIL
 import tensorflow as tf
 
 from dlexp.atomic import TEMPORARY_PREFIX, atomic_file
 from dlexp.datasets.capacity import check_fits_disk, check_fits_memory
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.decoding import RULES_VERSION
 from dlexp.datasets.pixels import allocate_pixels, decoded_pixels
 from dlexp.errors import StoreError
 
@@ -72,7 +74,7 @@ def _content_name(dataset: Dataset) -> str:
     """Hex digits for all that the decoded pixels depend on: the images in their order, the size, the decoder."""
     state = hashlib.blake2b(digest_size=8)
     state.update("".join(dataset.manifest["digest"]).encode())
-    state.update(f"{dataset.image_shape} {tf.__version__}".encode())
+    state.update(f"{dataset.image_shape} {RULES_VERSION} {tf.__version__} {PIL.__version__}".encode())
     return state.hexdigest()
 
 

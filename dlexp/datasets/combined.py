@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlexp.class_map import ClassMap, read_class_map
 from dlexp.config import DataConfig
-from dlexp.datasets.source import EncodedSource, Source, check_source, no_damage
+from dlexp.datasets.source import EncodedSource, Source, check_source, no_damage, with_decoding
 from dlexp.errors import ConfigError
 from dlexp.expression import parse_expression
 from dlexp.registry import SOURCES
@@ -49,6 +49,9 @@ class CombinedSource:
         self.part, self.part_row = table.pop("part").to_numpy(), table["row"].to_numpy()
         if set(weights) == {1.0}:
             table = table.drop(columns="weight")
+        # Columns that only some parts have say nothing of the others.
+        text = {name: table[name].fillna("") for name in table.columns if pd.api.types.is_string_dtype(table[name])}
+        table = with_decoding(table.assign(**text))
         self.manifest = table.assign(row=np.arange(len(table)), channels=table["channels"].max())
         damaged = [damage_of(part) for part in parts]
         damaged = [each.assign(key=f"{name}/" + each["key"]) for each, name in zip(damaged, names, strict=True)]

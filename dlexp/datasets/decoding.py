@@ -1,12 +1,29 @@
 """Image bytes to pixels, inside TensorFlow: the one way that training, prediction and caches decode and resize."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from dlexp.datasets.exif import UPRIGHT
+from dlexp.datasets.fallback import decode_with_pillow
+from dlexp.datasets.imagefile import Decoder
+
+RULES_VERSION = 1  # another one after a change that gives other pixels: old caches are not used then
 _JPEG_SCALES = (1, 2, 4, 8)  # what libjpeg can shrink by while it decodes
+# For EXIF orientations 1 to 8: whether rows and columns change places, and which axes are reversed after that.
+_TURNS = (
+    (False, ()),
+    (False, (1,)),
+    (False, (0, 1)),
+    (False, (0,)),
+    (True, ()),
+    (True, (1,)),
+    (True, (0, 1)),
+    (True, (0,)),
+)
 _CHUNK = 1024  # images resized at once
 
 
@@ -17,24 +34,32 @@ def decode_image(
     size: tuple[int, int] | None = None,
     image_size: tuple[int, int] | None = None,
     jpeg_scale: Any = 0,
+    orientation: Any = UPRIGHT,
+    decoder: Any = Decoder.PLAIN,
 ) -> Any:
-    """Decodes one PNG, JPEG, BMP, GIF (its first frame) or WebP.
+    """Decodes one PNG, JPEG, BMP, GIF or WebP by the rule of `dlexp.datasets.imagefile`.
+
+    What is given as a Python number, not as a tensor, is decided here and costs the graph nothing.
 
     Args:
         contents: `string` scalar tensor, the bytes of the file.
         channels: 1 for grey, 3 for colour.
-        size: (height, width) of the decoded image, where it is known; saves TensorFlow some decisions.
+        size: (height, width) of the upright image, where it is known; saves TensorFlow some decisions.
         image_size: (height, width) to resize to; None keeps the size of the file.
         jpeg_scale: an int, or an `int32` scalar, from `jpeg_scales`: a JPEG is decoded at that part of its size.
+        orientation: an int, or an `int32` scalar: `ImageHeader.orientation` of the file.
+        decoder: the same: `ImageHeader.decoder`.
 
     Returns:
         `uint8` `(height, width, channels)` tensor.
     """
-    image = tf.cond(
-        tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff",
-        lambda: _decode_jpeg(contents, channels, jpeg_scale),
-        lambda: _decode_other(contents, channels),
-    )
+    decoders = {
+        Decoder.PLAIN: lambda: _decode_plain(contents, channels, jpeg_scale),
+        Decoder.ALPHA: lambda: _decode_transparent_png(contents, channels),
+        Decoder.PILLOW: lambda: _decode_with_pillow(contents, channels),
+    }
+    image = _switch(decoder, [decoders[kind] for kind in Decoder])
+    image = _switch(orientation - 1, [partial(_turn, image, *turn) for turn in _TURNS])
     image.set_shape((*(size or (None, None)), channels))
     return image if image_size is None else resize_images(image, image_size)
 
@@ -111,22 +136,39 @@ def resize_array(images: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
-def decode_bytes(data: bytes, *, channels: int) -> np.ndarray:
+def decode_bytes(data: bytes, *, channels: int, orientation: int = UPRIGHT, decoder: int = Decoder.PLAIN) -> np.ndarray:
     """`decode_image` in its own size, from Python.
 
     Raises:
         ValueError: the bytes cannot be decoded.
     """
     try:
-        pixels: np.ndarray = decode_image(tf.constant(data), channels=channels).numpy()
+        image = decode_image(tf.constant(data), channels=channels, orientation=orientation, decoder=decoder)
     except tf.errors.OpError as err:
         raise ValueError(err.message) from err
+    pixels: np.ndarray = image.numpy()
     return pixels
 
 
+def _switch(index: Any, branches: Sequence[Callable[[], Any]]) -> Any:
+    return branches[index]() if isinstance(index, int) else tf.switch_case(index, branches)
+
+
+def _turn(image: Any, transposes: bool, reversed_axes: tuple[int, ...]) -> Any:
+    image = tf.transpose(image, (1, 0, 2)) if transposes else image
+    return tf.reverse(image, reversed_axes) if reversed_axes else image
+
+
+def _decode_plain(contents: Any, channels: int, jpeg_scale: Any) -> Any:
+    return tf.cond(
+        tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff",
+        lambda: _decode_jpeg(contents, channels, jpeg_scale),
+        lambda: _decode_other(contents, channels),
+    )
+
+
 def _decode_jpeg(contents: Any, channels: int, jpeg_scale: Any) -> Any:
-    decoders = [lambda ratio=ratio: tf.io.decode_jpeg(contents, channels, ratio=ratio) for ratio in _JPEG_SCALES]
-    return decoders[jpeg_scale]() if isinstance(jpeg_scale, int) else tf.switch_case(jpeg_scale, decoders)
+    return _switch(jpeg_scale, [partial(tf.io.decode_jpeg, contents, channels, ratio=ratio) for ratio in _JPEG_SCALES])
 
 
 def _decode_other(contents: Any, channels: int) -> Any:
@@ -143,3 +185,19 @@ def _decode_bmp(contents: Any, channels: int) -> Any:
     if channels == 1:
         return image
     return tf.cond(tf.shape(image)[-1] == 1, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
+
+
+def _decode_transparent_png(contents: Any, channels: int) -> Any:
+    """(value * alpha + 255 * (255 - alpha)) / 255, rounded, as Pillow composites over white."""
+    rgba = tf.io.decode_png(contents, 4)
+    values = rgba[..., :3] if channels == 3 else tf.io.decode_png(contents, 1)
+    alpha = tf.cast(rgba[..., 3:], tf.int32)
+    return tf.cast((tf.cast(values, tf.int32) * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+
+
+def _decode_with_pillow(contents: Any, channels: int) -> Any:
+    def decode(data: Any) -> np.ndarray:
+        # An eager call hands over an array of one object, a graph the bytes themselves.
+        return decode_with_pillow(data if isinstance(data, bytes) else data.item(), channels=channels)
+
+    return tf.numpy_function(decode, [contents], tf.uint8)

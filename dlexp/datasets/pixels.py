@@ -12,7 +12,7 @@ import tensorflow as tf
 from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_encoded
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
-from dlexp.datasets.source import ArraySource
+from dlexp.datasets.source import DECODING, ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
 _NO_ROW = -1
@@ -137,15 +137,29 @@ def _bytes_reader(dataset: Dataset) -> Callable[[Any], Any]:
 
 def _encoded_reader(dataset: Dataset) -> Callable[[Any], Any]:
     height, width, channels = dataset.image_shape
-    bytes_of = _bytes_reader(dataset)
-    sizes = dataset.manifest[["height", "width"]].to_numpy()
+    manifest, bytes_of = dataset.manifest, _bytes_reader(dataset)
+    sizes = manifest[["height", "width"]].to_numpy()
     scales = jpeg_scales(sizes, (height, width))
-    decode = partial(decode_image, channels=channels, image_size=(height, width))
-    if (sizes == sizes[0]).all() and not scales.any():
-        known_size = (int(sizes[0, 0]), int(sizes[0, 1]))
-        return lambda row: decode(bytes_of(row), size=known_size)
-    each_scale = tf.constant(scales)
-    return lambda row: decode(bytes_of(row), jpeg_scale=each_scale[row])
+    has_one_size = (sizes == sizes[0]).all() and not scales.any()
+    decode = partial(
+        decode_image,
+        channels=channels,
+        size=(int(sizes[0, 0]), int(sizes[0, 1])) if has_one_size else None,
+        image_size=(height, width),
+    )
+    jpeg_scale = _number_of_row(scales)
+    orientation, decoder = (_number_of_row(manifest[name].to_numpy()) for name in DECODING)
+    return lambda row: decode(
+        bytes_of(row), jpeg_scale=jpeg_scale(row), orientation=orientation(row), decoder=decoder(row)
+    )
+
+
+def _number_of_row(numbers: np.ndarray) -> Callable[[Any], Any]:
+    """Row to its number: an `int32` scalar, or an int where all are the same, so that the graph decides nothing."""
+    if (numbers == numbers[0]).all():
+        return lambda row: int(numbers[0])
+    tensor = tf.constant(numbers, tf.int32)
+    return lambda row: tensor[row]
 
 
 def _source_reader(dataset: Dataset) -> Callable[[Any], Any]:

@@ -12,6 +12,7 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,10 @@ from dlexp.errors import DataError
 from dlexp.waiting import track
 
 _log = logging.getLogger(__name__)
-FACTS = ("digest", "height", "width", "channels", "mode", "damage")
+FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "damage")
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")
-_TYPES = {"digest": "str", "height": "int64", "width": "int64", "channels": "int64", "mode": "str", "damage": "str"}
+_TYPES = {name: "str" if name in ("digest", "mode", "damage") else "int64" for name in FACTS}
+_UNKNOWN = (0, 0, 0, "", 1, 0)  # what FACTS has between digest and damage
 _FORMAT = 1  # of what is remembered; another one as soon as `inspect_image` says something else of a file
 _believes = contextvars.ContextVar("believes", default=True)
 _SETTLED_NS = 2_000_000_000  # a file can change twice within a tick of its clock: a fresh one is not remembered
@@ -54,8 +56,8 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         One row a file, in their order: `digest` (blake2b-128 of its bytes, 32 hex digits), `height` and `width` in
-        pixels and `channels` (1 grey, 3 colour), which is what it is decoded to, its `mode` (Pillow's word), and
-        `damage`: why it cannot be read, or "". A damaged file has sizes of 0.
+        pixels and `channels` (1 grey, 3 colour), which is what it is decoded to, `mode`, `orientation` and `decoder`
+        as in `ImageHeader`, and `damage`: why it cannot be read, or "". A damaged file has sizes of 0.
     """
     started = time.time_ns()
     paths = [os.path.join(root, file) for file in files]
@@ -106,18 +108,19 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _scan_file(path: str) -> tuple[str, int, int, int, str, str]:
+def _scan_file(path: str) -> tuple[Any, ...]:
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
     except OSError as err:
-        return "", 0, 0, 0, "", err.strerror or str(err)
+        return "", *_UNKNOWN, err.strerror or str(err)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         header = inspect_image(data)
     except UnreadableImageError as err:
-        return digest, 0, 0, 0, "", str(err)
-    return digest, header.height, header.width, header.channels, header.mode, ""
+        return digest, *_UNKNOWN, str(err)
+    size = header.height, header.width, header.channels
+    return digest, *size, header.mode, header.orientation, int(header.decoder), ""
 
 
 def _memory_path(root: str) -> pathlib.Path:
@@ -136,9 +139,10 @@ def _nothing() -> pd.DataFrame:
 def _recall(memory: pathlib.Path) -> pd.DataFrame:
     """What is remembered, by file; nothing, where it cannot be read."""
     try:
-        return pd.read_parquet(memory)
+        known = pd.read_parquet(memory)
     except (OSError, ValueError):  # not there, or damaged: then every file is read again
         return _nothing()
+    return known if {*_STAMP, *FACTS} <= set(known.columns) else _nothing()
 
 
 def _remember(memory: pathlib.Path, facts: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dlexp.errors import DataError
 
+DECODING = {"orientation": 1, "decoder": 0}  # what says how an image is decoded, with the value of a plain one
 SPLITS = ("train", "validation", "test")
 _TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")
 _NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
@@ -115,6 +116,8 @@ class EncodedSource(abc.ABC):
         name: what the source is called.
         class_names: name of class 0, 1, ...
         manifest: as `Source` describes it. `channels`, 1 or 3, is what an image is decoded to; `row` is the position.
+            Two more columns of `int` are for images that are not upright or not plain: `orientation` (1 where absent)
+            and `decoder` (0 where absent), as in `ImageHeader`.
         damaged: what cannot be read, with the columns key and reason; none by default.
     """
 
@@ -123,7 +126,7 @@ class EncodedSource(abc.ABC):
     ) -> None:
         self.name = name
         self.class_names = tuple(class_names)
-        self.manifest = manifest
+        self.manifest = with_decoding(manifest)
         self.damaged = no_damage() if damaged is None else damaged
 
     @property
@@ -144,7 +147,9 @@ class EncodedSource(abc.ABC):
         """
         from dlexp.datasets.decoding import decode_bytes  # here, since opening a source needs no TensorFlow
 
-        return decode_bytes(self.read_bytes(row), channels=int(self.manifest["channels"].iloc[row]))
+        example = self.manifest.iloc[row]
+        how = {name: int(example[name]) for name in ("channels", *DECODING)}
+        return decode_bytes(self.read_bytes(row), **how)
 
 
 class FileSource(EncodedSource):
@@ -183,7 +188,7 @@ class FileSource(EncodedSource):
             keys=files,
             paths=[os.path.join(root, file) for file in files],
             splits=splits,
-        ).assign(mode=facts["mode"].array)
+        ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
         damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~sound]
         manifest = manifest[sound].assign(row=np.arange(sound.sum())).reset_index(drop=True)
         return cls(name, class_names, manifest, damaged.reset_index(drop=True))
@@ -192,6 +197,15 @@ class FileSource(EncodedSource):
         """The bytes of one file."""
         with open(self.manifest["path"].iloc[row], "rb") as file:
             return file.read()
+
+
+def with_decoding(manifest: pd.DataFrame) -> pd.DataFrame:
+    """A manifest with the columns of `DECODING`; what it does not say is that of a plain image."""
+    columns = {
+        name: manifest[name].fillna(plain).astype("int64") if name in manifest else plain
+        for name, plain in DECODING.items()
+    }
+    return manifest.assign(**columns)
 
 
 def no_damage() -> pd.DataFrame:
