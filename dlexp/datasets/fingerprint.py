@@ -24,7 +24,7 @@ def dataset_id(manifest: pd.DataFrame, class_names: Sequence[str]) -> str:
     examples = manifest["digest"] + " " + manifest["label"].astype("str") + " " + manifest["split"]
     if "weight" in manifest:
         examples += " " + manifest["weight"].astype("str")
-    sources = sorted(_digest("\n".join(sorted(part))) for _, part in examples.groupby(manifest["source"]))
+    sources = sorted(_digest("\n".join(part.sort_values())) for _, part in examples.groupby(manifest["source"]))
     return _digest(json.dumps([list(class_names), sources]))
 
 

@@ -14,6 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from dlexp.datasets.source import SPLITS
 from dlexp.errors import DataError
 
+_SPLIT_TYPE = "<U10"  # the longest is validation
+
 
 def stratified(
     manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float
@@ -32,11 +34,12 @@ def stratified(
     Returns:
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
     """
-    images = _rank_images(manifest, split_seed)
+    image_of_row, labels, order = _rank_images(manifest, split_seed)
     fractions = np.array([1 - validation_fraction - test_fraction, validation_fraction, test_fraction])
-    counts = np.unique(images["label"], return_counts=True)[1]
-    images["split"] = np.concatenate([np.repeat(SPLITS, _shares(count, fractions)) for count in counts])
-    return _of_rows(manifest, images["split"])
+    counts = np.unique(labels, return_counts=True)[1]
+    placed = np.empty(len(labels), _SPLIT_TYPE)
+    placed[order] = np.concatenate([np.repeat(SPLITS, _shares(count, fractions)) for count in counts])
+    return placed[image_of_row]
 
 
 def hashed(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
@@ -53,11 +56,11 @@ def hashed(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: floa
     Returns:
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
     """
-    digests = manifest["digest"].drop_duplicates()
-    draws = pd.Series(_keyed_hashes(digests, split_seed) / 2.0**64, index=digests)
+    image_of_row, digests = pd.factorize(manifest["digest"])
+    draws = _keyed_hashes(digests, split_seed) / 2.0**64
     bounds = [test_fraction, test_fraction + validation_fraction]
-    places = np.searchsorted(bounds, draws, side="right")
-    return _of_rows(manifest, pd.Series(np.array(["test", "validation", "train"])[places], index=digests))
+    placed = np.array(["test", "validation", "train"])[np.searchsorted(bounds, draws, side="right")]
+    return placed[image_of_row]
 
 
 def grouped(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
@@ -113,10 +116,11 @@ def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, va
     Returns:
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
     """
-    images = _rank_images(manifest, split_seed)
+    image_of_row, _, order = _rank_images(manifest, split_seed)
+    tested = np.zeros(len(order), bool)
     # Dealt out over all classes in one go, so that folds differ by one image at most; each class evenly, too.
-    tested = images.index[np.arange(len(images)) % folds == fold]
-    splits = np.where(manifest["digest"].isin(tested), "test", "train").astype("<U10")
+    tested[order[fold::folds]] = True
+    splits = np.where(tested[image_of_row], "test", "train").astype(_SPLIT_TYPE)
     rest = splits == "train"
     share = min(validation_fraction * folds / (folds - 1), 1.0)
     splits[rest] = stratified(manifest[rest], split_seed=split_seed, validation_fraction=share, test_fraction=0.0)
@@ -145,7 +149,7 @@ def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: fl
             "split_method=official needs a source with a test set of its own, and this one has none: "
             "use --split_method=stratified"
         )
-    splits = np.where(own == "", "train", own).astype("<U10")
+    splits = np.where(own == "", "train", own).astype(_SPLIT_TYPE)
     if "validation" not in own:
         rest = splits == "train"
         splits[rest] = stratified(
@@ -154,16 +158,14 @@ def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: fl
     return splits
 
 
-def _rank_images(manifest: pd.DataFrame, split_seed: int) -> pd.DataFrame:
-    """The distinct images with their label, indexed by digest: by class, and within a class by keyed hash."""
-    images = manifest.groupby("digest")[["label"]].min()
-    order = np.lexsort((_keyed_hashes(images.index, split_seed), images["label"]))
-    return images.iloc[order]
+def _rank_images(manifest: pd.DataFrame, split_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The number of the distinct image that each row shows; the label of each image; and their order.
 
-
-def _of_rows(manifest: pd.DataFrame, splits: pd.Series) -> np.ndarray:
-    """The split of each row, from the splits by digest."""
-    return splits.reindex(manifest["digest"]).to_numpy(dtype="str")
+    Images are ordered by label, the smallest they have, and within it by keyed hash.
+    """
+    image_of_row, digests = pd.factorize(manifest["digest"])
+    labels = manifest["label"].groupby(image_of_row).min().to_numpy()
+    return image_of_row, labels, np.lexsort((_keyed_hashes(digests, split_seed), labels))
 
 
 def _joined_groups(manifest: pd.DataFrame) -> pd.Series:
