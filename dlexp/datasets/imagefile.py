@@ -232,8 +232,22 @@ def _inspect_with_pillow(data: bytes) -> ImageHeader:
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Whether TensorFlow decodes a BMP or WebP as it should; a GIF never is plain."""
-    if image.format == "BMP" and image.mode in ("L", "RGB"):
-        header_bytes, bits, compression = struct.unpack_from("<I10xHI", data, 14)
-        return header_bytes >= 40 and bits in (8, 24, 32) and compression == 0
+    if image.format == "BMP":
+        return image.mode in ("L", "RGB") and _is_plain_bmp(data)
     animated = data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION_BIT
     return image.format == "WEBP" and image.mode == "RGB" and not animated
+
+
+def _is_plain_bmp(data: bytes) -> bool:
+    """Whether rows of whole bytes follow a header of 40 bytes or more, without compression or masks.
+
+    Pillow does without the padding of the last row, TensorFlow does not.
+    """
+    pixels, header_bytes, width, height, bits, compression = struct.unpack("<IIii2xHI", data[10:34].ljust(24, b"\0"))
+    row_bytes = (width * bits + 31) // 32 * 4
+    return (
+        header_bytes >= 40
+        and bits in (8, 24, 32)
+        and compression == 0
+        and pixels + abs(height) * row_bytes <= len(data)
+    )
