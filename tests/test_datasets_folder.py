@@ -10,6 +10,7 @@ from PIL import Image
 
 from dlexp.config import DataConfig
 from dlexp.datasets import Dataset, open_dataset
+from dlexp.datasets.combined import damage_of
 from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
 from dlexp.errors import DataError
 from tests.image_folders import write_digits_folder
@@ -124,3 +125,32 @@ def test_a_tiff_named_png_is_refused(tmp_path: pathlib.Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.tiff")
     with pytest.raises(UnreadableImageError, match="TIFF"):
         inspect_image((tmp_path / "a.tiff").read_bytes())
+
+
+def test_damaged_files_are_left_out_if_asked_for_which_changes_the_id(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 60)
+    whole = open_folder(root)
+    damaged = sorted((root / "3").iterdir())[:2]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:-12])
+    rest = open_folder(root, on_bad_image="skip")
+    assert len(rest.manifest) == 58
+    assert rest.id != whole.id
+    assert damage_of(rest.source)["key"].tolist() == [f"3/{path.name}" for path in damaged]
+    for path in damaged:
+        path.unlink()
+    assert open_folder(root).id == rest.id
+
+
+def test_class_whose_files_are_all_damaged_is_no_class(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 60)
+    for path in (root / "3").iterdir():
+        path.write_bytes(b"")
+    assert open_folder(root, on_bad_image="skip").class_names == tuple("012456789")
+
+
+def test_class_of_one_example_is_trained_on(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 60)
+    (root / "single").mkdir()
+    Image.new("L", (8, 8), 50).save(root / "single" / "only.png")
+    assert open_folder(root).counts().loc["single"].to_dict() == {"train": 1, "validation": 0, "test": 0}
