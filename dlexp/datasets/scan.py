@@ -61,22 +61,23 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     """
     started = time.time_ns()
     paths = [os.path.join(root, file) for file in files]
-    stamps = pd.DataFrame(
-        np.array([_stamp(path) for path in paths], np.int64).reshape(-1, len(_STAMP)), columns=list(_STAMP)
-    )
+    stamps = np.array([_stamp(path) for path in paths], np.int64).reshape(-1, len(_STAMP))
     memory = _memory_path(root)
-    names = pd.Index(list(files), dtype="str")
-    known = (_recall(memory) if believes_memory() else _nothing()).reindex(names)
-    known = known.reset_index(drop=True)
-    changed = np.flatnonzero((known[list(_STAMP)].to_numpy() != stamps.to_numpy()).any(axis=1))
-    if not len(changed):
-        return known[list(FACTS)].astype(_TYPES)
+    known = _recall(memory) if believes_memory() else _nothing()
+    places = known.index.get_indexer(pd.Index(list(files), dtype="str"))
+    same = places >= 0
+    same[same] = (known[list(_STAMP)].to_numpy(np.int64)[places[same]] == stamps[same]).all(axis=1)
+    remembered = known[list(FACTS)].iloc[places[same]].set_index(np.flatnonzero(same))
+    if same.all():
+        return remembered
+    changed = np.flatnonzero(~same)
     with ThreadPoolExecutor() as pool:
         scanning = pool.map(_scan_file, [paths[number] for number in changed])
         scanned = pd.DataFrame(track(scanning, len(changed), "reading images"), columns=list(FACTS), index=changed)
-    facts = pd.concat([known[list(FACTS)].drop(changed), scanned]).sort_index().astype(_TYPES)
-    lasting = (stamps["changed_ns"] < started - _SETTLED_NS) & (facts["digest"] != "")
-    _remember(memory, pd.concat([stamps, facts], axis="columns").set_index(names)[lasting.array])
+    facts = pd.concat([remembered, scanned.astype(_TYPES)]).sort_index()
+    lasting = (facts["digest"] != "") & (stamps[:, _STAMP.index("changed_ns")] < started - _SETTLED_NS)
+    stamped = facts.assign(**dict(zip(_STAMP, stamps.T, strict=True))).set_index(pd.Index(list(files), dtype="str"))
+    _remember(memory, stamped[lasting.to_numpy()])
     return facts
 
 
@@ -133,7 +134,7 @@ def _memory_path(root: str) -> pathlib.Path:
 
 
 def _nothing() -> pd.DataFrame:
-    return pd.DataFrame(columns=[*_STAMP, *FACTS])
+    return pd.DataFrame([(0,) * len(_STAMP) + ("", *_UNKNOWN, "")], columns=[*_STAMP, *FACTS]).iloc[:0].astype(_TYPES)
 
 
 def _recall(memory: pathlib.Path) -> pd.DataFrame:
