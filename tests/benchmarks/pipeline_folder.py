@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_images
 
 from dlexp import ExperimentConfig, build_datasets
 from dlexp.datasets import open_dataset
+from dlexp.datasets.scan import reading_every_byte
 from tests.benchmarks.measuring import Row, images_per_second, interleave, seconds_of
 
 _NUM_IMAGES, _NUM_CLASSES, _SIDE = 5_000, 10, 256
@@ -26,14 +27,20 @@ _PEER = "`image_dataset_from_directory`"
 
 
 def measure(folder: str) -> list[Row]:
-    """Times what comes before the first batch, an epoch that decodes, and an epoch from a cache in memory.
+    """Times what comes before the first batch, epochs that decode, and epochs from a cache in memory.
 
     Args:
         folder: an empty one for the images.
     """
     root = pathlib.Path(folder, "photos")
     write_photos(root)
-    return [_compare_opening(root), _compare_decoding(root), _compare_cached(root)]
+    return [
+        _compare_opening(root),
+        _compare_decoding(root),
+        _compare_augmented(root),
+        _compare_bare_decoding(root),
+        _compare_cached(root),
+    ]
 
 
 def write_photos(root: pathlib.Path) -> None:
@@ -60,8 +67,13 @@ def write_photos(root: pathlib.Path) -> None:
 
 def _compare_opening(root: pathlib.Path) -> Row:
     """No aim, as they do not compare: dlexp reads each byte, for the digest and in search of damage."""
+
+    def open_ours() -> None:
+        with reading_every_byte():
+            open_dataset(_config(root).data)
+
     sides = {
-        "dlexp": lambda: seconds_of(lambda: open_dataset(_config(root).data)),
+        "dlexp": lambda: seconds_of(open_ours),
         "peer": lambda: seconds_of(lambda: _open_peer(root)),
     }
     seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
@@ -72,6 +84,34 @@ def _compare_opening(root: pathlib.Path) -> Row:
 def _compare_decoding(root: pathlib.Path) -> Row:
     ours, peer = build_datasets(_config(root)).train_dataset(), _open_peer(root).prefetch(tf.data.AUTOTUNE)
     return _compare_speed(f"their first epoch at {_IMAGE_SIZE[0]}x{_IMAGE_SIZE[1]}, images/s", ours, [peer], _PEER)
+
+
+def _compare_augmented(root: pathlib.Path) -> Row:
+    """Both flip left to right and shift by up to an eighth of the side; ours mirrors what the peer fills with zeros."""
+    ours = build_datasets(_config(root, augment=("flip", "crop"))).train_dataset()
+    side, pad = _IMAGE_SIZE[0], _IMAGE_SIZE[0] // 8
+    layers = keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal", seed=0),
+            keras.layers.ZeroPadding2D(pad),
+            keras.layers.RandomCrop(side, side, seed=0),
+        ]
+    )
+    augmented = _open_peer(root).map(lambda images, labels: (layers(images, training=True), labels), tf.data.AUTOTUNE)
+    name = f"{_PEER} + Keras layers"
+    return _compare_speed("the same with flip and crop, images/s", ours, [augmented.prefetch(tf.data.AUTOTUNE)], name)
+
+
+def _compare_bare_decoding(root: pathlib.Path) -> Row:
+    """Files in order, not resized, not shuffled: what the decoder alone gives on all cores."""
+    ours = build_datasets(_config(root)).train_dataset()
+    paths = sorted(map(str, (root / "train").rglob("*.jpg")))
+    decoded = tf.data.Dataset.from_tensor_slices(paths).map(
+        lambda path: (tf.io.decode_jpeg(tf.io.read_file(path), 3), 0), tf.data.AUTOTUNE
+    )
+    peer = decoded.batch(_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
+    what = "the first epoch beside bare decoding, images/s"
+    return _compare_speed(what, ours, [peer], "`tf.io.decode_jpeg` on both cores", least=0.85)
 
 
 def _compare_cached(root: pathlib.Path) -> Row:
@@ -85,17 +125,17 @@ def _compare_cached(root: pathlib.Path) -> Row:
     return _compare_speed(what, ours, peers, f"{_PEER}, cache, shuffle, batch")
 
 
-def _compare_speed(what: str, ours: Any, peers: list[Any], peer_name: str) -> Row:
-    """One dataset of ours holds as many epochs as there are datasets of the peer."""
+def _compare_speed(what: str, ours: Any, peers: list[Any], peer_name: str, *, least: float = 1) -> Row:
+    """One dataset of ours holds as many epochs as there are datasets of the peer; `least` is the ratio to reach."""
     sides = {"dlexp": lambda: images_per_second([ours]), "peer": lambda: images_per_second(peers)}
     speeds = {side: max(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
-    met = speeds["dlexp"] >= speeds["peer"]
-    return Row(what, speeds["dlexp"], speeds["peer"], peer_name, aim=">= 1", met=met, digits=0)
+    met = speeds["dlexp"] >= least * speeds["peer"]
+    return Row(what, speeds["dlexp"], speeds["peer"], peer_name, aim=f">= {least:g}", met=met, digits=0)
 
 
-def _config(root: pathlib.Path, *, cache: str = "none", epochs: int = 1) -> ExperimentConfig:
-    fields = {"dataset": f"folder:{root}", "split_method": "official", "image_size": _IMAGE_SIZE, "cache": cache}
-    return ExperimentConfig.of(**fields, batch_size=_BATCH_SIZE, epochs=epochs)
+def _config(root: pathlib.Path, **values: Any) -> ExperimentConfig:
+    fields = {"dataset": f"folder:{root}", "split_method": "official", "image_size": _IMAGE_SIZE, "epochs": 1}
+    return ExperimentConfig.of(**fields | values, batch_size=_BATCH_SIZE)
 
 
 def _open_peer(root: pathlib.Path, *, batch_size: int | None = _BATCH_SIZE) -> Any:
