@@ -120,8 +120,7 @@ def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mappi
 
     load_plugins(config.plugins)
     text = named[0] if named else config.data.dataset
-    is_dataset = text.startswith("recipe:") or parse_expression(text, SOURCES.names())[0].kind in SOURCES
-    if is_dataset:
+    if text.startswith("recipe:") or ":" in text or parse_expression(text, SOURCES.names())[0].kind in SOURCES:
         return Subject(resolve_recipe(config.replace(dataset=text)), None, options)
     run = find_run(text, config.tracking.store)
     of_run = config_of_moved_data(run, config.data.data_dir) if config.data.data_dir else run.config()

@@ -120,6 +120,7 @@ def test_recipe_of_a_run_trains_on_the_same_dataset(run_folder: pathlib.Path, tm
         (("descrbe", "digits"), "did you mean describe"),
         (("describe", "digits", "more"), "'more' is not a flag"),
         (("describe", "nonsense"), "no run 'nonsense'"),
+        (("describe", "folde:photos"), "unknown source 'folde': did you mean folder?"),
     ],
 )
 def test_wrong_words_are_told_in_one_sentence(
