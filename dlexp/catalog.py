@@ -36,6 +36,10 @@ SOURCES = {
     "idx": "dlexp.datasets.idx",
     "folder": "dlexp.datasets.folder",
     "pack": "dlexp.datasets.pack",
+    "table": "dlexp.datasets.table",
+    "keras": "dlexp.datasets.keras_datasets",
+    "tfds": "dlexp.datasets.tfds",
+    "hf": "dlexp.datasets.huggingface",
 }
 
 AUGMENTATIONS = dict.fromkeys(

@@ -39,8 +39,9 @@ class DataConfig:
 
     dataset: str = _setting(
         "digits",
-        "Where the examples come from: digits, folder:PATH, npz:PATH, idx:PATH, or a source of a plug-in. Several are "
-        "joined by +, each perhaps with *WEIGHT, how often an epoch shows its training examples. recipe:RUN or "
+        "Where the examples come from: digits, folder:PATH, table:PATH (.csv or .parquet), npz:PATH, idx:PATH, "
+        "pack:PATH, keras:NAME, tfds:NAME, hf:OWNER/NAME, or a source of a plug-in. Several are joined by +, each "
+        "perhaps with *WEIGHT, how often an epoch shows its training examples. recipe:RUN or "
         "recipe:PATH is the dataset of a run.",
     )
     dataset_name: str = _setting("", "Name of the dataset in tables and file names; made from --dataset if empty.")

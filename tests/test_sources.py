@@ -216,7 +216,7 @@ class BareSource:
     """The least that a source can be."""
 
     name = "bare"
-    class_names = ("dark", "bright")
+    class_names: tuple[str, ...] = ("dark", "bright")
 
     def __init__(self) -> None:
         digests = array_digests(np.stack([self.read(row) for row in range(50)]))

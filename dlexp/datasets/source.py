@@ -15,8 +15,8 @@ from dlexp.errors import DataError
 
 DECODING = {"orientation": 1, "decoder": 0}  # what says how an image is decoded, with the value of a plain one
 SPLITS = ("train", "validation", "test")
-_TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")
-_NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
+TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")
+NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
 
 
 class Source(Protocol):
@@ -243,8 +243,8 @@ def build_manifest(
     table["group"] = ""
     table["digest"] = list(digests)
     table = table.assign(height=heights, width=widths, channels=channels)
-    text = table[list(_TEXT_COLUMNS)].astype("str")
-    return pd.concat([text, table[list(_NUMBER_COLUMNS)]], axis="columns")[
+    text = table[list(TEXT_COLUMNS)].astype("str")
+    return pd.concat([text, table[list(NUMBER_COLUMNS)]], axis="columns")[
         ["key", "path", "row", "label", "source", "group", "split", "digest", "height", "width", "channels"]
     ]
 
@@ -305,12 +305,12 @@ def check_source(source: Source) -> None:
     """
     manifest = source.manifest
     what = f"the manifest of source {source.name!r}"
-    missing = [name for name in (*_TEXT_COLUMNS, *_NUMBER_COLUMNS) if name not in manifest]
+    missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in manifest]
     if missing:
         raise DataError(f"{what} lacks the columns {', '.join(missing)}: make it with build_manifest")
     if manifest.empty:
         raise DataError(f"source {source.name!r} has no examples: check its path")
-    for column in _NUMBER_COLUMNS:
+    for column in NUMBER_COLUMNS:
         if not pd.api.types.is_integer_dtype(manifest[column]):
             raise DataError(f"column {column} of {what} holds {manifest[column].dtype}: it must hold whole numbers")
     if manifest["key"].duplicated().any():
