@@ -154,3 +154,16 @@ def test_class_of_one_example_is_trained_on(tmp_path: pathlib.Path) -> None:
     (root / "single").mkdir()
     Image.new("L", (8, 8), 50).save(root / "single" / "only.png")
     assert open_folder(root).counts().loc["single"].to_dict() == {"train": 1, "validation": 0, "test": 0}
+
+
+def test_pattern_over_the_paths_says_which_examples_stay_together(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 120)
+    manifest = open_folder(root, split_method="group", group_pattern=r"(\d\d)\d\.png$").manifest
+    assert set(manifest["group"]) == {f"{number:02d}" for number in range(12)}
+    assert manifest.groupby("group")["split"].nunique().max() == 1
+
+
+def test_pattern_that_is_not_in_every_path_is_refused_with_the_first(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 120)
+    with pytest.raises(DataError, match=r"have no group by group_pattern=.*, the first is '0/0000\.png'"):
+        open_folder(root, split_method="group", group_pattern=r"(00[1-9])\d\.png$")
