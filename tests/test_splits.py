@@ -168,3 +168,10 @@ def test_over_all_folds_every_image_is_tested_once_and_each_class_evenly() -> No
 def test_fold_takes_validation_as_a_share_of_all() -> None:
     placed = splits.folded(make_manifest([50, 50]), split_seed=0, folds=5, fold=2, validation_fraction=0.1)
     assert pd.Series(placed).value_counts().to_dict() == {"train": 70, "test": 20, "validation": 10}
+
+
+def test_groups_of_many_images_are_told_apart() -> None:
+    manifest = make_manifest([1000]).assign(group=[f"scene {number // 2}" for number in range(1000)])
+    placed = manifest.assign(split=METHODS["group"](manifest, 0))
+    assert placed["split"].value_counts().to_dict() == {"train": 500, "test": 300, "validation": 200}
+    assert placed.groupby("group")["split"].nunique().max() == 1

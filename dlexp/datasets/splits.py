@@ -170,12 +170,11 @@ def _rank_images(manifest: pd.DataFrame, split_seed: int) -> tuple[np.ndarray, n
 
 def _joined_groups(manifest: pd.DataFrame) -> pd.Series:
     """The group of each row; groups that share an image have the name of the first of them."""
-    groups, images = manifest["group"].astype("category"), manifest["digest"].astype("category")
+    (groups, names), (images, digests) = (pd.factorize(manifest[column]) for column in ("group", "digest"))
     edges = coo_array(
-        (np.ones(len(manifest), bool), (groups.cat.codes, images.cat.codes + len(groups.cat.categories))),
-        shape=[len(groups.cat.categories) + len(images.cat.categories)] * 2,
+        (np.ones(len(manifest), bool), (groups, images + len(names))), shape=[len(names) + len(digests)] * 2
     )
-    component = connected_components(edges, directed=False)[1][groups.cat.codes]
+    component = connected_components(edges, directed=False)[1][groups]
     return manifest["group"].groupby(component).transform("min")
 
 
