@@ -94,6 +94,11 @@ def test_npz_official_splits_and_class_names_are_kept(tmp_path: pathlib.Path) ->
         ({"x": IMAGES, "y": LABELS * 1.0}, "float64.*whole numbers"),
         ({"x": IMAGES, "y": np.eye(20)[:, :2].astype(int)}, r"\(20, 2\)"),
         ({"x": IMAGES, "y": LABELS * 2}, "without 1"),
+        ({"x": IMAGES, "y": LABELS * (2**31 - 1)}, "from 0 to 2147483647 for 20 images"),
+        ({"x": IMAGES, "y": LABELS * 2**40}, "from 0 to 1099511627776: they must be class numbers"),
+        ({"x": IMAGES, "y": LABELS.astype(np.uint64) * 2**63}, "from 0 to 9223372036854775808"),
+        ({"x": IMAGES, "y": LABELS == 1}, "bool.*whole numbers"),
+        ({"x": IMAGES, "y": np.array(["cat", "dog"] * 10)}, "<U3.*whole numbers"),
         ({"x": IMAGES, "y": LABELS * 0}, "at least two"),
         ({"x": IMAGES, "y": LABELS, "class_names": np.array(["a", "b", "c"])}, "without 2"),
         ({"x": IMAGES[:0], "y": LABELS[:0]}, "no examples"),
@@ -197,6 +202,24 @@ def test_a_cut_gzip_is_refused_by_name(idx_folder: pathlib.Path) -> None:
         open_at("idx", idx_folder)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"), [(LABELS + 1, "run from 1 to 2, without 0"), (LABELS * 255, "run from 0 to 255, without 1")]
+)
+def test_idx_labels_that_leave_classes_out_are_refused(
+    idx_folder: pathlib.Path, labels: np.ndarray, message: str
+) -> None:
+    write_idx(idx_folder / "train-labels-idx1-ubyte.gz", labels)
+    write_idx(idx_folder / "t10k-labels-idx1-ubyte", labels[:6])
+    with pytest.raises(DataError, match=message):
+        open_at("idx", idx_folder)
+
+
+def test_idx_labels_of_two_dimensions_are_refused(idx_folder: pathlib.Path) -> None:
+    write_idx(idx_folder / "t10k-labels-idx1-ubyte", LABELS[:6, None])
+    with pytest.raises(DataError, match=r"begins with 0x00000802: an IDX file of 1 dimensions .* 0x00000801"):
+        open_at("idx", idx_folder)
+
+
 def test_idx_files_of_different_lengths_are_refused(idx_folder: pathlib.Path) -> None:
     write_idx(idx_folder / "t10k-labels-idx1-ubyte", LABELS[:5])
     with pytest.raises(DataError, match="6 images but 5 labels"):
@@ -271,6 +294,13 @@ def test_an_empty_split_is_refused(bare: BareSource) -> None:
 
 def test_the_dataset_name_fits_a_file_name(bare: BareSource) -> None:
     assert open_dataset(DataConfig(dataset="bare", dataset_name="my cats/dogs", batch_size=4)).name == "my-cats-dogs"
+
+
+@pytest.mark.parametrize("member", ["x", "class_names"])
+def test_npz_images_and_names_of_objects_are_refused(tmp_path: pathlib.Path, member: str) -> None:
+    arrays = {"x": IMAGES, "y": LABELS, member: np.array([{}, {}], dtype=object)}
+    with pytest.raises(DataError, match=f"'{member}' .*holds Python objects"):
+        open_at("npz", write_npz(tmp_path, **arrays))
 
 
 def test_array_source_refuses_floats() -> None:

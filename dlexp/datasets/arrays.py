@@ -72,10 +72,22 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
     images = [arrays[name] for name, _ in pairs.values()]
     labels = np.concatenate([as_labels(arrays[name], f"array {name!r} of {str(path)!r}") for _, name in pairs.values()])
     splits = np.repeat(list(pairs), [len(each) for each in images])
-    numbers = range(int(labels.max()) + 1) if labels.size else ()
-    names = [str(name) for name in np.ravel(arrays.get("class_names", numbers))]
+    names = (
+        [str(name) for name in np.ravel(arrays["class_names"])] if "class_names" in arrays else _number(labels, path)
+    )
     pixels = images[0] if len(images) == 1 else np.concatenate(images)
     return ArraySource(path.name.removesuffix(".npz"), pixels, labels, names, splits=splits.tolist())
+
+
+def _number(labels: np.ndarray, path: pathlib.Path) -> list[str]:
+    """Class names where the file has none: the numbers of the classes."""
+    num_classes = int(labels.max()) + 1 if labels.size else 0
+    if num_classes > len(labels):  # names of a thousand million classes would fill the memory
+        raise DataError(
+            f"labels of {str(path)!r} run from {labels.min()} to {labels.max()} for {len(labels)} images: they must be "
+            "class numbers from 0 on, each with an image"
+        )
+    return [str(number) for number in range(num_classes)]
 
 
 def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
