@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dlexp import catalog
 from dlexp.class_map import class_map_text, read_class_map
 from dlexp.config import DataConfig, ExperimentConfig, config_fields
 from dlexp.errors import ConfigError, unknown_name
-from dlexp.expression import format_expression, parse_expression
+from dlexp.expression import SourceTerm, format_expression, parse_expression
 from dlexp.registry import SOURCES
 from dlexp.runs import RECIPE_FILE, Run, find_run
 
@@ -38,14 +39,18 @@ def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str) -> dict
     """
     recipe = {name: getattr(data, name) for name in RECIPE_FIELDS}
     terms, root = parse_expression(data.dataset, SOURCES.names()), os.path.abspath(data.data_dir)
-    if all(term.kind in _PATH_KINDS or not term.spec for term in terms):
-        paths = {term: os.path.abspath(os.path.join(root, term.spec)) for term in terms if term.spec}
+    if all(term.kind in catalog.SOURCES for term in terms):  # what a plug-in makes of its text, nobody knows
+        paths = {term: os.path.abspath(os.path.join(root, term.spec)) for term in terms if _is_path(term, root)}
         root = os.path.commonpath([os.path.dirname(path) for path in paths.values()]) if paths else ""
-        terms = [replace(term, spec=os.path.relpath(paths[term], root)) if term.spec else term for term in terms]
+        terms = [replace(term, spec=os.path.relpath(paths[term], root)) if term in paths else term for term in terms]
     return recipe | {
         "dataset": format_expression(terms), "data_dir": root, "dataset_name": dataset_name, "dataset_id": dataset_id,
         "class_map": class_map_text(read_class_map(data.class_map, data.data_dir)) if data.class_map else "",
     }  # fmt: skip
+
+
+def _is_path(term: SourceTerm, root: str) -> bool:
+    return term.kind in _PATH_KINDS or (term.kind == "hf" and os.path.isdir(os.path.join(root, term.spec)))
 
 
 def recipe_text(recipe: Mapping[str, Any], *, as_flags: bool = False) -> str:

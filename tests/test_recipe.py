@@ -11,6 +11,7 @@ from dlexp.config import DataConfig, ExperimentConfig
 from dlexp.datasets import open_dataset
 from dlexp.errors import ConfigError, DataError, RunNotFoundError
 from dlexp.recipe import make_recipe, recipe_text, resolve_recipe
+from dlexp.registry import SOURCES
 from dlexp.runs import RECIPE_FILE, create_run
 from tests.image_folders import write_digits_folder
 
@@ -95,3 +96,16 @@ def test_what_is_no_recipe_is_refused(tmp_path: pathlib.Path, text: str, message
     (tmp_path / "recipe").write_text(text)
     with pytest.raises(ConfigError, match=message):
         resolve_recipe(ExperimentConfig.of(dataset=f"recipe:{tmp_path / 'recipe'}"))
+
+
+def test_paths_start_from_the_folder_that_holds_them_all_and_names_stay() -> None:
+    data = DataConfig(dataset="folder:one+keras:mnist+npz:/data/deep/two.npz*2+digits", data_dir="/data")
+    recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
+    assert (recipe["dataset"], recipe["data_dir"]) == ("folder:one+keras:mnist+npz:deep/two.npz*2+digits", "/data")
+
+
+def test_what_a_plug_in_reads_is_left_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES._builders, "of_a_plugin", lambda spec, *, data_dir: None)
+    data = DataConfig(dataset="of_a_plugin:x/y+folder:one", data_dir="/data")
+    recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
+    assert (recipe["dataset"], recipe["data_dir"]) == (data.dataset, "/data")
