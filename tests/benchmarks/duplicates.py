@@ -8,11 +8,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from dlexp.config import DataConfig
-from dlexp.datasets import ArraySource, Dataset, open_dataset
+from dlexp.datasets import ArraySource, Dataset
 from dlexp.datasets.duplicates import find_duplicates
 from dlexp.datasets.thumbnails import make_thumbnails
 from tests.benchmarks.measuring import Row, interleave, seconds_of
-from tests.benchmarks.pipeline_folder import write_photos
+from tests.benchmarks.pipeline_folder import open_anew, write_photos
 
 _COUNTS = (5_000, 20_000, 50_000)
 _SIDE = 48
@@ -76,11 +76,11 @@ def _time_files(root: pathlib.Path) -> Row:
     """No aim: what opening the folder costs is the measure of what is bearable."""
     write_photos(root)
     config = DataConfig(dataset=f"folder:{root}", split_method="official", image_size=(224, 224))
-    dataset = open_dataset(config)
+    dataset = open_anew(config)
     rows = np.arange(len(dataset.manifest))
     sides = {
         "thumbnails": lambda: seconds_of(lambda: make_thumbnails(dataset, rows)),
-        "opening": lambda: seconds_of(lambda: open_dataset(config)),
+        "opening": lambda: seconds_of(lambda: open_anew(config)),
     }
     speeds = {side: len(rows) / min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
     what = "thumbnails from JPEG files of 256x256, images/s"
