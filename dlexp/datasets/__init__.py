@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from dlexp.datasets.dataset import Dataset, open_dataset
-from dlexp.datasets.source import ArraySource, FileSource, Source, array_digests, build_manifest
+from dlexp.datasets.encoded import FileSource
+from dlexp.datasets.source import ArraySource, Source, array_digests, build_manifest
 
 if TYPE_CHECKING:
     from dlexp.datasets.pipeline import Datasets, build_datasets

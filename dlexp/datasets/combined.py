@@ -7,7 +7,8 @@ import pandas as pd
 
 from dlexp.class_map import ClassMap, read_class_map
 from dlexp.config import DataConfig
-from dlexp.datasets.source import EncodedSource, Source, check_source, no_damage, with_decoding
+from dlexp.datasets.encoded import EncodedSource, with_decoding
+from dlexp.datasets.source import Source, check_source, no_damage
 from dlexp.errors import ConfigError
 from dlexp.expression import parse_expression
 from dlexp.registry import SOURCES

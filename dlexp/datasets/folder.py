@@ -4,8 +4,9 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from dlexp.datasets.encoded import FileSource
 from dlexp.datasets.scan import check_file_name, check_link, scan_files
-from dlexp.datasets.source import FileSource, Source
+from dlexp.datasets.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 

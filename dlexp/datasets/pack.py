@@ -19,8 +19,9 @@ import pandas as pd
 from dlexp.atomic import atomic_file, write_text_atomically
 from dlexp.datasets.combined import are_encoded, read_encoded
 from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.encoded import EncodedSource
 from dlexp.datasets.scan import believes_memory
-from dlexp.datasets.source import EncodedSource, Source, array_digests
+from dlexp.datasets.source import Source, array_digests
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 from dlexp.waiting import track

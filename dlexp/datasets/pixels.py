@@ -12,7 +12,8 @@ import tensorflow as tf
 from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_encoded
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
-from dlexp.datasets.source import DECODING, ArraySource
+from dlexp.datasets.encoded import DECODING
+from dlexp.datasets.source import ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
 _NO_ROW = -1

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlexp.datasets.encoded import DECODING, EncodedSource
 from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
-from dlexp.datasets.source import DECODING, EncodedSource, as_labels, build_manifest
+from dlexp.datasets.source import as_labels, build_manifest
 from dlexp.errors import DataError
 from dlexp.waiting import track
 

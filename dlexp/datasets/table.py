@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from dlexp.datasets.encoded import FileSource
 from dlexp.datasets.scan import scan_files
-from dlexp.datasets.source import FileSource, Source
+from dlexp.datasets.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
