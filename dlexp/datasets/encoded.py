@@ -3,6 +3,7 @@
 import abc
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,25 +82,35 @@ class FileSource(EncodedSource):
             class_names: name of class 0, 1, ...
             splits: the official split of each, if there are official splits.
         """
-        sound = facts["damage"].array == ""
-        channels = facts["channels"].max()  # of all files alike: grey, or colour as soon as one is
-        manifest = build_manifest(
-            name,
-            labels=labels,
-            digests=facts["digest"].tolist(),
-            shapes=facts[["height", "width", "channels"]].assign(channels=channels),
-            keys=files,
-            paths=[os.path.join(root, file) for file in files],
-            splits=splits,
-        ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
-        damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~sound]
-        manifest = manifest[sound].assign(row=np.arange(sound.sum())).reset_index(drop=True)
-        return cls(name, class_names, manifest, damaged.reset_index(drop=True))
+        paths = [os.path.join(root, file) for file in files]
+        manifest, damaged = encoded_manifest(name, facts, labels=labels, keys=files, paths=paths, splits=splits)
+        return cls(name, class_names, manifest, damaged)
 
     def read_bytes(self, row: int) -> bytes:
         """The bytes of one file."""
         with open(self.manifest["path"].iloc[row], "rb") as file:
             return file.read()
+
+
+def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest of the images that can be decoded, and a table of the others with the columns key and reason.
+
+    Args:
+        source: name of the source.
+        facts: one row an image, with the columns of `FACTS` in `dlexp.datasets.scan`.
+        columns: what else `build_manifest` takes, one value an image; labels of those that are damaged may be any.
+    """
+    sound = (facts["damage"] == "").to_numpy()
+    channels = facts["channels"].max()  # of all images alike: grey, or colour as soon as one is
+    manifest = build_manifest(
+        source,
+        digests=facts["digest"].tolist(),
+        shapes=facts[["height", "width", "channels"]].assign(channels=channels),
+        **columns,
+    ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
+    damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~sound]
+    manifest = manifest[sound].assign(row=np.arange(sound.sum()))
+    return manifest.reset_index(drop=True), damaged.reset_index(drop=True)
 
 
 def with_decoding(manifest: pd.DataFrame) -> pd.DataFrame:

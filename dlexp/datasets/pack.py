@@ -112,12 +112,13 @@ class PackSource(EncodedSource):
         self._files = [os.open(shard, os.O_RDONLY) for shard in shards]
         for file in self._files:
             weakref.finalize(self, os.close, file)
+        self._encoded = manifest["encoded"].to_numpy(dtype=bool)
         self._places = manifest[["shard", "offset", "length"]].to_numpy()
 
     @property
     def encoded(self) -> np.ndarray:
         """`bool` `(n,)`: where there was no file, the bytes are pixels."""
-        return self.manifest["encoded"].to_numpy(dtype=bool)
+        return self._encoded
 
     def read_bytes(self, row: int) -> bytes:
         """The bytes of one record."""

@@ -108,7 +108,7 @@ def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
     """Pixels read through the source of a dataset: encoded images in TensorFlow, any other by the source's `read`."""
     encoded = are_encoded(dataset.source)[dataset.manifest["row"]]
     if encoded.all():
-        read = _encoded_reader(dataset)
+        read = _encoded_reader(dataset, encoded)
     elif encoded.any():
         read = _either_reader(dataset, encoded)
     else:
@@ -118,14 +118,14 @@ def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
 
 def _either_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
     """Decodes encoded images in TensorFlow and reads all else by `read`, row by row."""
-    decode, read, is_encoded = _encoded_reader(dataset), _source_reader(dataset), tf.constant(encoded)
+    decode, read, is_encoded = _encoded_reader(dataset, encoded), _source_reader(dataset), tf.constant(encoded)
     return lambda row: tf.cond(is_encoded[row], lambda: decode(row), lambda: read(row))
 
 
-def _bytes_reader(dataset: Dataset) -> Callable[[Any], Any]:
-    """Row to the bytes of an image, in TensorFlow."""
+def _bytes_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
+    """Row of an encoded image to its bytes; in TensorFlow, if all of them are files."""
     paths = dataset.manifest["path"]
-    if (paths != "").all():
+    if (paths[encoded] != "").all():
         each_path = tf.constant(paths.tolist())
         return lambda row: tf.io.read_file(each_path[row])
     source_rows = dataset.manifest["row"].to_numpy()
@@ -136,9 +136,9 @@ def _bytes_reader(dataset: Dataset) -> Callable[[Any], Any]:
     return lambda row: tf.ensure_shape(tf.numpy_function(read_bytes, [row], tf.string), ())
 
 
-def _encoded_reader(dataset: Dataset) -> Callable[[Any], Any]:
+def _encoded_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
     height, width, channels = dataset.image_shape
-    manifest, bytes_of = dataset.manifest, _bytes_reader(dataset)
+    manifest, bytes_of = dataset.manifest, _bytes_reader(dataset, encoded)
     sizes = manifest[["height", "width"]].to_numpy()
     scales = jpeg_scales(sizes, (height, width))
     has_one_size = (sizes == sizes[0]).all() and not scales.any()

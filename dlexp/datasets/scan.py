@@ -81,6 +81,11 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     return facts
 
 
+def is_inside(root: str, path: str) -> bool:
+    """Whether a path, all links followed, is the folder `root`, which is absolute and without links, or below it."""
+    return os.path.commonpath([root, os.path.realpath(path)]) == root
+
+
 def check_link(root: str, path: str) -> None:
     """Raises DataError if a link leaves the folder that it is in.
 
@@ -88,7 +93,7 @@ def check_link(root: str, path: str) -> None:
         root: the folder, absolute and without links.
         path: of the link.
     """
-    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+    if not is_inside(root, path):
         raise DataError(f"{path!r} is a link that leaves the folder {root!r}: copy what it points to, or remove it")
 
 
@@ -115,6 +120,11 @@ def _scan_file(path: str) -> tuple[Any, ...]:
             data = file.read()
     except OSError as err:
         return "", *_UNKNOWN, err.strerror or str(err)
+    return read_facts(data)
+
+
+def read_facts(data: bytes) -> tuple[Any, ...]:
+    """What the bytes of an image file say of it, in the order of `FACTS`."""
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         header = inspect_image(data)

@@ -1,6 +1,5 @@
 """Encoded images that another library stores and reads: what TensorFlow Datasets and Hugging Face have in common."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.encoded import DECODING, EncodedSource
-from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
-from dlexp.datasets.source import as_labels, build_manifest
+from dlexp.datasets.encoded import EncodedSource, encoded_manifest
+from dlexp.datasets.scan import FACTS, read_facts
+from dlexp.datasets.source import as_labels
 from dlexp.errors import DataError
 from dlexp.waiting import track
 
@@ -83,29 +82,19 @@ def open_stored(name: str, class_names: tuple[str, ...], splits: Mapping[str, St
 def _build(
     name: str, class_names: tuple[str, ...], facts: pd.DataFrame, places: list[tuple[StoredSplit, int]]
 ) -> StoredSource:
-    manifest = build_manifest(
-        name,
-        labels=as_labels(facts["label"].to_numpy(), f"labels of {name!r}"),
-        digests=facts["digest"].tolist(),
-        shapes=facts[["height", "width", "channels"]].assign(channels=facts["channels"].max()),
-        splits=facts["split"].tolist(),
-    ).assign(**{column: facts[column] for column in ("mode", *DECODING)})
-    sound = (facts["damage"] == "").to_numpy()
-    damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"]})[~sound].reset_index(drop=True)
-    manifest = manifest[sound].assign(row=np.arange(sound.sum())).reset_index(drop=True)
-    return StoredSource(name, class_names, manifest, damaged, [places[row] for row in np.flatnonzero(sound)])
+    labels = as_labels(facts["label"].to_numpy(), f"labels of {name!r}")
+    manifest, damaged = encoded_manifest(name, facts, labels=labels, splits=facts["split"].tolist())
+    sound = np.flatnonzero(facts["damage"] == "")
+    return StoredSource(name, class_names, manifest, damaged, [places[row] for row in sound])
 
 
 def _inspect(split: StoredSplit, doing: str) -> pd.DataFrame:
-    """One row an example: what is known of it before it is decoded, its label, and `damage`, "" if there is none."""
+    """One row an example: its `FACTS`, as of a file, and its label."""
+
+    def inspect(number: int) -> tuple[Any, ...]:
+        contents, label = split.read(number)
+        return *read_facts(contents), label
+
     with ThreadPoolExecutor() as pool:
-        inspected = pool.map(lambda number: _inspect_one(*split.read(number)), range(split.count))
-        return pd.DataFrame(track(inspected, split.count, doing)).astype({"digest": "str", "damage": "str"})
-
-
-def _inspect_one(contents: bytes, label: int) -> dict[str, Any]:
-    facts: dict[str, Any] = {"digest": hashlib.blake2b(contents, digest_size=16).hexdigest(), "label": label}
-    try:
-        return facts | vars(inspect_image(contents)) | {"damage": ""}
-    except UnreadableImageError as err:
-        return facts | {"height": 0, "width": 0, "channels": 0, "mode": "", **DECODING, "damage": str(err)}
+        inspected = track(pool.map(inspect, range(split.count)), split.count, doing)
+        return pd.DataFrame(inspected, columns=[*FACTS, "label"]).astype({"digest": "str", "damage": "str"})

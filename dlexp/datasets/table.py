@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dlexp.datasets.encoded import FileSource
-from dlexp.datasets.scan import scan_files
+from dlexp.datasets.scan import is_inside, scan_files
 from dlexp.datasets.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
@@ -231,11 +231,11 @@ def _count_classes(path: pathlib.Path, numbers: set[str]) -> tuple[str, ...]:
 def _check_files(table: ImageTable, root: str, files: list[str]) -> None:
     """Every file is there, and no link on the way to it leaves the root."""
     folders = {file.rpartition("/")[0] for file in files}
-    outside = {folder for folder in folders if not _is_inside(root, os.path.join(root, folder))}
+    outside = {folder for folder in folders if not is_inside(root, os.path.join(root, folder))}
     paths = [os.path.join(root, file) for file in files]
     leaves = np.array(
         [
-            file.rpartition("/")[0] in outside or (os.path.islink(path) and not _is_inside(root, path))
+            file.rpartition("/")[0] in outside or (os.path.islink(path) and not is_inside(root, path))
             for file, path in zip(files, paths, strict=True)
         ]
     )
@@ -243,10 +243,6 @@ def _check_files(table: ImageTable, root: str, files: list[str]) -> None:
     _refuse(table.path, leaves, column, "has the path {!r}, which a link leads out of the folder: copy the file there")
     missing = np.array([not os.path.isfile(path) for path in paths])
     _refuse(table.path, missing, column, "has the path {!r}, where no file is: paths start at the folder of the table")
-
-
-def _is_inside(root: str, path: str) -> bool:
-    return os.path.commonpath([root, os.path.realpath(path)]) == root
 
 
 def _refuse(path: pathlib.Path, bad: Any, values: pd.Series, problem: str) -> None:
