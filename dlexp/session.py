@@ -69,8 +69,9 @@ def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any
     tracker = _compose(config, mlflow_tracker if run_id else None)
     session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=run_id is not None)
     with run.hold(), _recording_the_end(session):
-        write_run_files(run, config, dataset)
-        tracker.start(_describe(session, config, dataset, facts))
+        description = _describe(session, config, dataset, facts)
+        write_run_files(run, config, dataset, profile=description.dataset_profile)
+        tracker.start(description)
         yield session
 
 
@@ -105,16 +106,15 @@ def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
     return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
 
 
-def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset) -> None:
-    """Writes what is known of a run before its first step: flags, environment, and what the dataset is."""
+def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset, *, profile: Mapping[str, Any]) -> None:
+    """Writes what is known of a run before its first step: flags, environment, and the dataset with its profile."""
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
     write_environment(run.path)
     with atomic_file(run.path / MANIFEST_FILE) as temporary:
         dataset.manifest.to_parquet(temporary, index=False)
     recipe = make_recipe(config.data, dataset_name=dataset.name, dataset_id=dataset.id)
     write_text_atomically(run.path / RECIPE_FILE, recipe_text(recipe))
-    description = json.dumps(describe_dataset(dataset), indent=2) + "\n"
-    write_text_atomically(run.path / DESCRIPTION_FILE, description)
+    write_text_atomically(run.path / DESCRIPTION_FILE, json.dumps(profile, indent=2) + "\n")
     if len(damaged := damage_of(dataset.source)):
         write_text_atomically(run.path / LEFT_OUT_FILE, damaged.to_csv(index=False))
 

@@ -53,7 +53,8 @@ class CombinedSource:
         # Columns that only some parts have say nothing of the others.
         text = {name: table[name].fillna("") for name in table.columns if pd.api.types.is_string_dtype(table[name])}
         table = with_decoding(table.assign(**text))
-        self.manifest = table.assign(row=np.arange(len(table)), channels=table["channels"].max())
+        self._channels = int(table["channels"].max())
+        self.manifest = table.assign(row=np.arange(len(table)), channels=self._channels)
         damaged = [damage_of(part) for part in parts]
         damaged = [each.assign(key=f"{name}/" + each["key"]) for each, name in zip(damaged, names, strict=True)]
         self.damaged = pd.concat(damaged, ignore_index=True)
@@ -61,8 +62,7 @@ class CombinedSource:
     def read(self, row: int) -> np.ndarray:
         """`uint8` pixels `(height, width, channels)` of one example; grey ones in three channels where some have."""
         pixels = self.parts[self.part[row]].read(int(self.part_row[row]))
-        channels = int(self.manifest["channels"].iloc[0])
-        return pixels if pixels.shape[-1] == channels else np.repeat(pixels, channels, axis=-1)
+        return pixels if pixels.shape[-1] == self._channels else np.repeat(pixels, self._channels, axis=-1)
 
 
 def open_sources(data: DataConfig) -> Source:
