@@ -23,6 +23,8 @@ _PUBLIC = {
     "register_source": "dlexp.registry",
     "register_augmentation": "dlexp.registry",
     "register_callback": "dlexp.registry",
+    "register_tracker": "dlexp.registry",
+    "Tracker": "dlexp.tracking.base",
     "load_plugins": "dlexp.registry",
     "DlexpError": "dlexp.errors",
 }

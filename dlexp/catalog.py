@@ -46,6 +46,8 @@ AUGMENTATIONS = dict.fromkeys(
     ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"), "dlexp.datasets.augment"
 )
 
+TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard"}
+
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
     *("muon", "nadam", "rmsprop", "schedule_free_adamw", "sgd"),

@@ -4,11 +4,11 @@ from dlexp import catalog
 from dlexp.config import ExperimentConfig
 from dlexp.errors import unknown_name
 from dlexp.expression import parse_expression
-from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, SOURCES, load_plugins
+from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, SOURCES, TRACKERS, load_plugins
 
 
 def check_names(config: ExperimentConfig) -> None:
-    """Imports the plug-ins of a config, then looks up its model, source, augmentations, callbacks and optimizer.
+    """Imports the plug-ins of a config, then looks up its model, source, augmentations, callbacks, trackers, optimizer.
 
     Raises:
         UnknownNameError: one is not there; the nearest and all names are listed.
@@ -22,5 +22,7 @@ def check_names(config: ExperimentConfig) -> None:
         AUGMENTATIONS.check(augmentation)
     for callback in config.optimization.callbacks:
         CALLBACKS.check(callback)
+    for tracker in config.tracking.trackers:
+        TRACKERS.check(tracker)
     if config.optimization.optimizer not in catalog.OPTIMIZERS:
         raise unknown_name("optimizer", config.optimization.optimizer, catalog.OPTIMIZERS)

@@ -191,6 +191,9 @@ class TrackingConfig:
         True, "Attach MLflow's Keras autolog callback: optimizer params and model summary.", changes_result=False
     )
     tensorboard: bool = _setting(True, "Write TensorBoard events into the run folder.", changes_result=False)
+    trackers: tuple[str, ...] = _setting(
+        (), "Trackers of plug-ins, by the names they are registered under.", changes_result=False
+    )
     histograms: bool = _setting(
         False, "Write histograms of weights and gradients to TensorBoard, once per epoch.", changes_result=False
     )

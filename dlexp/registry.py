@@ -91,6 +91,7 @@ MODELS = Registry("model", catalog.MODELS)
 SOURCES = Registry("source", catalog.SOURCES)
 AUGMENTATIONS = Registry("augmentation", catalog.AUGMENTATIONS)
 CALLBACKS = Registry("callback", {})
+TRACKERS = Registry("tracker", catalog.TRACKERS)
 
 
 def register_model(name: str) -> Callable[[Builder], Builder]:
@@ -147,6 +148,27 @@ def register_callback(name: str) -> Callable[[Builder], Builder]:
         ...         self.count = state["count"]
     """
     return CALLBACKS.register(name)
+
+
+def register_tracker(name: str) -> Callable[[Builder], Builder]:
+    """Registers `build(tracking: TrackingConfig) -> dlexp.Tracker`, or such a class, as `--trackers=name`.
+
+    Example:
+        >>> @register_tracker("print")
+        ... class PrintTracker(Tracker):
+        ...     name = "print"
+        ...     def __init__(self, tracking):
+        ...         pass
+        ...     def start(self, description):
+        ...         print(description.name)
+        ...     def resume(self, description, points):
+        ...         print(description.name, len(points))
+        ...     def log_points(self, points):
+        ...         print(*points)
+        ...     def finish(self, status):
+        ...         print(status)
+    """
+    return TRACKERS.register(name)
 
 
 def load_plugins(plugins: Iterable[str]) -> None:

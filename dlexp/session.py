@@ -18,6 +18,7 @@ from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreErr
 from dlexp.flags import config_to_flagfile, store_option
 from dlexp.points import PointLog
 from dlexp.recipe import make_recipe, recipe_text
+from dlexp.registry import TRACKERS
 from dlexp.runs import (
     CONFIG_FILE,
     DESCRIPTION_FILE,
@@ -32,7 +33,6 @@ from dlexp.runs import (
 )
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
 from dlexp.tracking.mlflow import MlflowTracker
-from dlexp.tracking.tensorboard import TensorBoardTracker
 
 _log = logging.getLogger(__name__)
 
@@ -159,8 +159,10 @@ def _open_mlflow(tracker: MlflowTracker, name: str, run_id: str | None = None) -
 
 
 def _compose(config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> CompositeTracker:
-    tensorboard = TensorBoardTracker() if config.tracking.tensorboard else None
-    return CompositeTracker([tracker for tracker in (mlflow_tracker, tensorboard) if tracker is not None])
+    tracking = config.tracking
+    names = [*(["tensorboard"] if tracking.tensorboard else []), *tracking.trackers]
+    others = [TRACKERS.get(name)(tracking) for name in names]
+    return CompositeTracker([mlflow_tracker, *others] if mlflow_tracker else others)
 
 
 def _describe(

@@ -85,7 +85,7 @@ def events(folder: pathlib.Path) -> EventAccumulator:
 
 
 def test_tensorboard_holds_every_point_at_its_step(description: RunDescription) -> None:
-    tracker = TensorBoardTracker()
+    tracker = TensorBoardTracker(description.config.tracking)
     tracker.start(description)
     for step in (10, 20):
         tracker.log_points(make_points({"val_loss": step / 100}, step=step, epoch=1))

@@ -2,9 +2,12 @@
 
 import abc
 import logging
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from dlexp.config import ExperimentConfig
 from dlexp.points import Point
@@ -36,13 +39,40 @@ class RunDescription:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class BestModel:
+    """The best checkpoint of a finished run.
+
+    Attributes:
+        checkpoint: path of the `.keras` file.
+        epoch: counted from 1.
+        step: optimizer steps of the whole training.
+        metrics: of that epoch, and `test_*`, by name.
+        image_shape: (height, width, channels) of the raw pixels in [0, 255] that the model takes.
+        class_names: of the logits, in order.
+        weights_digest: equal digests, equal models.
+    """
+
+    checkpoint: pathlib.Path
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+    image_shape: tuple[int, int, int]
+    class_names: Sequence[str]
+    weights_digest: str
+
+
 class Tracker(abc.ABC):
     """Copies a run to where people look at it.
 
-    `start` is called once, then `log_points` any number of times with points in the order they were measured and no
-    (key, step) twice, then `finish` once, also where nothing went before it. In a process that goes on with a run,
-    `resume` is called in place of `start`. A method may raise: the caller reports it once and goes on without it.
-    None may block training for longer than it takes to queue the work.
+    `start` is called once, then the `log_*` methods any number of times, then `finish` once, also where nothing went
+    before it. Points come in the order they were measured and no (key, step) twice. In a process that goes on with a
+    run, `resume` is called in place of `start`. A method may raise: the caller reports it once and goes on without the
+    tracker. None may block training for longer than it takes to queue the work. What a tracker has no use for it
+    passes over: pictures and the model are in the run folder anyway.
+
+    Attributes:
+        name: for messages.
     """
 
     name: str
@@ -63,6 +93,21 @@ class Tracker(abc.ABC):
     @abc.abstractmethod
     def log_points(self, points: Sequence[Point]) -> None:
         """Copies measured values."""
+
+    def log_image(self, key: str, path: pathlib.Path, *, step: int) -> None:  # noqa: B027
+        """Copies a picture.
+
+        Args:
+            key: what it shows, such as `predictions`; may contain `/`.
+            path: of a PNG file in the run folder, which may be written anew later.
+            step: optimizer steps taken when it was drawn; a key has each step once.
+        """
+
+    def log_histograms(self, values: Mapping[str, np.ndarray], *, step: int) -> None:  # noqa: B027
+        """Copies the distributions of arrays, by name; a name has each step once. The arrays never change."""
+
+    def log_best(self, best: BestModel) -> None:  # noqa: B027
+        """Makes the best model known; called at most once, after the last point and before `finish`."""
 
     @abc.abstractmethod
     def finish(self, status: Status) -> None:
@@ -92,6 +137,18 @@ class CompositeTracker(Tracker):
     def log_points(self, points: Sequence[Point]) -> None:
         """Gives the points to each."""
         self._each(lambda tracker: tracker.log_points(points))
+
+    def log_image(self, key: str, path: pathlib.Path, *, step: int) -> None:
+        """Gives the picture to each."""
+        self._each(lambda tracker: tracker.log_image(key, path, step=step))
+
+    def log_histograms(self, values: Mapping[str, np.ndarray], *, step: int) -> None:
+        """Gives the arrays to each."""
+        self._each(lambda tracker: tracker.log_histograms(values, step=step))
+
+    def log_best(self, best: BestModel) -> None:
+        """Gives the best model to each."""
+        self._each(lambda tracker: tracker.log_best(best))
 
     def finish(self, status: Status) -> None:
         """Finishes each."""
