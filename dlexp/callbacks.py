@@ -6,77 +6,36 @@
    `EarlyStopping`. Checkpoints come later, as they hold what these remember.
 4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
 6. `InterruptionGuard` saves and leaves when a signal has come.
-7. `GraphWriter`, `HistogramWriter` and MLflow's `Autolog` only look.
+7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and MLflow's `Autolog` only look.
 8. The progress display comes last and shows an epoch when it is done.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from dlexp.averaging import AveragedValidation
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Datasets
+from dlexp.datasets.data_clock import DataClock
+from dlexp.gradients import GradientWatch
 from dlexp.guards import DivergenceGuard, InterruptionGuard
+from dlexp.histograms import HistogramLogger
 from dlexp.interruption import StopRequests
-from dlexp.points import Point, PointLog
+from dlexp.point_logger import PointLogger
 from dlexp.registry import CALLBACKS
-from dlexp.runs import now
 from dlexp.session import RunSession
-from dlexp.tracking.base import Tracker
 from dlexp.tracking.mlflow import Autolog
-from dlexp.tracking.tensorboard import FOLDER, GraphWriter, HistogramWriter
+from dlexp.tracking.tensorboard import FOLDER, GraphWriter
+from dlexp.training_batch import TrainingBatchPicture
+from dlexp.validation_examples import ValidationExamples
 
 _PLATEAU_FACTOR = 0.1
-
-
-class PointLogger(keras.callbacks.Callback):
-    """Writes the metrics of every epoch to `metrics.jsonl` and to the trackers.
-
-    Beside what Keras measures: `learning_rate` of the last step, `epoch_seconds` and `images_per_second` of the epoch's
-    training, validation not counted.
-
-    Args:
-        log: of the run.
-        tracker: is given what is new in the log.
-        images_per_epoch: training examples.
-    """
-
-    def __init__(self, log: PointLog, tracker: Tracker, *, images_per_epoch: int) -> None:
-        super().__init__()
-        self._log, self._tracker, self._images_per_epoch = log, tracker, images_per_epoch
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Starts the clock."""
-        self._started, self._train_seconds = time.perf_counter(), 0.0
-        self._first_step = int(self.model.optimizer.iterations.numpy())
-
-    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Stops the clock: what follows is validation."""
-        self._train_seconds = time.perf_counter() - self._started
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Records the epoch."""
-        seconds = self._train_seconds or time.perf_counter() - self._started
-        step = int(self.model.optimizer.iterations.numpy())
-        values = dict(logs or {}) | {"learning_rate": float(self.model.optimizer.learning_rate.numpy())}
-        share = (step - self._first_step) / self.params["steps"]  # less than 1 in an epoch that another process began
-        if share:
-            values["images_per_second"] = share * self._images_per_epoch / seconds
-        if share == 1:
-            values["epoch_seconds"] = seconds
-        self._tracker.log_points(self._log.append(make_points(values, step=step, epoch=epoch + 1)))
-
-
-def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
-    """Points of one moment from values by key."""
-    moment = now()
-    return [Point(key, step, epoch, float(value), moment) for key, value in values.items()]
 
 
 @dataclass(frozen=True)
@@ -98,7 +57,10 @@ def build_callbacks(
     config: ExperimentConfig,
     *,
     session: RunSession,
+    model: keras.Model,
     datasets: Datasets,
+    gradients: GradientWatch,
+    clock: DataClock,
     writer: CheckpointWriter,
     progress: keras.callbacks.Callback,
     requests: StopRequests,
@@ -110,10 +72,20 @@ def build_callbacks(
     last = LastCheckpoint(writer, run=run, monitor=monitor, save_every_steps=config.execution.save_every_steps)
     averaging = AveragedValidation() if config.optimization.ema_decay else None
     callbacks: list[keras.callbacks.Callback] = [averaging] if averaging else []
-    callbacks.append(PointLogger(session.log, session.tracker, images_per_epoch=datasets.examples_per_epoch))
+    callbacks.append(
+        PointLogger(
+            session.log,
+            session.tracker,
+            images_per_epoch=datasets.examples_per_epoch,
+            gradients=gradients,
+            clock=clock,
+            every_steps=config.tracking.log_every_steps,
+        )
+    )
     callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last]
     callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
-    callbacks += [*_observers(config, session=session, datasets=datasets), progress]
+    callbacks += _observers(config, session=session, model=model, datasets=datasets, gradients=gradients)
+    callbacks.append(progress)
     writer.watch(callbacks)
     return CallbackList(callbacks, best, last)
 
@@ -133,15 +105,21 @@ def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Ca
     return steering
 
 
-def _observers(config: ExperimentConfig, *, session: RunSession, datasets: Datasets) -> list[keras.callbacks.Callback]:
-    tracking, folder = config.tracking, str(session.run.path / FOLDER)
-    observers: list[Any] = []
+def _observers(
+    config: ExperimentConfig, *, session: RunSession, model: keras.Model, datasets: Datasets, gradients: GradientWatch
+) -> list[keras.callbacks.Callback]:
+    """What only looks."""
+    run, tracking, observers = session.run, config.tracking, list[Any]()
+    images = datasets.validation.element_spec[0]
+    forward = tf.function(lambda each: model(each, training=False), input_signature=[images])
+    if tracking.sample_pictures:
+        observers.append(TrainingBatchPicture(run, session.tracker, datasets))
+        observers.append(ValidationExamples(run, session.tracker, datasets, forward))
+    if tracking.histograms:
+        written = max((point.epoch for point in session.log.points), default=0)
+        observers.append(HistogramLogger(session.tracker, gradients, written_epochs=written))
     if tracking.tensorboard:
-        images = datasets.validation.element_spec[0]
-        observers.append(GraphWriter(folder, image_shape=datasets.dataset.image_shape, dtype=images.dtype))
-        if tracking.histograms:
-            written = max((point.epoch for point in session.log.points), default=0)
-            observers.append(HistogramWriter(folder, next(iter(datasets.validation)), written_epochs=written))
+        observers.append(GraphWriter(str(run.path / FOLDER), forward))
     if tracking.mlflow_autolog and session.in_mlflow and not session.resumed:
         observers.append(Autolog())
     return observers

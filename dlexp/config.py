@@ -194,8 +194,16 @@ class TrackingConfig:
     trackers: tuple[str, ...] = _setting(
         (), "Trackers of plug-ins, by the names they are registered under.", changes_result=False
     )
-    histograms: bool = _setting(
-        False, "Write histograms of weights and gradients to TensorBoard, once per epoch.", changes_result=False
+    histograms: bool = _setting(False, "Log histograms of weights and gradients, once per epoch.", changes_result=False)
+    log_every_steps: int = _setting(
+        0,
+        "Log metrics, norms, times and load after so many steps too, not only after each epoch; 0: never.",
+        changes_result=False,
+    )
+    sample_pictures: bool = _setting(
+        True,
+        "Draw a batch of augmented training images, and what the model makes of a few validation examples.",
+        changes_result=False,
     )
 
 

@@ -1,17 +1,40 @@
-"""What a run was made with: packages, commit, hardware, command. Written into `environment/` of the run folder."""
+"""What a run was made with: packages, commit, hardware, command, batch job; written into `environment/`.
+
+Secrets are never written: of the environment only the variables named here, of texts what `scrub` leaves.
+"""
 
 import json
 import os
 import pathlib
 import platform
+import re
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from typing import Any
 
+from dlexp.scrubbing import scrub
+
 FOLDER = "environment"
 _GIT_SECONDS = 10
+# Which job of a batch system, or which pod, this is; and what changes how libraries compute.
+_JOB_VARIABLES = (
+    "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST", "PBS_JOBID", "PBS_ARRAY_INDEX",
+    "LSB_JOBID", "LSB_JOBINDEX", "COBALT_JOBID", "AWS_BATCH_JOB_ID", "AWS_BATCH_JOB_ATTEMPT", "KUBERNETES_SERVICE_HOST",
+    "CLOUD_ML_JOB_ID", "GITHUB_RUN_ID", "CI_JOB_ID",
+)  # fmt: skip
+_COMPUTING_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+    "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "XLA_FLAGS", "PYTHONHASHSEED",
+)  # fmt: skip
+# Where a container finds its own ID: the end of its cgroup (version 1), or what is mounted as its host name.
+_CONTAINER_IDS = {
+    "/proc/self/cgroup": re.compile(r"([0-9a-f]{64})(?:\.scope)?$", re.MULTILINE),
+    "/proc/self/mountinfo": re.compile(r"([0-9a-f]{64})/hostname /etc/hostname "),
+}
 
 
 def write_environment(run_folder: pathlib.Path) -> None:
@@ -24,7 +47,7 @@ def write_environment(run_folder: pathlib.Path) -> None:
     if commit:
         state = {"commit": commit.strip(), "branch": (_git("rev-parse", "--abbrev-ref", "HEAD") or "").strip()}
         (folder / "git.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        (folder / "git.diff").write_text(_git("diff", "HEAD") or "", encoding="utf-8")
+        (folder / "git.diff").write_text(scrub(_git("diff", "HEAD") or ""), encoding="utf-8")
 
 
 def installed_packages() -> list[str]:
@@ -33,16 +56,47 @@ def installed_packages() -> list[str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Python, operating system, cores, memory and the command; no environment variables, as those hold secrets."""
+    """Python, operating system, host, processor, memory, GPUs, container, batch job and command."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "command": shlex.join(sys.argv),
+        "gpus": _gpus(),
+        "host": socket.gethostname(),
+        "container": _container(),
+        "job": _variables(_JOB_VARIABLES),
+        "variables": _variables(_COMPUTING_VARIABLES),
+        "command": scrub(shlex.join(sys.argv)),
         "working_directory": str(pathlib.Path.cwd()),
     }
+
+
+def _variables(names: Sequence[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs, where TensorFlow is in use; it is not imported for this."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return []
+    details = tensorflow.config.experimental.get_device_details
+    return [str(details(gpu).get("device_name", gpu.name)) for gpu in tensorflow.config.list_physical_devices("GPU")]
+
+
+def _container() -> str | None:
+    """The ID of the container that this runs in, or its kind where it has no ID to be found; None outside of one."""
+    for path, pattern in _CONTAINER_IDS.items():
+        try:
+            found = pattern.search(pathlib.Path(path).read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+        if found:
+            return found.group(1)
+    kinds = {"/.dockerenv": "docker", "/run/.containerenv": "podman", "/singularity.d": "singularity"}
+    return next((kind for path, kind in kinds.items() if pathlib.Path(path).exists()), None)
 
 
 def _processor() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from dlexp.callbacks import build_callbacks, make_points
+from dlexp.callbacks import build_callbacks
 from dlexp.checkpoints.files import drop_state, load_checkpoint
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.twin import build_twin
@@ -19,13 +19,18 @@ from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets.data_clock import DataClock
 from dlexp.datasets.dataset import file_name
 from dlexp.datasets.findings import find_exact_leaks
-from dlexp.errors import TrainingError, unknown_name
+from dlexp.errors import DivergedError, TrainingError, unknown_name
 from dlexp.evaluation import evaluate_model, write_evaluation
+from dlexp.gradients import GradientWatch
+from dlexp.history import PICTURE_FILE as HISTORY_FILE
+from dlexp.history import draw_history
 from dlexp.interruption import StopRequests, catch_signals
 from dlexp.metrics import metric_names, portable_metrics
 from dlexp.models import build_model, custom_layers
+from dlexp.point_logger import make_points
 from dlexp.progress import build_progress, print_dataset
 from dlexp.recipe import resolve_recipe
 from dlexp.result import ExperimentResult, read_result
@@ -104,6 +109,7 @@ class Setup:
         twin: what is saved in place of the model.
         custom_layers: classes that the model needs beside Keras' own.
         facts: for the record, see `compile_model`.
+        gradients: watches those of the model.
     """
 
     config: ExperimentConfig
@@ -112,6 +118,7 @@ class Setup:
     twin: keras.Model
     custom_layers: Sequence[str]
     facts: Mapping[str, Any]
+    gradients: GradientWatch
 
 
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
@@ -133,7 +140,13 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
     facts = compile_model(model, config, datasets) | parent | {"exact_leaks": warn_of_leaks(datasets.dataset)}
-    return Setup(config, datasets, model, twin, layers, facts)
+    gradients = GradientWatch(
+        model,
+        steps_per_epoch=datasets.steps_per_epoch,
+        every_steps=config.tracking.log_every_steps,
+        keep=config.tracking.histograms,
+    )
+    return Setup(config, datasets, model, twin, layers, facts, gradients)
 
 
 def warn_of_leaks(dataset: Dataset) -> int:
@@ -168,13 +181,26 @@ def train_and_evaluate(
         CheckpointWriter(model, setup.twin, subject) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
+        clock = DataClock()
         callbacks = build_callbacks(
-            config, session=session, datasets=datasets, writer=writer, progress=progress, requests=requests
+            config,
+            session=session,
+            model=model,
+            datasets=datasets,
+            gradients=setup.gradients,
+            clock=clock,
+            writer=writer,
+            progress=progress,
+            requests=requests,
         )
         if start is not None:
             callbacks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
         epochs = config.optimization.epochs
-        train_model(model, datasets, epochs=epochs, callbacks=callbacks.callbacks, start=start)
+        try:
+            train_model(model, datasets, epochs=epochs, callbacks=callbacks.callbacks, clock=clock, start=start)
+        except DivergedError:
+            draw_history(session.run)
+            raise
     if not callbacks.best.kept:
         raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
     evaluate_best(setup, session, requests)
@@ -194,5 +220,7 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     for source, of_source in evaluation.per_source.items():
         metrics |= {f"test_{name}/{file_name(source)}": value for name, value in of_source.items()}
     step = int(setup.model.optimizer.iterations.numpy())
+    draw_history(run)
+    session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])

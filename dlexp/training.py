@@ -12,6 +12,7 @@ from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
+from dlexp.datasets.data_clock import DataClock
 from dlexp.errors import ConfigError
 from dlexp.metrics import build_metrics
 from dlexp.optimizers import build_optimizer
@@ -98,6 +99,7 @@ def train_model(
     *,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    clock: DataClock | None = None,
     start: ResumePoint | None = None,
 ) -> None:
     """Trains over all epochs, from the first step or from where a former training was left.
@@ -111,6 +113,7 @@ def train_model(
         datasets: training and validation batches.
         epochs: of the whole training.
         callbacks: in the order in which they are called.
+        clock: measures how long it waits for data.
         start: where to go on.
 
     Raises:
@@ -127,7 +130,15 @@ def train_model(
         model.stop_training = start.stopped
     try:
         with naming_unreadable_images(datasets.dataset):
-            _run_epochs(model, datasets, epochs=epochs, hooks=hooks, start=start or ResumePoint())
+            batches = datasets.train_dataset(start.position.step if start else 0)
+            _run_epochs(
+                model,
+                datasets,
+                clock.watch(batches) if clock else batches,
+                epochs=epochs,
+                hooks=hooks,
+                start=start or ResumePoint(),
+            )
     except tf.errors.ResourceExhaustedError as err:
         raise ConfigError("the batch does not fit into memory: choose a smaller --batch_size or --image_size") from err
     hooks.on_train_end()
@@ -136,6 +147,7 @@ def train_model(
 def _run_epochs(
     model: keras.Model,
     datasets: Datasets,
+    train_dataset: Any,
     *,
     epochs: int,
     hooks: keras.callbacks.CallbackList,
@@ -143,7 +155,7 @@ def _run_epochs(
 ) -> None:
     model.make_train_function()
     strategy = model.distribute_strategy
-    batches = iter(strategy.experimental_distribute_dataset(datasets.train_dataset(start.position.step)))
+    batches = iter(strategy.experimental_distribute_dataset(train_dataset))
     for epoch in range(start.position.epoch, epochs):
         if model.stop_training:
             break

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.scrubbing import holds_credentials, scrub
 
 
 def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]) -> None:
@@ -49,6 +50,11 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
         raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number from 1 on")
     if values["warmup_epochs"] >= values["epochs"]:
         raise ConfigError(f"warmup_epochs={values['warmup_epochs']:g} must be less than epochs={values['epochs']}")
+    if holds_credentials(values["tracking_uri"]):
+        raise ConfigError(
+            f"tracking_uri={scrub(values['tracking_uri'])} holds a secret, which every record would repeat: leave it "
+            "out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
 
 
 def _check_split(values: Mapping[str, Any]) -> None:
@@ -121,6 +127,7 @@ _RANGES: dict[str, Any] = {
     "fold": (_not_negative, _any, "a whole number from 0 on"),
     "keep_top": (_positive, _any, "a whole number from 1 on"),
     "save_every_steps": (_not_negative, _any, "0 or more"),
+    "log_every_steps": (_not_negative, _any, "0 or more"),
     "num_workers": (_not_negative, _any, "0 or more"),
     "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
 }

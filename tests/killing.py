@@ -23,7 +23,7 @@ from dlexp.config import ExperimentConfig
 from dlexp.runs import Run, iterate_runs
 from dlexp.tracking.tensorboard import FOLDER
 
-_CLOCK_KEYS = ("epoch_seconds", "images_per_second")
+_CLOCK_KEYS = ("epoch_seconds", "images_per_second", "step_seconds", "data_wait_seconds")
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.killing_worker"])
 Training = multiprocessing.context.ForkServerProcess
@@ -102,13 +102,19 @@ def _counters(point: ResumePoint, run: Run) -> str:
 def history(run: Run) -> list[tuple[str, int, float]]:
     """Every point without its time, sorted, but those of the clock: duplicates would show."""
     points = run.points()
-    points = points[~points["key"].isin(_CLOCK_KEYS)]
+    points = points[~points["key"].map(is_of_the_clock)]
     return sorted(zip(points["key"], points["step"].astype(int), points["value"], strict=True))
+
+
+def is_of_the_clock(key: str) -> bool:
+    """Whether a point tells of the machine, so that no two runs have the same."""
+    key = key.removeprefix("steps/")
+    return key in _CLOCK_KEYS or key.startswith("load/")
 
 
 def _mlflow_history(run: Run) -> list[tuple[str, int, float]]:
     client = mlflow.MlflowClient(f"sqlite:///{run.path.parents[2] / 'mlflow.db'}")
-    keys = set(run.points()["key"]) - set(_CLOCK_KEYS)
+    keys = {key for key in run.points()["key"] if not is_of_the_clock(key)}
     return sorted(
         (metric.key, metric.step, metric.value) for key in keys for metric in client.get_metric_history(run.id, key)
     )
@@ -118,7 +124,7 @@ def _tensorboard_steps(run: Run) -> list[tuple[str, int]]:
     """Keys and steps of all scalars; values are `float32` there."""
     events = EventAccumulator(str(run.path / FOLDER), size_guidance={"tensors": 0}, purge_orphaned_data=False)
     events.Reload()
-    keys = set(run.points()["key"]) - set(_CLOCK_KEYS)
+    keys = {key for key in run.points()["key"] if not is_of_the_clock(key)}
     return sorted((key, event.step) for key in keys for event in events.Tensors(key))
 
 

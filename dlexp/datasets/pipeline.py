@@ -57,8 +57,8 @@ class Datasets:
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
-        self.validation = self._split_dataset("validation")
-        self.test = self._split_dataset("test")
+        self.validation = self._in_order(dataset.rows("validation"))
+        self.test = self._in_order(dataset.rows("test"))
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Training batches from one step of the whole training to its end; step s is the same wherever one begins.
@@ -79,14 +79,18 @@ class Datasets:
         rows: np.ndarray = self._order.rows_of_step(tf.constant(step, tf.int64))[0].numpy()
         return rows
 
-    def _split_dataset(self, split: str) -> Any:
-        count, batch_size = self.dataset.count(split), self._config.data.batch_size
-        split_rows = tf.constant(self.dataset.rows(split))
+    def read_images(self, positions: np.ndarray) -> np.ndarray:
+        """`uint8` `(n, height, width, channels)` of examples by position in the manifest, as validation sees them."""
+        return np.concatenate([images.numpy() for images, _ in self._in_order(positions)])
+
+    def _in_order(self, positions: np.ndarray) -> Any:
+        """Batches of the examples at these positions of the manifest, one after the other."""
+        batch_size, all_rows = self._config.data.batch_size, tf.constant(positions)
 
         def rows_of(step: Any) -> tuple[Any, Any]:
-            return split_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)
+            return all_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)
 
-        steps = tf.data.Dataset.range(-(-count // batch_size))
+        steps = tf.data.Dataset.range(-(-len(positions) // batch_size))
         return self._batches(steps, rows_of, lambda images, rows, _: (images, self._one_hot(rows)))
 
     def _batches(self, steps: Any, rows_of: Any, finish: Any) -> Any:

@@ -96,62 +96,19 @@ class GraphWriter(keras.callbacks.Callback):
 
     Args:
         folder: of the event file.
-        image_shape: (height, width, channels).
-        dtype: of the images, as the model is trained on them.
+        forward: a `tf.function` with one input signature.
     """
 
-    def __init__(self, folder: str, *, image_shape: tuple[int, int, int], dtype: Any) -> None:
+    def __init__(self, folder: str, forward: Any) -> None:
         super().__init__()
         self._folder = "" if any(pathlib.Path(folder).glob("*.graph")) else folder  # a resumed run has it already
-        self._spec = tf.TensorSpec((None, *image_shape), dtype)
+        self._forward = forward
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Writes the graph after the first epoch."""
         if self._folder:
-            forward = tf.function(lambda images: self.model(images, training=False))
             writer = tf.summary.create_file_writer(self._folder, filename_suffix=".graph")
             with writer.as_default():
-                tf.summary.graph(forward.get_concrete_function(self._spec).graph)
+                tf.summary.graph(self._forward.get_concrete_function().graph)
             writer.close()
             self._folder = ""
-
-
-class HistogramWriter(keras.callbacks.Callback):
-    """Writes a histogram of every trainable weight and of its gradient on one batch, after each epoch.
-
-    Args:
-        folder: of the event files.
-        batch: images and one-hot labels that the gradients are taken on, the same in every epoch.
-        written_epochs: epochs whose histograms are there: a resumed run goes through some of them again.
-    """
-
-    def __init__(self, folder: str, batch: tuple[Any, Any], *, written_epochs: int = 0) -> None:
-        super().__init__()
-        self._written_epochs = written_epochs
-        self._writer = tf.summary.create_file_writer(folder, filename_suffix=".histograms")
-        self._images, self._labels = batch
-        self._gradients = tf.function(self._compute_gradients)
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Writes the histograms, at the step that the scalars of the epoch have."""
-        if epoch < self._written_epochs:
-            return
-        step = int(self.model.optimizer.iterations.numpy())
-        with self._writer.as_default():
-            for variable, gradient in zip(self.model.trainable_variables, self._gradients(), strict=True):
-                tf.summary.histogram(f"weights/{variable.path}", variable.value, step=step)
-                tf.summary.histogram(f"gradients/{variable.path}", gradient, step=step)
-        self._writer.flush()
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Closes the event file."""
-        self._writer.close()
-
-    def _compute_gradients(self) -> list[Any]:
-        # Without training=True no dropout mask is drawn, so that looking at a training does not change it.
-        with tf.GradientTape() as tape:
-            loss = self.model.compute_loss(
-                x=self._images, y=self._labels, y_pred=self.model(self._images, training=False), training=False
-            )
-        values = [variable.value for variable in self.model.trainable_variables]
-        return list(tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO))

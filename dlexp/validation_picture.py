@@ -1,0 +1,56 @@
+"""The picture of how a model's predictions for a few examples change over the epochs."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from dlexp.pictures import make_figure, save_figure, shorten, show_pixels
+
+_MOST_EPOCHS = 24
+_ROW_INCHES = 0.62
+
+
+def draw_validation_examples(
+    path: pathlib.Path, table: pd.DataFrame, images: np.ndarray, class_names: Sequence[str], *, name: str
+) -> None:
+    """Draws an example a row and an epoch a column: shade is the probability of the true class.
+
+    A cell whose prediction is wrong names the class that was predicted.
+
+    Args:
+        path: of the PNG file.
+        table: one row an example and epoch, with the columns epoch, key, label, prediction, probability_of_label; in
+            each epoch the examples in the order of `images`.
+        images: `uint8` `(n, height, width, channels)`.
+        class_names: name of each label.
+        name: of the dataset.
+    """
+    epochs = np.unique(table["epoch"])
+    shown = epochs[np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), _MOST_EPOCHS)).round().astype(int))]
+    count, columns = len(images), len(shown)
+    by_epoch = [table[table["epoch"] == epoch] for epoch in shown]
+    probabilities = np.stack([each["probability_of_label"].to_numpy() for each in by_epoch], axis=1)
+
+    figure = make_figure(max(7.0, 2.6 + 0.45 * columns), 1.3 + _ROW_INCHES * count)
+    axes = figure.add_subplot()
+    colors = axes.imshow(
+        probabilities, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=(0, columns, count, 0), interpolation="none"
+    )
+    figure.colorbar(colors, ax=axes, label="probability of the true class", shrink=0.8)
+    for column, each in enumerate(by_epoch):
+        for row, (label, prediction) in enumerate(zip(each["label"], each["prediction"], strict=True)):
+            if label != prediction:
+                text = shorten(class_names[prediction], 6)
+                color = "white" if probabilities[row, column] > 0.5 else "#b00020"
+                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
+    width = columns / 10  # of the space for the images, left of the first epoch
+    for row, image in enumerate(images):
+        show_pixels(axes, image, extent=(-width * 0.95, -width * 0.05, row + 0.95, row + 0.05))
+    labels = [shorten(class_names[label], 14) for label in by_epoch[0]["label"]]
+    axes.set(xlim=(-width, columns), ylim=(count, 0), xlabel="epoch", ylabel="true class")
+    axes.set_xticks(np.arange(columns) + 0.5, [str(epoch) for epoch in shown], fontsize=8)
+    axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=8)
+    axes.set_title(f"{name}: {count} validation examples over the epochs; a wrong prediction is named", fontsize=10)
+    save_figure(figure, path)
