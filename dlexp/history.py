@@ -13,6 +13,7 @@ from dlexp.runs import Run
 
 PICTURE_FILE = "history.png"
 _COLUMNS, _MOST_METRICS = 3, 6
+_FEW_MAGNITUDES = 20
 _BLUE, _ORANGE = "tab:blue", "tab:orange"
 
 
@@ -23,7 +24,7 @@ class _Panel:
     Attributes:
         label: of the vertical axis.
         curves: key, name in the legend, and color of each curve.
-        logarithmic: the vertical axis is, where all values are positive.
+        logarithmic: the vertical axis is, where the values are positive and of different magnitudes.
     """
 
     label: str
@@ -34,7 +35,7 @@ class _Panel:
 # What is drawn beside the metrics that Keras measures.
 _OTHERS = (
     _Panel("learning rate", [("learning_rate", "", _BLUE)]),
-    _Panel("gradient norm, before clipping", [("gradient_norm", "", _BLUE)], logarithmic=True),
+    _Panel("gradient norm, unclipped", [("gradient_norm", "", _BLUE)], logarithmic=True),
     _Panel("norm of the weights", [("weight_norm", "", _BLUE)]),
     _Panel("training images per second", [("images_per_second", "", _BLUE)]),
     _Panel("waiting for data, s per epoch", [("data_wait_seconds", "", _BLUE)]),
@@ -76,7 +77,8 @@ def _draw_panel(axes: Axes, curves: pd.DataFrame, panel: _Panel, *, best_epoch: 
         axes.plot(curves.index, curves[key], label=legend, color=color, marker=marker)
     if len(panel.curves) > 1:
         axes.legend(fontsize=8)
-    if panel.logarithmic and (curves[panel.curves[0][0]] > 0).all():
+    values = curves[panel.curves[0][0]]
+    if panel.logarithmic and 0 < _FEW_MAGNITUDES * values.min() < values.max():
         axes.set_yscale("log")
     if best_epoch is not None:
         axes.axvline(best_epoch, color="gray", linestyle=":", linewidth=1)

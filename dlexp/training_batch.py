@@ -42,11 +42,11 @@ def draw_training_batch(path: pathlib.Path, datasets: Datasets) -> None:
     pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
     dataset = datasets.dataset
     title = f"{dataset.name}: the first {len(pixels)} training images, as augmented"
-    captions = [_caption(label, dataset.class_names) for label in labels]
+    captions = [describe_label(label, dataset.class_names) for label in labels]
     draw_images(path, list(pixels), captions, title=title, columns=_COLUMNS, inches=1.2)
 
 
-def _caption(label: np.ndarray, class_names: tuple[str, ...]) -> str:
+def describe_label(label: np.ndarray, class_names: tuple[str, ...]) -> str:
     """The class; with MixUp or CutMix the two largest with their shares."""
     first, second = np.argsort(-label, kind="stable")[:2]
     smoothing = np.sort(label)[:-2].max(initial=0.0)  # what every class has

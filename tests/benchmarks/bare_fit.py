@@ -1,4 +1,4 @@
-"""What one writes without dlexp: the network, `compile`, `fit`. No logging, no checkpoints, nothing drawn.
+"""What one writes without dlexp: the network, `compile`, `fit`, `evaluate`. No logging, no checkpoints, nothing drawn.
 
 Arguments: model (small_cnn or resnet20), file of the arrays, batch size, epochs, learning rate, weight decay.
 """
@@ -62,6 +62,7 @@ def main() -> None:
         callbacks=[clock],
         verbose=0,
     )
+    model.evaluate(data["x_test"], data["y_test"], batch_size=int(batch_size), verbose=0)
     clock.print_report()
 
 

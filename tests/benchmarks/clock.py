@@ -1,9 +1,11 @@
 """What both sides of the training benchmark tell of themselves, measured in the same way."""
 
+import itertools
 import json
 import os
 import pathlib
 import re
+import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -36,14 +38,15 @@ class Clock(keras.callbacks.Callback):
         """Prints, as one line of JSON and as the last thing that the process does, what was measured.
 
         import_seconds: from the start of the process; first_step_seconds: from the imports to the end of the first
-        step; epoch_seconds: mean of the epochs but the first, with validation and all that callbacks do; total_seconds:
-        of the process; peak_megabytes: of memory.
+        step; epoch_seconds: median of the epochs but the first, with validation and all that callbacks do; end_seconds:
+        from the last epoch to here; total_seconds: of the process; peak_megabytes: of memory.
         """
-        epochs = len(self._epoch_ends) - 1
+        epochs = [end - start for start, end in itertools.pairwise(self._epoch_ends)]
         report = {
             "import_seconds": self._imported - self._started,
             "first_step_seconds": self._first_step - self._imported,
-            "epoch_seconds": (self._epoch_ends[-1] - self._epoch_ends[0]) / epochs,
+            "epoch_seconds": statistics.median(epochs),
+            "end_seconds": time.time() - self._epoch_ends[-1],
             "total_seconds": time.time() - self._started,
             "peak_megabytes": _peak_megabytes(),
         }

@@ -34,8 +34,8 @@ def _compare(model: str, folder: pathlib.Path) -> list[Row]:
     arrays = folder / "fashion.npz"
     write_arrays(arrays, num_train=_NUM_IMAGES[model])
     sides = {
-        "dlexp": partial(process_report, _dlexp_command(model, arrays, folder / "mlruns")),
-        "bare": partial(process_report, _bare_command(model, arrays)),
+        "dlexp": partial(process_report, dlexp_command(model, arrays, folder / "mlruns", epochs=_EPOCHS)),
+        "bare": partial(process_report, bare_command(model, arrays, epochs=_EPOCHS)),
     }
     reports = interleave(sides, repeats=_REPEATS)
     # The first run makes the store's database; the least of each figure is of one that finds it there.
@@ -86,15 +86,17 @@ def _read_idx(name: str, *, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
-def _dlexp_command(model: str, arrays: pathlib.Path, store: pathlib.Path) -> list[str]:
+def dlexp_command(model: str, arrays: pathlib.Path, store: pathlib.Path, *, epochs: int) -> list[str]:
+    """The command that trains with dlexp, as is, and reports."""
     return [
         *(sys.executable, "-m", "tests.benchmarks.dlexp_fit", f"--model={model}", f"--dataset=npz:{arrays}"),
-        *("--split_method=official", f"--batch_size={_BATCH_SIZE}", f"--epochs={_EPOCHS}", "--optimizer=adamw"),
+        *("--split_method=official", f"--batch_size={_BATCH_SIZE}", f"--epochs={epochs}", "--optimizer=adamw"),
         *(f"--learning_rate={_LEARNING_RATE}", f"--weight_decay={_WEIGHT_DECAY}", f"--store={store}"),
         "--steps_per_execution=1",  # as in the bare script: a call of several steps would end later
     ]
 
 
-def _bare_command(model: str, arrays: pathlib.Path) -> list[str]:
-    numbers = map(str, (_BATCH_SIZE, _EPOCHS, _LEARNING_RATE, _WEIGHT_DECAY))
+def bare_command(model: str, arrays: pathlib.Path, *, epochs: int) -> list[str]:
+    """The command that trains without dlexp, and reports."""
+    numbers = map(str, (_BATCH_SIZE, epochs, _LEARNING_RATE, _WEIGHT_DECAY))
     return [sys.executable, "-m", "tests.benchmarks.bare_fit", model, str(arrays), *numbers]
