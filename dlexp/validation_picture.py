@@ -9,7 +9,7 @@ import pandas as pd
 from dlexp.pictures import make_figure, save_figure, shorten, show_pixels
 
 _MOST_EPOCHS = 24
-_ROW_INCHES = 0.62
+_ROW_INCHES, _LEAST_CELL_INCHES, _LEAST_INCHES = 0.62, 0.45, 4.5
 
 
 def draw_validation_examples(
@@ -33,7 +33,9 @@ def draw_validation_examples(
     by_epoch = [table[table["epoch"] == epoch] for epoch in shown]
     probabilities = np.stack([each["probability_of_label"].to_numpy() for each in by_epoch], axis=1)
 
-    figure = make_figure(max(7.0, 2.6 + 0.45 * columns), 1.3 + _ROW_INCHES * count)
+    cell_inches = max(_LEAST_CELL_INCHES, _LEAST_INCHES / columns)
+    image_width = _ROW_INCHES / cell_inches * images.shape[2] / images.shape[1]  # of the space left of the first epoch
+    figure = make_figure(2.2 + cell_inches * (columns + image_width), 1.3 + _ROW_INCHES * count)
     axes = figure.add_subplot()
     colors = axes.imshow(
         probabilities, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=(0, columns, count, 0), interpolation="none"
@@ -45,11 +47,10 @@ def draw_validation_examples(
                 text = shorten(class_names[prediction], 6)
                 color = "white" if probabilities[row, column] > 0.5 else "#b00020"
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
-    width = columns / 10  # of the space for the images, left of the first epoch
     for row, image in enumerate(images):
-        show_pixels(axes, image, extent=(-width * 0.95, -width * 0.05, row + 0.95, row + 0.05))
+        show_pixels(axes, image, extent=(-image_width * 0.95, -image_width * 0.05, row + 0.95, row + 0.05))
     labels = [shorten(class_names[label], 14) for label in by_epoch[0]["label"]]
-    axes.set(xlim=(-width, columns), ylim=(count, 0), xlabel="epoch", ylabel="true class")
+    axes.set(xlim=(-image_width, columns), ylim=(count, 0), xlabel="epoch", ylabel="true class")
     axes.set_xticks(np.arange(columns) + 0.5, [str(epoch) for epoch in shown], fontsize=8)
     axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=8)
     axes.set_title(f"{name}: {count} validation examples over the epochs; a wrong prediction is named", fontsize=10)
