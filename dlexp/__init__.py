@@ -15,6 +15,8 @@ _PUBLIC = {
     "find_run": "dlexp.runs",
     "list_checkpoints": "dlexp.checkpoints.search",
     "load_checkpoint": "dlexp.checkpoints.files",
+    "predict_images": "dlexp.prediction",
+    "find_images": "dlexp.image_paths",
     "build_datasets": "dlexp.datasets",
     "open_dataset": "dlexp.datasets",
     "Source": "dlexp.datasets",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SUMMARIES = {
     "train": "train one model and record everything",
+    "predict": "classes and probabilities of images, by a checkpoint",
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
     "data": "describe, show, check and verify datasets",
@@ -68,6 +69,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         from dlexp.data_commands import data
 
         return data(argv)
+    if command == "predict":
+        from dlexp.predict_command import predict
+
+        return predict(argv)
     return {"runs": _list_runs, "checkpoints": _list_checkpoints, "ui": _open_ui}[command](argv)
 
 

@@ -1,10 +1,11 @@
 """Progress of what takes long before a training begins: a bar on a terminal, nothing elsewhere."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Batch = TypeVar("Batch", bound=Sized)
 
 
 def track(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
@@ -24,3 +25,24 @@ def track(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     columns = TextColumn(doing), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield from progress.track(items, total=total)
+
+
+def count(batches: Iterable[Batch], doing: str) -> Iterator[Batch]:
+    """Passes batches on, and shows on stderr how many items they had so far, if stderr is a terminal.
+
+    Args:
+        batches: what is waited for, one by one; how many there will be is not known.
+        doing: what is done, such as "predicting".
+    """
+    if not sys.stderr.isatty():
+        yield from batches
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn(doing), TextColumn("{task.completed:,}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(doing, total=None)
+        for batch in batches:
+            yield batch
+            progress.advance(task, len(batch))
