@@ -15,8 +15,9 @@ from sklearn.metrics import classification_report, confusion_matrix
 from dlexp.atomic import write_text_atomically
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
+from dlexp.gallery import draw_images
 from dlexp.metrics import build_metrics
-from dlexp.pictures import draw_confusion, draw_images
+from dlexp.pictures import draw_confusion
 
 FOLDER = "evaluation"
 _MOST_MISTAKES = 25

@@ -3,7 +3,7 @@
 import pathlib
 
 from dlexp.datasets import Dataset
-from dlexp.pictures import draw_images
+from dlexp.gallery import draw_images
 
 _MOST_CLASSES = 20
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from dlexp.datasets import Datasets
-from dlexp.pictures import draw_images
+from dlexp.gallery import draw_images
 from dlexp.runs import Run
 from dlexp.tracking.base import Tracker
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlexp.pictures import draw_confusion, draw_images
+from dlexp.gallery import draw_images
+from dlexp.pictures import draw_confusion
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
