@@ -1,0 +1,116 @@
+"""Which files the words of a command line name."""
+
+import io
+import os
+import pathlib
+
+import pytest
+
+from dlexp.errors import DataError
+from dlexp.image_paths import check_words, find_images, read_list
+
+IN_ONE = ["photos/one/x.png", "photos/one/deep/y.png"]
+
+
+@pytest.fixture
+def tree(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """photos/ with b.png, a.JPG, notes.txt, .hidden.png, one/x.png, one/deep/y.png, .dot/z.png."""
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "one/x.png", "one/deep/y.png", ".dot/z.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def find(*words: str) -> list[str]:
+    return list(find_images(words))
+
+
+@pytest.mark.usefixtures("tree")
+def test_folder_stands_for_its_images_sorted_files_before_sub_folders() -> None:
+    assert find("photos") == ["photos/a.JPG", "photos/b.png", *IN_ONE]
+
+
+@pytest.mark.usefixtures("tree")
+def test_file_that_is_named_is_taken_whatever_its_ending() -> None:
+    assert find("photos/notes.txt", "photos/.hidden.png") == ["photos/notes.txt", "photos/.hidden.png"]
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("photos/*.png", ["photos/b.png"]),
+        ("photos/?.[jJ]*", ["photos/a.JPG"]),
+        ("*/one/*.png", ["photos/one/x.png"]),
+        ("photos/*", ["photos/a.JPG", "photos/b.png", "photos/notes.txt", *IN_ONE]),
+        ("**/*.png", ["photos/b.png", *IN_ONE]),
+        ("photos/**/*", ["photos/a.JPG", "photos/b.png", "photos/notes.txt", *IN_ONE]),
+        ("photos/**", ["photos/a.JPG", "photos/b.png", *IN_ONE]),
+        ("photos/**/deep/*.png", ["photos/one/deep/y.png"]),
+        ("photos/.h*", ["photos/.hidden.png"]),
+        ("photos/*/nothing/*.png", []),
+    ],
+)  # fmt: skip
+def test_pattern_is_expanded_in_a_stable_order(pattern: str, found: list[str]) -> None:
+    assert find(pattern) == found
+
+
+def test_absolute_pattern_gives_absolute_paths(tree: pathlib.Path) -> None:
+    assert find(f"{tree}/*.png") == [str(tree / "b.png")]
+
+
+def test_name_with_brackets_is_taken_literally_where_it_is_there(tree: pathlib.Path) -> None:
+    (tree / "b[1].png").touch()
+    (tree / "b1.png").touch()
+    assert find("photos/b[1].png") == ["photos/b[1].png"]
+    (tree / "b[1].png").unlink()
+    assert find("photos/b[1].png") == ["photos/b1.png"]
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tree: pathlib.Path) -> None:
+    (tree / "one" / "loop").symlink_to(tree)
+    (tree / "one" / "link.png").symlink_to(tree / "b.png")
+    (tree / "one" / "dangling.png").symlink_to(tree / "nowhere")
+    assert find("photos/one") == ["photos/one/dangling.png", "photos/one/link.png", *IN_ONE]
+    assert find("photos/**/y.png") == ["photos/one/deep/y.png"]
+
+
+def test_pipe_in_a_folder_is_passed_over(tree: pathlib.Path) -> None:
+    os.mkfifo(tree / "one" / "pipe.png")
+    assert find("photos/one") == IN_ONE
+
+
+@pytest.mark.usefixtures("tree")
+def test_what_is_named_twice_comes_twice() -> None:
+    assert find("photos/b.png", "photos/*.png") == ["photos/b.png"] * 2
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("word", "message"), [("photo", "no file or folder 'photo'"), ("photos/*.gif", "'photos/.*.gif' matches nothing")]
+)
+def test_word_that_names_nothing_is_told(word: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_words(["photos", word])
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        (b"", []),
+        (b"a.png\nb c.png\n\n", ["a.png", "b c.png"]),
+        (b"a.png\r\nb.png\r\n", ["a.png", "b.png"]),
+        (b"a\n.png\0b.png\0", ["a\n.png", "b.png"]),
+        ("ä.png".encode() + b"\n\xff.png", ["ä.png", "\udcff.png"]),
+    ],
+)
+def test_list_is_separated_by_newlines_or_by_nul(data: bytes, paths: list[str]) -> None:
+    assert list(read_list(io.BytesIO(data))) == paths
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0"])
+def test_list_of_many_blocks_loses_nothing(separator: str) -> None:
+    paths = [f"folder/{number}.png" for number in range(20_000)]
+    assert list(read_list(io.BytesIO(separator.join(paths).encode()))) == paths
