@@ -30,7 +30,7 @@ from dlexp.interruption import StopRequests
 from dlexp.point_logger import PointLogger
 from dlexp.registry import CALLBACKS
 from dlexp.session import RunSession
-from dlexp.tracking.mlflow import Autolog
+from dlexp.tracking.autolog import Autolog
 from dlexp.tracking.tensorboard import FOLDER, GraphWriter
 from dlexp.training_batch import TrainingBatchPicture
 from dlexp.validation_examples import ValidationExamples

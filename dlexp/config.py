@@ -190,6 +190,9 @@ class TrackingConfig:
     mlflow_autolog: bool = _setting(
         True, "Attach MLflow's Keras autolog callback: optimizer params and model summary.", changes_result=False
     )
+    system_metrics: bool = _setting(
+        True, "Sample CPU, memory, disk, network and GPU into MLflow while the run trains.", changes_result=False
+    )
     tensorboard: bool = _setting(True, "Write TensorBoard events into the run folder.", changes_result=False)
     trackers: tuple[str, ...] = _setting(
         (), "Trackers of plug-ins, by the names they are registered under.", changes_result=False
@@ -205,6 +208,10 @@ class TrackingConfig:
         "Draw a batch of augmented training images, and what the model makes of a few validation examples.",
         changes_result=False,
     )
+
+    def tracker_names(self) -> list[str]:
+        """Names of the trackers beside MLflow, as they are registered."""
+        return [*(["tensorboard"] if self.tensorboard else []), *self.trackers]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ from dlexp.resuming import is_finished, resumed_config
 from dlexp.runs import check_store, find_run
 from dlexp.samples import write_samples
 from dlexp.session import RunSession, open_run, reopen_run
+from dlexp.tracking.best import read_best_model
 from dlexp.training import compile_model, seed_everything, train_model
 
 _log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def train_and_evaluate(
     evaluate_best(setup, session, requests)
     for kept in callbacks.best.kept:
         drop_state(session.run.checkpoints_folder / kept.file)
+    session.tracker.log_best(read_best_model(session.run))
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:

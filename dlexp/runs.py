@@ -33,6 +33,7 @@ POINTS_FILE = "metrics.jsonl"
 MANIFEST_FILE = "dataset/manifest.parquet"
 RECIPE_FILE = "dataset/recipe.json"
 DESCRIPTION_FILE = "dataset/description.json"
+FACTS_FILE = "facts.json"
 LEFT_OUT_FILE = "dataset/left_out.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
 _ID_PATTERN = re.compile(r"[0-9a-f]{32}")

@@ -22,6 +22,7 @@ from dlexp.registry import TRACKERS
 from dlexp.runs import (
     CONFIG_FILE,
     DESCRIPTION_FILE,
+    FACTS_FILE,
     FLAGS_FILE,
     LEFT_OUT_FILE,
     MANIFEST_FILE,
@@ -66,11 +67,11 @@ def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any
     run_id = _open_mlflow(mlflow_tracker, name)
     identity = {"dataset_name": dataset.name, "dataset_id": dataset.id}
     run = create_run(config.tracking.store, run_id or uuid.uuid4().hex, name=name, config=config, **identity, **facts)
-    tracker = _compose(config, mlflow_tracker if run_id else None)
+    tracker = _compose(run, config, mlflow_tracker if run_id else None)
     session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=run_id is not None)
     with run.hold(), _recording_the_end(session):
         description = _describe(session, config, dataset, facts)
-        write_run_files(run, config, dataset, profile=description.dataset_profile)
+        write_run_files(description, dataset)
         tracker.start(description)
         yield session
 
@@ -89,10 +90,10 @@ def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapp
             f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
     name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
-    opened = _open_mlflow(mlflow_tracker, name, run.id)
-    tracker = _compose(config, mlflow_tracker if opened else None)
+    run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
+    opened = _open_mlflow(mlflow_tracker, name, run)
+    tracker = _compose(run, config, mlflow_tracker if opened else None)
     session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
-    run.update(status=Status.RUNNING, ended=None, error=None, resumed=[*record.get("resumed", []), now()])
     with _recording_the_end(session):
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)
@@ -106,15 +107,17 @@ def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
     return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
 
 
-def write_run_files(run: Run, config: ExperimentConfig, dataset: Dataset, *, profile: Mapping[str, Any]) -> None:
-    """Writes what is known of a run before its first step: flags, environment, and the dataset with its profile."""
+def write_run_files(description: RunDescription, dataset: Dataset) -> None:
+    """Writes what is known of a run before its first step: flags, environment, facts, and the dataset."""
+    run, config = description.run, description.config
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
+    write_text_atomically(run.path / FACTS_FILE, json.dumps(description.facts, indent=2) + "\n")
     write_environment(run.path)
     with atomic_file(run.path / MANIFEST_FILE) as temporary:
         dataset.manifest.to_parquet(temporary, index=False)
     recipe = make_recipe(config.data, dataset_name=dataset.name, dataset_id=dataset.id)
     write_text_atomically(run.path / RECIPE_FILE, recipe_text(recipe))
-    write_text_atomically(run.path / DESCRIPTION_FILE, json.dumps(profile, indent=2) + "\n")
+    write_text_atomically(run.path / DESCRIPTION_FILE, json.dumps(description.dataset_profile, indent=2) + "\n")
     if len(damaged := damage_of(dataset.source)):
         write_text_atomically(run.path / LEFT_OUT_FILE, damaged.to_csv(index=False))
 
@@ -142,27 +145,38 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         # The record comes last: a run that is killed between the two is not taken for finished, and a resume ends it.
         session.tracker.finish(status)
         run.update(status=status, ended=now())
+        if unsynced := run.record().get("unsynced"):
+            _log.warning("%s lacks a part of this run: fill it in with %s", " and ".join(unsynced), _sync_command(run))
 
 
 def _resume_command(run: Run) -> str:
     return f"dlexp train --resume={run.id[:8]}{store_option(run.config().tracking.store)}"
 
 
-def _open_mlflow(tracker: MlflowTracker, name: str, run_id: str | None = None) -> str | None:
+def _sync_command(run: Run) -> str:
+    return f"dlexp sync {run.id[:8]}{store_option(run.config().tracking.store)}"
+
+
+def _open_mlflow(tracker: MlflowTracker, name: str, run: Run | None = None) -> str | None:
     """The ID of the MLflow run; None if MLflow cannot be used, which is told."""
     try:
-        return tracker.open(name, run_id)
+        return tracker.open(name, run)
     except StoreError as err:
         # The folder is the truth: a training is not given up because a database is damaged.
         _log.warning("%s; the run goes on without MLflow", err)
         return None
 
 
-def _compose(config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> CompositeTracker:
-    tracking = config.tracking
-    names = [*(["tensorboard"] if tracking.tensorboard else []), *tracking.trackers]
-    others = [TRACKERS.get(name)(tracking) for name in names]
-    return CompositeTracker([mlflow_tracker, *others] if mlflow_tracker else others)
+def _compose(run: Run, config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> CompositeTracker:
+    """All trackers as one; which of them fail is noted in the record, also if the process is killed afterwards."""
+
+    def note_failure(name: str) -> None:
+        run.update(unsynced=[*run.record().get("unsynced", []), name])
+
+    if mlflow_tracker is None:
+        note_failure(MlflowTracker.name)
+    others = [TRACKERS.get(name)(config.tracking) for name in config.tracking.tracker_names()]
+    return CompositeTracker([mlflow_tracker, *others] if mlflow_tracker else others, note_failure)
 
 
 def _describe(

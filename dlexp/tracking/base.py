@@ -62,6 +62,29 @@ class BestModel:
     weights_digest: str
 
 
+@dataclass(frozen=True)
+class RunContents:
+    """A run that has ended, as its folder tells it.
+
+    Attributes:
+        description: as it was at the start.
+        points: all that were measured.
+        pictures: PNG files that the tracker has not been given, by what they show: their path in the run folder.
+        step: optimizer steps of the last point.
+        best: the best model; None if the training did not come to its end.
+        status: how the run ended.
+        ended: when, as ISO 8601 in UTC.
+    """
+
+    description: RunDescription
+    points: Sequence[Point]
+    pictures: Mapping[str, pathlib.Path]
+    step: int
+    best: BestModel | None
+    status: Status
+    ended: str
+
+
 class Tracker(abc.ABC):
     """Copies a run to where people look at it.
 
@@ -113,18 +136,33 @@ class Tracker(abc.ABC):
     def finish(self, status: Status) -> None:
         """Waits until everything is written, and closes the run."""
 
+    def sync(self, contents: RunContents) -> str:
+        """Fills in what the tracker lacks of a run that has ended; called alone, in place of all other methods.
+
+        Returns:
+            What was filled in, in a few words; empty if nothing was.
+        """
+        self.resume(contents.description, contents.points)
+        for key, path in contents.pictures.items():
+            self.log_image(key, path, step=contents.step)
+        if contents.best is not None:
+            self.log_best(contents.best)
+        self.finish(contents.status)
+        return ", ".join([f"{len(contents.points)} points", *contents.pictures])
+
 
 class CompositeTracker(Tracker):
     """Several trackers as one; a tracker that fails is named once in a warning and then left alone.
 
     Args:
         trackers: in the order they are called.
+        on_failure: is given the name of a tracker that has failed.
     """
 
     name = "trackers"
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._active = list(trackers)
+    def __init__(self, trackers: Sequence[Tracker], on_failure: Callable[[str], None] = lambda name: None) -> None:
+        self._active, self._on_failure = list(trackers), on_failure
 
     def start(self, description: RunDescription) -> None:
         """Starts each."""
@@ -161,6 +199,7 @@ class CompositeTracker(Tracker):
             except Exception as err:  # noqa: BLE001
                 # Whatever a tracking library raises, the training is worth more: the run folder holds every point.
                 self._active.remove(tracker)
+                self._on_failure(tracker.name)
                 _log.warning(
                     "%s failed (%s: %s): the run goes on without it, and its folder stays complete",
                     tracker.name, type(err).__name__, str(err).strip().split("\n")[0][:300],

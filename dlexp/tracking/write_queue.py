@@ -1,0 +1,70 @@
+"""Writes that a thread of its own does in order, and does again for a while where a database is locked."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+_PATIENCE_SECONDS = 300.0  # for one write, while the training goes on
+_LONGEST_PAUSE_SECONDS = 15.0
+_LAST_PAUSE_SECONDS = 1.0  # when somebody waits for the end
+
+
+class WriteQueue:
+    """Does writes one after the other, in the order they were put in.
+
+    A write that fails for a reason that will pass is done again, with growing pauses, for up to five minutes; so a
+    write must be such that doing it twice changes nothing. After one that failed for good nothing is written any more.
+
+    Args:
+        will_pass: whether an error is worth another try.
+        grace_s: seconds that `close` goes on trying for; a write that makes progress may take longer.
+    """
+
+    def __init__(self, will_pass: Callable[[Exception], bool], *, grace_s: float) -> None:
+        self._will_pass, self._grace_s = will_pass, grace_s
+        self._writes: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._error: Exception | None = None
+        self._closing = threading.Event()
+        self._closed_at = float("inf")
+        # A daemon, so that a write that hangs does not keep a process from ending.
+        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Callable[[], object]) -> None:
+        """Queues a write."""
+        self._writes.put(write)
+
+    def raise_failed(self) -> None:
+        """Raises what a write has failed with for good."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Waits until all is written; raises what failed."""
+        self._closed_at = time.monotonic()
+        self._closing.set()
+        self._writes.put(None)
+        self._thread.join()
+        self.raise_failed()
+
+    def _work(self) -> None:
+        while (write := self._writes.get()) is not None:
+            if self._error is None:
+                try:
+                    self._persist(write)
+                except Exception as err:  # noqa: BLE001
+                    self._error = err  # raised where the tracker is used
+
+    def _persist(self, write: Callable[[], object]) -> None:
+        give_up, pause = time.monotonic() + _PATIENCE_SECONDS, 0.5
+        while True:
+            try:
+                write()
+                return
+            except Exception as err:
+                if not self._will_pass(err) or time.monotonic() > min(give_up, self._closed_at + self._grace_s):
+                    raise
+            if self._closing.wait(pause):
+                time.sleep(_LAST_PAUSE_SECONDS)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
