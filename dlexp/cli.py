@@ -16,6 +16,7 @@ SUMMARIES = {
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
     "data": "describe, show, check and verify datasets",
+    "sync": "bring MLflow and other trackers up to date from the run folders",
     "ui": "look at the runs of a store in the MLflow UI or in TensorBoard",
 }
 _USAGE = """dlexp: train a hundred Keras models, and know which one is best.
@@ -73,6 +74,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         from dlexp.predict_command import predict
 
         return predict(argv)
+    if command == "sync":
+        from dlexp.sync_command import sync
+
+        return sync(argv, summary=SUMMARIES[command])
     return {"runs": _list_runs, "checkpoints": _list_checkpoints, "ui": _open_ui}[command](argv)
 
 
