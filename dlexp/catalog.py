@@ -46,7 +46,7 @@ AUGMENTATIONS = dict.fromkeys(
     ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"), "dlexp.datasets.augment"
 )
 
-TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard"}
+TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard", "wandb": "dlexp.tracking.wandb"}
 
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),

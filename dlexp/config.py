@@ -194,6 +194,9 @@ class TrackingConfig:
         True, "Sample CPU, memory, disk, network and GPU into MLflow while the run trains.", changes_result=False
     )
     tensorboard: bool = _setting(True, "Write TensorBoard events into the run folder.", changes_result=False)
+    wandb: bool = _setting(
+        False, "Log the run to Weights & Biases; offline, into the run folder, where no key is.", changes_result=False
+    )
     trackers: tuple[str, ...] = _setting(
         (), "Trackers of plug-ins, by the names they are registered under.", changes_result=False
     )
@@ -211,7 +214,8 @@ class TrackingConfig:
 
     def tracker_names(self) -> list[str]:
         """Names of the trackers beside MLflow, as they are registered."""
-        return [*(["tensorboard"] if self.tensorboard else []), *self.trackers]
+        builtin = {"tensorboard": self.tensorboard, "wandb": self.wandb}
+        return list(dict.fromkeys([*(name for name, is_on in builtin.items() if is_on), *self.trackers]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreErr
 from dlexp.flags import config_to_flagfile, store_option
 from dlexp.points import PointLog
 from dlexp.recipe import make_recipe, recipe_text
-from dlexp.registry import TRACKERS
 from dlexp.runs import (
     CONFIG_FILE,
     DESCRIPTION_FILE,
@@ -32,7 +31,7 @@ from dlexp.runs import (
     create_run,
     now,
 )
-from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
+from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, build_trackers
 from dlexp.tracking.mlflow import MlflowTracker
 
 _log = logging.getLogger(__name__)
@@ -62,12 +61,13 @@ class RunSession:
 @contextlib.contextmanager
 def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]) -> Iterator[RunSession]:
     """Makes the run folder and starts the trackers; when the block ends, records how it ended."""
+    others = build_trackers(config.tracking)
     name = config.tracking.run_name or default_run_name(config, dataset)
     mlflow_tracker = MlflowTracker(config.tracking)
     run_id = _open_mlflow(mlflow_tracker, name)
     identity = {"dataset_name": dataset.name, "dataset_id": dataset.id}
     run = create_run(config.tracking.store, run_id or uuid.uuid4().hex, name=name, config=config, **identity, **facts)
-    tracker = _compose(run, config, mlflow_tracker if run_id else None)
+    tracker = _compose(run, [mlflow_tracker, *others] if run_id else others)
     session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=run_id is not None)
     with run.hold(), _recording_the_end(session):
         description = _describe(session, config, dataset, facts)
@@ -89,10 +89,11 @@ def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapp
             f"run {run.id[:8]} cannot be resumed: its dataset has the ID {record['dataset_id']}, what is there now "
             f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
+    others = build_trackers(config.tracking)
     name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
     run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
     opened = _open_mlflow(mlflow_tracker, name, run)
-    tracker = _compose(run, config, mlflow_tracker if opened else None)
+    tracker = _compose(run, [mlflow_tracker, *others] if opened else others)
     session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
     with _recording_the_end(session):
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
@@ -167,16 +168,15 @@ def _open_mlflow(tracker: MlflowTracker, name: str, run: Run | None = None) -> s
         return None
 
 
-def _compose(run: Run, config: ExperimentConfig, mlflow_tracker: MlflowTracker | None) -> CompositeTracker:
+def _compose(run: Run, trackers: Sequence[Tracker]) -> CompositeTracker:
     """All trackers as one; which of them fail is noted in the record, also if the process is killed afterwards."""
 
     def note_failure(name: str) -> None:
         run.update(unsynced=[*run.record().get("unsynced", []), name])
 
-    if mlflow_tracker is None:
+    if not any(isinstance(tracker, MlflowTracker) for tracker in trackers):
         note_failure(MlflowTracker.name)
-    others = [TRACKERS.get(name)(config.tracking) for name in config.tracking.tracker_names()]
-    return CompositeTracker([mlflow_tracker, *others] if mlflow_tracker else others, note_failure)
+    return CompositeTracker(trackers, note_failure)
 
 
 def _describe(

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from dlexp.config import ExperimentConfig
 from dlexp.errors import StoreError
 from dlexp.points import read_points
-from dlexp.registry import TRACKERS, load_plugins
+from dlexp.registry import load_plugins
 from dlexp.runs import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status, iterate_runs
-from dlexp.tracking.base import RunContents, RunDescription, Tracker
+from dlexp.tracking.base import RunContents, RunDescription, Tracker, build_trackers
 from dlexp.tracking.best import read_best_model
 
 
@@ -68,12 +68,10 @@ def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
     return config.replace(store=str(run.path.parents[2]), tracking_uri=uri)
 
 
-def _build_trackers(config: ExperimentConfig) -> Iterator[Tracker]:
+def _build_trackers(config: ExperimentConfig) -> list[Tracker]:
     from dlexp.tracking.mlflow import MlflowTracker
 
-    yield MlflowTracker(config.tracking)
-    for name in config.tracking.tracker_names():
-        yield TRACKERS.get(name)(config.tracking)
+    return [MlflowTracker(config.tracking), *build_trackers(config.tracking)]
 
 
 def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunContents:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dlexp.config import ExperimentConfig
+from dlexp.config import ExperimentConfig, TrackingConfig
 from dlexp.points import Point
+from dlexp.registry import TRACKERS
 from dlexp.runs import Run, Status
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,11 @@ class RunDescription:
     dataset_id: str
     dataset_profile: Mapping[str, Any]
     facts: Mapping[str, Any]
+
+    def params(self) -> dict[str, Any]:
+        """What the run was made with, by name: the flat config, the dataset, and the facts."""
+        dataset = {"dataset_id": self.dataset_id, "dataset_name": self.dataset_name}
+        return self.config.flat() | dataset | dict(self.facts)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,15 @@ class Tracker(abc.ABC):
             self.log_best(contents.best)
         self.finish(contents.status)
         return ", ".join([f"{len(contents.points)} points", *contents.pictures])
+
+
+def build_trackers(tracking: TrackingConfig) -> list[Tracker]:
+    """All trackers of a config but MLflow.
+
+    Raises:
+        DlexpError: one cannot be built, as a library that it needs is not installed.
+    """
+    return [TRACKERS.get(name)(tracking) for name in tracking.tracker_names()]
 
 
 class CompositeTracker(Tracker):
