@@ -131,7 +131,8 @@ def test_run_of_the_user_stays_open(description: RunDescription, tmp_path: pathl
     tracker = WandbTracker(description.config.tracking)
     tracker.start(description)
     tracker.finish(Status.FINISHED)
-    assert wandb.run is own
+    still_open: bool = wandb.run is own
+    assert still_open
     own.log({"loss": 1.0})
     own.finish()
 
