@@ -15,7 +15,10 @@ import time
 from dlexp.main import hide_tensorflow_notices
 from tests.benchmarks.measuring import describe_measurement, format_table
 
-BENCHMARKS = ("startup", "training", "long_run", "resume", "duplicates", "pipeline_memory", "pipeline_folder", "data")
+BENCHMARKS = (
+    *("startup", "training", "long_run", "resume", "duplicates", "pipeline_memory", "pipeline_folder", "prediction"),
+    "data",
+)
 _QUIET_LOAD = 0.5
 
 
