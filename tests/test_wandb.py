@@ -50,7 +50,6 @@ def description(tmp_path: pathlib.Path) -> RunDescription:
         experiment="team/vision: 1",
         tags={"paper": "ours", "long": "x" * 100},
         model_args={"hidden_sizes": [8, 4]},
-        tracking_uri="https://me:hunter2@mlflow.example",
     )
     run = create_run(config.tracking.store, RUN, name="my run", config=config)
     return RunDescription(run, "my run", config, "digits", "0123456789abcdef", {"train": 3}, {"num_parameters": 7})
