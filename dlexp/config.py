@@ -169,7 +169,7 @@ class ExecutionConfig:
         "none", "Where decoded images of a folder are kept after the first epoch.", choices=CACHES, changes_result=False
     )
     num_workers: int = _setting(
-        0, "Images that are read and decoded in parallel; 0: TensorFlow decides.", changes_result=False
+        0, "Images that are read and decoded in parallel; 0: as many as there are cores.", changes_result=False
     )
     verbose: int = _setting(
         1, "Progress: 0 none, 1 bar (or plain lines without a terminal), 2 lines.", changes_result=False

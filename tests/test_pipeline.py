@@ -3,17 +3,22 @@
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import build_datasets, capacity, open_dataset
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.datasets.decoding import jpeg_scales, resize_array
 from dlexp.datasets.pipeline import Datasets
+from dlexp.datasets.pixels import share_workers
 from dlexp.datasets.randomness import shuffle_positions
 from dlexp.errors import DataError, StoreError
 from dlexp.registry import SOURCES
@@ -201,6 +206,53 @@ def test_cache_and_workers_do_not_change_a_bit(
 ) -> None:
     datasets = build_datasets(folder_config.replace(cache=cache, num_workers=num_workers))
     assert equal(batches(datasets.train_dataset()), uncached)
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "batch_size", "shares"),
+    [(1, 32, (1, 1)), (2, 32, (2, 1)), (3, 32, (2, 2)), (64, 32, (3, 22)), (64, 1024, (2, 32)), (4, 1, (4, 1))],
+)
+def test_workers_are_shared_by_few_batches(num_workers: int, batch_size: int, shares: tuple[int, int]) -> None:
+    assert share_workers(num_workers, batch_size) == shares
+
+
+@given(st.integers(1, 300), st.integers(1, 3000))
+def test_no_worker_is_without_an_image(num_workers: int, batch_size: int) -> None:
+    num_batches, images_of_each = share_workers(num_workers, batch_size)
+    assert num_batches * min(images_of_each, batch_size) >= num_workers
+    assert num_batches * (images_of_each - 1) < num_workers
+
+
+def test_an_epoch_that_ends_with_a_smaller_batch_reads_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = BareSource()
+    read: list[int] = []
+    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
+    datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=30, epochs=1))
+    read_one = source.read
+
+    def count(row: int) -> np.ndarray:
+        read.append(row)
+        return read_one(row)
+
+    monkeypatch.setattr(source, "read", count)
+    batches(datasets.train_dataset())
+    assert sorted(read) == datasets.dataset.rows("train").tolist()
+
+
+def test_one_worker_reads_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, lock = BareSource(), threading.Lock()
+    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
+    datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=2, num_workers=1))
+    read_one = source.read
+
+    def read(row: int) -> np.ndarray:
+        assert lock.acquire(blocking=False), "another image is being read"
+        time.sleep(0.002)
+        lock.release()
+        return read_one(row)
+
+    monkeypatch.setattr(source, "read", read)
+    batches(datasets.train_dataset())
 
 
 def test_a_folder_can_begin_at_any_step(folder_config: ExperimentConfig, uncached: Batches) -> None:

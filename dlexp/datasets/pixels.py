@@ -1,6 +1,7 @@
 """From rows of the manifest to batches of pixels: gathered from memory, or decoded one by one in parallel."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,6 @@ from dlexp.datasets.encoded import DECODING
 from dlexp.datasets.source import ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
-_NO_ROW = -1
 # No Python control flow over tensors here: AutoGraph has nothing to do, and letting it look takes 0.6 s at the start.
 _as_it_is = tf.autograph.experimental.do_not_convert
 _ALIGNMENT_BYTES = 64  # of a tensor; DLPack does not check it, and TensorFlow aborts on less
@@ -65,29 +65,32 @@ class DecodedPixels:
     batch_size: int
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
-        """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel."""
-        parallel = num_workers or tf.data.AUTOTUNE
+        """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel, as many as there are cores for 0."""
+        num_batches, images_of_each = share_workers(num_workers or os.cpu_count() or 1, self.batch_size)
+        image = tf.TensorSpec(self.image_shape, tf.uint8)
 
+        # A loop over a batch costs less than a dataset of single images: its elements pass no queue on their way.
         @_as_it_is
-        def pad(step: Any) -> tuple[Any, Any]:
+        def make_batch(step: Any) -> tuple[Any, Any]:
             rows, epoch = rows_of(step)
-            rows = tf.pad(rows, [[0, self.batch_size - tf.shape(rows)[0]]], constant_values=_NO_ROW)
-            return tf.ensure_shape(rows, (self.batch_size,)), tf.fill((self.batch_size,), epoch)
+            images = tf.map_fn(self.read, rows, parallel_iterations=images_of_each, fn_output_signature=image)
+            return finish(images, rows, epoch)
 
-        @_as_it_is
-        def read(row: Any, epoch: Any) -> tuple[Any, Any, Any]:
-            image = tf.cond(row == _NO_ROW, lambda: tf.zeros(self.image_shape, tf.uint8), lambda: self.read(row))
-            return tf.ensure_shape(image, self.image_shape), row, epoch
+        return steps.map(make_batch, num_parallel_calls=num_batches, deterministic=True)
 
-        @_as_it_is
-        def cut_and_finish(images: Any, rows: Any, epochs: Any) -> tuple[Any, Any]:
-            count = tf.math.count_nonzero(rows != _NO_ROW)
-            return finish(images[:count], rows[:count], epochs[0])
 
-        # Rows are padded to whole batches, so that images of the next epoch are decoded while this one ends.
-        padded_rows = steps.map(pad).unbatch()
-        images = padded_rows.map(read, num_parallel_calls=parallel, deterministic=True)
-        return images.batch(self.batch_size).map(cut_and_finish, num_parallel_calls=parallel, deterministic=True)
+def share_workers(num_workers: int, batch_size: int) -> tuple[int, int]:
+    """How many batches are made at once, and how many images of each are decoded at once.
+
+    As few batches as will do, for they take memory; but one more than hold `num_workers` images, so that no worker
+    waits for the last images of a batch. Where the workers do not divide by the batches, they are rounded up.
+
+    Example:
+        >>> share_workers(8, 128)
+        (2, 4)
+    """
+    num_batches = min(num_workers, 1 + math.ceil(num_workers / batch_size))
+    return num_batches, math.ceil(num_workers / num_batches)
 
 
 def held_arrays(dataset: Dataset) -> HeldPixels | None:
