@@ -12,7 +12,7 @@ import requests
 from dlexp.config import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs import artifacts_root
-from dlexp.tracking.database import database_path, make_database
+from dlexp.tracking.database import database_path, forget_connections, make_database
 
 _PROBE_SECONDS = 5
 # The UI opens such an experiment on its runs, and not on traces of language models.
@@ -34,8 +34,10 @@ def connect(tracking: TrackingConfig) -> mlflow.MlflowClient:
     _quiet_libraries()
     if tracking.tracking_uri:
         _check_server(tracking.tracking_uri)
-    elif make_database(tracking.store):
-        _warn_of_file_store(tracking.store)
+    else:
+        if make_database(tracking.store):
+            _warn_of_file_store(tracking.store)
+        forget_connections(tracking.store)
     return mlflow.MlflowClient(store_uri(tracking))
 
 

@@ -31,12 +31,22 @@ def make_database(store: str | pathlib.Path) -> bool:
 
         for leftover in path.parent.glob(f"{TEMPORARY_PREFIX}*{path.name}*"):  # of a killed process: the lock is ours
             leftover.unlink()
-        root = artifacts_root(store).as_uri()
         with atomic_file(path) as temporary:
-            SqlAlchemyStore(f"sqlite:///{temporary}", root).engine.dispose()
-        # MLflow keeps connections for as long as a process lives: these may be to a file that was deleted.
-        SqlAlchemyStore(f"sqlite:///{path}", root).engine.dispose()
+            SqlAlchemyStore(f"sqlite:///{temporary}", artifacts_root(store).as_uri()).engine.dispose()
         return True
+
+
+def forget_connections(store: str | pathlib.Path) -> None:
+    """Has MLflow connect to the store's database anew.
+
+    It keeps connections for as long as a process lives, so that in a notebook they may be to a file that was deleted.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # Its constructor would use such a connection before anyone could close it.
+    engine = SqlAlchemyStore._engine_map.get(f"sqlite:///{database_path(store)}")
+    if engine is not None:
+        engine.dispose()
 
 
 def _has_contents(path: pathlib.Path) -> bool:

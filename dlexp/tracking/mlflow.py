@@ -15,11 +15,11 @@ from dlexp.tracking.connection import connect, find_or_create_experiment, store_
 from dlexp.tracking.database import close_dead_runs, database_path
 from dlexp.tracking.logged_model import register_best
 from dlexp.tracking.mlflow_runs import (
-    dataset_input,
     fill_in,
     find_or_make_run,
     milliseconds,
     params_of,
+    write_dataset,
     write_params,
     write_points,
 )
@@ -92,7 +92,7 @@ class MlflowTracker(Tracker):
         self._description = description
         client, run_id = self._client, self._require_run()
         self._put(lambda: write_params(client, run_id, params_of(description)))
-        self._put(lambda: client.log_inputs(run_id, datasets=[dataset_input(description)]))
+        self._put(lambda: write_dataset(client, run_id, description))
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
         """Fills in what never came through, as it was still in the queue of a killed process."""
@@ -137,7 +137,7 @@ class MlflowTracker(Tracker):
         parts = [
             *(["the run"] if made else []),
             *([f"{filled.params} params"] if filled.params else []),
-            *(["the dataset"] if filled.datasets else []),
+            *(["the dataset"] if filled.dataset else []),
             *([f"{filled.points} points"] if filled.points else []),
             *(["the best model"] if registered else []),
         ]

@@ -24,11 +24,11 @@ _MAX_BATCH = 100
 
 @dataclass(frozen=True)
 class Filled:
-    """What an MLflow run lacked and has been given: params, points, datasets."""
+    """What an MLflow run lacked and has been given: how many params and points, and whether the dataset."""
 
     params: int
     points: int
-    datasets: int
+    dataset: bool
 
 
 def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -> tuple[str, bool]:
@@ -78,9 +78,9 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     params = {name: value for name, value in params_of(description).items() if name not in there.data.params}
     write_params(client, run_id, params)
     digests = {each.dataset.digest for each in there.inputs.dataset_inputs}
-    datasets = [] if description.dataset_id in digests else [dataset_input(description)]
-    if datasets:
-        client.log_inputs(run_id, datasets=datasets)
+    has_dataset = description.dataset_id in digests
+    if not has_dataset:
+        write_dataset(client, run_id, description)
     known = {
         (metric.key, metric.step)
         for key in {point.key for point in points} & there.data.metrics.keys()
@@ -88,7 +88,7 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     }
     missing = [point for point in points if (point.key, point.step) not in known]
     write_points(client, run_id, missing)
-    return Filled(len(params), len(missing), len(datasets))
+    return Filled(len(params), len(missing), dataset=not has_dataset)
 
 
 def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
@@ -103,6 +103,15 @@ def write_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> 
     metrics = [Metric(point.key, point.value, milliseconds(point.time), point.step) for point in points]
     for first in range(0, len(metrics), _MAX_BATCH):
         client.log_batch(run_id, metrics=metrics[first : first + _MAX_BATCH])
+
+
+def write_dataset(client: MlflowClient, run_id: str, description: RunDescription) -> None:
+    """Links a run to its dataset."""
+    try:
+        client.log_inputs(run_id, datasets=[_dataset_input(description)])
+    except MlflowException:
+        # Another process has made the same dataset between MLflow's look for it and its write: now it is found.
+        client.log_inputs(run_id, datasets=[_dataset_input(description)])
 
 
 def milliseconds(time: str) -> int:
@@ -125,8 +134,7 @@ def param_text(value: Any) -> str:
     return text[:_MAX_PARAM_CHARS]
 
 
-def dataset_input(description: RunDescription) -> DatasetInput:
-    """The dataset of a run, with its profile."""
+def _dataset_input(description: RunDescription) -> DatasetInput:
     profile = description.dataset_profile
     sources = sorted(profile.get("counts_by_source", ()))
     dataset = Dataset(
