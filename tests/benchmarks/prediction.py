@@ -7,7 +7,7 @@ batches of 32. Neither includes the start: the time of ours is from its first ta
 import itertools
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -44,7 +44,7 @@ def _compare(root: pathlib.Path, name: str, side: int, file_side: int, batches: 
     paths = list(itertools.islice(images, (batches + 1) * _BATCH_SIZE))
     batch = tf.constant(np.random.default_rng(0).integers(0, 256, (_BATCH_SIZE, side, side, 3), np.uint8))
     checkpoint.model.predict_on_batch(batch)
-    sides = {
+    sides: dict[str, Callable[[], float]] = {
         "dlexp": partial(_predict_files, checkpoint, paths, root / "predictions.csv"),
         "peer": lambda: seconds_of(lambda: [checkpoint.model.predict_on_batch(batch) for _ in range(batches)]),
     }
