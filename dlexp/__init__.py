@@ -15,6 +15,7 @@ _PUBLIC = {
     "find_run": "dlexp.runs",
     "list_checkpoints": "dlexp.checkpoints.search",
     "load_checkpoint": "dlexp.checkpoints.files",
+    "evaluate_checkpoint": "dlexp.evaluation.checkpoint",
     "predict_images": "dlexp.prediction",
     "find_images": "dlexp.image_paths",
     "build_datasets": "dlexp.datasets",

@@ -64,6 +64,10 @@ class StoreError(DlexpError, OSError):
     """The store cannot be read or written."""
 
 
+class EvaluationError(DlexpError, RuntimeError):
+    """An evaluation does not give what was recorded."""
+
+
 class CheckpointError(DlexpError, ValueError):
     """A checkpoint is damaged, foreign or not there."""
 

@@ -23,7 +23,10 @@ from dlexp.datasets.data_clock import DataClock
 from dlexp.datasets.dataset import file_name
 from dlexp.datasets.findings import find_exact_leaks
 from dlexp.errors import DivergedError, TrainingError, unknown_name
-from dlexp.evaluation import evaluate_model, write_evaluation
+from dlexp.evaluation.evaluate import evaluate_splits
+from dlexp.evaluation.files import FOLDER
+from dlexp.evaluation.folder import write_evaluation
+from dlexp.evaluation.predictions import Predictions
 from dlexp.gradients import GradientWatch
 from dlexp.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.history import draw_history
@@ -211,18 +214,29 @@ def train_and_evaluate(
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
-    """Evaluates the best checkpoint on the test split, from its file, once; draws the pictures; records the metrics."""
+    """Evaluates the best checkpoint from its file, on validation and test; draws the pictures; records the metrics."""
     run, datasets, record = session.run, setup.datasets, session.run.record()
     checkpoint = load_checkpoint(run.path / record["best_checkpoint"])
     with requests.allow():
-        evaluation = evaluate_model(checkpoint.model, datasets, "test", metric_names=setup.config.selection.metrics)
-    write_evaluation(evaluation, datasets, run.path)
+        evaluations = evaluate_splits(
+            checkpoint, datasets, ("validation", "test"), metric_names=setup.config.selection.metrics
+        )
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
-    metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
-    for source, of_source in evaluation.per_source.items():
-        metrics |= {f"test_{name}/{file_name(source)}": value for name, value in of_source.items()}
     step = int(setup.model.optimizer.iterations.numpy())
+    for split, evaluation in evaluations.items():
+        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset)
+        for name, path in written.pictures.items():
+            session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
+    metrics = metrics_of_test(evaluations["test"].predictions)
     draw_history(run)
     session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])
+
+
+def metrics_of_test(predictions: Predictions) -> dict[str, float]:
+    """The metrics of the test split as a run records them: `test_accuracy`, and by source `test_accuracy/photos`."""
+    metrics = {f"test_{name}": value for name, value in predictions.metrics.items()}
+    for source, of_source in predictions.per_source.items():
+        metrics |= {f"test_{name}/{file_name(source)}": value for name, value in of_source.items()}
+    return metrics

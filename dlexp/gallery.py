@@ -45,23 +45,29 @@ def draw_images(
     draw.multiline_text((sheet.width / 2, top / 2), title, "black", _font(_TITLE_POINTS), "mm", align="center")
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, bottom = position % columns * unit, top + (position // columns + 1) * _CELL_HEIGHT * unit
-        text = "\n".join(shorten(line, round(17 * inches)) for line in caption.split("\n"))
+        text = "\n".join(_fit(line, width=0.96 * unit) for line in caption.split("\n"))
         above = bottom - 0.98 * unit
         draw.multiline_text((left + unit / 2, above), text, "black", _font(_CAPTION_POINTS), "md", align="center")
-        _place_image(sheet, image, centre=left + unit / 2, bottom=bottom - 0.04 * unit, side=_SIDE * unit)
+        _place_image(sheet, image, centre=left + unit / 2, top=bottom - 0.96 * unit, side=_SIDE * unit)
     if not len(images):
         middle = (sheet.width / 2, (top + sheet.height) / 2)
         draw.text(middle, "nothing to show", "gray", _font(_TITLE_POINTS), "mm")
     save_image(sheet, path)
 
 
-def _place_image(sheet: Image.Image, image: np.ndarray, *, centre: float, bottom: float, side: float) -> None:
-    """Puts an image, with its own proportions, at the bottom of a square of `side` pixels."""
+def _fit(line: str, *, width: float) -> str:
+    """The line of a caption, shortened to `width` pixels."""
+    length = _font(_CAPTION_POINTS).getlength(line)
+    return line if length <= width else shorten(line, int(len(line) * width / length) - 1)
+
+
+def _place_image(sheet: Image.Image, image: np.ndarray, *, centre: float, top: float, side: float) -> None:
+    """Puts an image, with its own proportions, at the top of a square of `side` pixels."""
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     pixels = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).resize((width, height), resampling)
-    sheet.paste(pixels, (round(centre - width / 2), round(bottom) - height))
+    sheet.paste(pixels, (round(centre - width / 2), round(top)))
 
 
 @functools.cache

@@ -27,15 +27,17 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
         title: above the picture.
     """
     classes = len(class_names)
-    side = min(max(4.5, 0.45 * classes + 2.5), 14)
+    labelled = classes <= _MOST_LABELLED_CLASSES
+    side = min(max(4.5, 0.45 * classes + 2.5), 14) if labelled else 8
     figure = make_figure(side * 1.12, side)
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, fontsize=10)
-    if classes <= _MOST_LABELLED_CLASSES:
+    number = "" if labelled else " (number)"
+    axes.set(xlabel=f"predicted class{number}", ylabel=f"true class{number}")
+    figure.suptitle(title, fontsize=10)
+    if labelled:
         shown = [shorten(name, 16) for name in class_names]
         upright = max(map(len, shown)) > 3
         axes.set_xticks(
@@ -46,8 +48,8 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
-                number = axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
-                number.set_in_layout(False)  # the layout would measure each
+                text = axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
+                text.set_in_layout(False)  # the layout would measure each
     save_figure(figure, path)
 
 
@@ -57,10 +59,21 @@ def show_pixels(axes: Axes, image: np.ndarray, *, extent: tuple[float, float, fl
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
 
 
-def make_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+def make_figure(width: float, height: float, *, margins: tuple[float, float, float, float] | None = None) -> Figure:
+    """An empty figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        margins: inches left of the axes, below, to the right and above; None measures all text to find them, which
+            takes as long as the drawing.
+    """
     # A Figure of its own, without pyplot: no global state, no display, safe in any thread.
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=None if margins else "constrained")
+    if margins:
+        left, bottom, right, top = margins
+        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    return figure
 
 
 def save_figure(figure: Figure, path: pathlib.Path) -> None:
@@ -78,5 +91,11 @@ def save_image(image: Image.Image, path: pathlib.Path) -> None:
 
 
 def shorten(text: str, most: int) -> str:
-    """The text, or its beginning with an ellipsis where it has more than `most` characters."""
-    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    """The text, or its beginning and end with an ellipsis between where it has more than `most` characters.
+
+    Long names that are alike differ at the end as often as at the beginning.
+    """
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return text[: most - 1 - end] + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - end :]

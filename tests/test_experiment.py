@@ -48,7 +48,8 @@ def test_run_folder_holds_what_the_design_names(result: ExperimentResult) -> Non
     for name in (
         "config.json", "run.flags", "run.json", "metrics.jsonl", "environment/packages.txt", "environment/machine.json",
         "dataset/manifest.parquet", "dataset/samples.png", "evaluation/test/predictions.parquet",
-        "evaluation/test/report.json", "evaluation/test/confusion.png", "evaluation/test/mistakes.png",
+        "evaluation/test/report.json", "evaluation/test/report.html", "evaluation/test/confusion.png",
+        "evaluation/test/mistakes.png", "evaluation/validation/report.json",
     ):  # fmt: skip
         assert (result.run.path / name).stat().st_size > 0, name
     kinds = sorted(read_metadata(path)["kind"] for path in result.run.checkpoints_folder.iterdir())
@@ -293,5 +294,5 @@ def test_metrics_are_told_by_source(tmp_path: pathlib.Path) -> None:
     for source, of_source in predictions.groupby("source"):
         accuracy = (of_source["label"] == of_source["prediction"]).mean()
         assert result.metrics[f"test_accuracy/{source}"] == pytest.approx(accuracy)
-        assert report["per_source"][source]["accuracy"] == pytest.approx(accuracy)
+        assert report["per_source"][source]["metrics"]["accuracy"] == pytest.approx(accuracy)
     assert set(predictions["source"]) == {"photos", "digits"}

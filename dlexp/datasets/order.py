@@ -65,7 +65,7 @@ def _arrange(examples: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray] | Non
 
     These are the place's number within its source; and the source's first example, its examples and its places.
     """
-    if "weight" not in examples:
+    if "weight" not in examples or examples.empty:
         return examples.index.to_numpy(), None
     # In the order of their digests, so that those which take turns are no neighbours in a folder.
     ordered = examples.sort_values(["source", "weight", "digest"], kind="stable")

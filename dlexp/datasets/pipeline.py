@@ -39,6 +39,7 @@ class Datasets:
 
     Attributes:
         dataset: what is fed.
+        batch_size: examples in a batch.
         examples_per_epoch: training examples that an epoch shows, those of a source of weight 2 twice.
         steps_per_epoch: steps of an epoch.
         total_steps: steps of the whole training.
@@ -48,6 +49,7 @@ class Datasets:
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset) -> None:
         self.dataset = dataset
+        self.batch_size = config.data.batch_size
         self._config = config
         self._pixels = _open_pixels(config, dataset)
         self._augment = build_augmentation(config.data.augment, config.seed)
@@ -57,8 +59,8 @@ class Datasets:
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
-        self.validation = self._in_order(dataset.rows("validation"))
-        self.test = self._in_order(dataset.rows("test"))
+        self.validation = self.split_batches("validation")
+        self.test = self.split_batches("test")
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Training batches from one step of the whole training to its end; step s is the same wherever one begins.
@@ -73,6 +75,14 @@ class Datasets:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
         steps = tf.data.Dataset.range(first_step, self.total_steps)
         return self._batches(steps, self._order.rows_of_step, self._finish_train)
+
+    def split_batches(self, split: str) -> Any:
+        """`tf.data.Dataset` of one split in the order of the manifest; training examples are not augmented either.
+
+        Args:
+            split: `train`, `validation` or `test`.
+        """
+        return self._in_order(self.dataset.rows(split))
 
     def train_indices(self, step: int) -> np.ndarray:
         """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""

@@ -1,0 +1,88 @@
+"""From a checkpoint and the batches of a dataset to predictions and scores of its splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dlexp.checkpoints.files import LoadedCheckpoint
+from dlexp.datasets import Datasets
+from dlexp.evaluation.predictions import Predictions, compile_forward, predict_split
+from dlexp.evaluation.report import Subject
+from dlexp.evaluation.split_scores import SplitScores, fit_split_temperature, score_split
+
+_FITTED_ON = "validation"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out for one split.
+
+    Attributes:
+        subject: what was evaluated.
+        predictions: example by example, with the metrics.
+        scores: made from them.
+    """
+
+    subject: Subject
+    predictions: Predictions
+    scores: SplitScores
+
+
+def evaluate_splits(
+    checkpoint: LoadedCheckpoint,
+    datasets: Datasets,
+    splits: Sequence[str],
+    *,
+    metric_names: Sequence[str],
+    tta: Sequence[str] = (),
+) -> dict[str, Evaluation]:
+    """Runs the model of a checkpoint once over each split, and scores what it says.
+
+    The temperature is fitted on the validation split, which is run for that even if it was not asked for; on the split
+    itself, where the dataset has no validation examples.
+
+    Args:
+        checkpoint: whose model is evaluated.
+        datasets: with the classes of the checkpoint.
+        splits: some of `train`, `validation` and `test`, none of them empty.
+        metric_names: Keras metrics beside loss and accuracy.
+        tta: test-time augmentations, see `make_views`.
+
+    Returns:
+        Evaluations by split, in the order of `splits`.
+
+    Raises:
+        DataError: an image can no longer be read, naming it.
+    """
+    forward = compile_forward(checkpoint.model, datasets, tta=tta)
+    fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
+    of_splits = {
+        split: predict_split(forward, datasets, split, metric_names=metric_names)
+        for split in dict.fromkeys([*splits, *fitted_on])
+    }
+    temperatures = {split: fit_split_temperature(of_splits[split]) for split in fitted_on or splits}
+    return {
+        split: Evaluation(
+            subject=_subject(checkpoint, datasets, split, tta),
+            predictions=of_splits[split],
+            scores=score_split(of_splits[split], temperatures[_FITTED_ON if fitted_on else split]),
+        )
+        for split in splits
+    }
+
+
+def _subject(checkpoint: LoadedCheckpoint, datasets: Datasets, split: str, tta: Sequence[str]) -> Subject:
+    metadata = checkpoint.metadata
+    return Subject(
+        run_id=metadata["run_id"],
+        run_name=metadata["run_name"],
+        model=checkpoint.config.model.model,
+        checkpoint=checkpoint.path.name,
+        kind=metadata["kind"],
+        epoch=metadata["epoch"],
+        weights_digest=metadata["weights_digest"],
+        dataset_name=datasets.dataset.name,
+        dataset_id=datasets.dataset.id,
+        split=split,
+        tta=tuple(tta),
+        batch_size=datasets.batch_size,
+    )

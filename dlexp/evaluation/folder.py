@@ -1,0 +1,87 @@
+"""The evaluation folder of a split: written whole, or left as it was."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dlexp.atomic import TEMPORARY_PREFIX, atomic_file, write_text_atomically
+from dlexp.datasets import Dataset
+from dlexp.errors import StoreError
+from dlexp.evaluation.evaluate import Evaluation
+from dlexp.evaluation.files import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
+from dlexp.evaluation.page import build_page
+from dlexp.evaluation.pictures import draw_pictures
+from dlexp.evaluation.report import build_report
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """What was written.
+
+    Attributes:
+        path: of the folder.
+        report: what `report.json` holds.
+        pictures: PNG files by name.
+    """
+
+    path: pathlib.Path
+    report: Mapping[str, Any]
+    pictures: Mapping[str, pathlib.Path]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Loss, accuracy and the further metrics, by name."""
+        return dict(self.report["metrics"])
+
+    def predictions(self) -> pd.DataFrame:
+        """One row an example, see `Predictions.table`."""
+        return pd.read_parquet(self.path / PREDICTIONS_FILE)
+
+
+def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset) -> EvaluationFolder:
+    """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder is as it was.
+
+    Args:
+        folder: where; files of the same names are replaced.
+        evaluation: of a split.
+        dataset: that the split is of.
+
+    Raises:
+        StoreError: the folder cannot be made.
+    """
+    predictions, scores = evaluation.predictions, evaluation.scores
+    report = build_report(evaluation.subject, predictions, scores, dataset.class_names)
+    with _staged(folder) as stage:
+        with atomic_file(stage / PREDICTIONS_FILE) as temporary:
+            predictions.table.to_parquet(temporary, index=False)
+        write_text_atomically(stage / REPORT_FILE, json.dumps(report, indent=2) + "\n")
+        pictures = draw_pictures(stage, predictions, scores, dataset)
+        write_text_atomically(stage / PAGE_FILE, build_page(report, pictures))
+    return EvaluationFolder(folder, report, {name: folder / path.name for name, path in pictures.items()})
+
+
+@contextlib.contextmanager
+def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives an empty folder beside `folder`, whose files are moved there when the block ends."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stage = pathlib.Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    except OSError as err:
+        raise StoreError(
+            f"evaluation folder {str(folder)!r} cannot be written: {err.strerror}: choose another --output"
+        ) from err
+    try:
+        yield stage
+        folder.mkdir(exist_ok=True)
+        for path in stage.iterdir():
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,35 @@
+"""What an evaluation can be told: fields of the data, and names of test-time augmentations."""
+
+from collections.abc import Sequence
+
+from dlexp.errors import unknown_name
+
+# What another dataset is opened with; the run's own may only lie elsewhere, or be fed in other batches.
+DATA_FIELDS = (
+    "dataset", "data_dir", "dataset_name", "class_map", "on_bad_image", "split_method", "split_seed",
+    "validation_fraction", "test_fraction", "group_column", "group_pattern", "folds", "fold", "batch_size",
+)  # fmt: skip
+OWN_DATA_FIELDS = ("data_dir", "batch_size")
+TTA = ("flip", "shift")
+NONE = "none"
+
+
+def parse_tta(text: str) -> tuple[str, ...]:
+    """Names joined by commas, each once and in the order of `TTA`; `none` or nothing gives none.
+
+    Raises:
+        UnknownNameError: there is no such name.
+    """
+    return check_tta([name.strip() for name in text.split(",") if name.strip() not in ("", NONE)])
+
+
+def check_tta(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once and in the order of `TTA`.
+
+    Raises:
+        UnknownNameError: there is no such name.
+    """
+    for name in names:
+        if name not in TTA:
+            raise unknown_name("test-time augmentation", name, (NONE, *TTA))
+    return tuple(name for name in TTA if name in names)

@@ -1,0 +1,144 @@
+"""Which checkpoint is evaluated on what, and where that is written: decided, and checked, without TensorFlow."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.names import KINDS
+from dlexp.checkpoints.search import find_checkpoint
+from dlexp.config import DataConfig, ExperimentConfig, config_sections
+from dlexp.datasets import Dataset, open_dataset
+from dlexp.datasets.source import SPLITS
+from dlexp.errors import ConfigError, DataError, unknown_name
+from dlexp.evaluation.classes import with_classes_of
+from dlexp.evaluation.files import FOLDER
+from dlexp.evaluation.options import DATA_FIELDS, OWN_DATA_FIELDS, check_tta
+from dlexp.recipe import config_of_moved_data, resolve_recipe
+from dlexp.registry import load_plugins
+from dlexp.runs import RECORD_FILE, Run, find_run
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is evaluated, known to fit together.
+
+    Attributes:
+        checkpoint: path of the file.
+        config: of the run that trained it, with the data section that is evaluated.
+        dataset: with the classes of the checkpoint.
+        metric_names: Keras metrics beside loss and accuracy.
+        tta: test-time augmentations.
+        folders: where each split is written, by split.
+        recorded: it is what the run has evaluated itself, in the same way: the same numbers must come out.
+    """
+
+    checkpoint: pathlib.Path
+    config: ExperimentConfig
+    dataset: Dataset
+    metric_names: Sequence[str]
+    tta: Sequence[str]
+    folders: Mapping[str, pathlib.Path]
+    recorded: bool
+
+
+def plan_evaluation(
+    path_or_run: str | pathlib.Path,
+    *,
+    splits: Sequence[str] = ("test",),
+    kind: str = "best",
+    tta: Sequence[str] = (),
+    metrics: Sequence[str] | None = None,
+    output: str | pathlib.Path = "",
+    store: str | pathlib.Path = "mlruns",
+    plugins: Sequence[str] = (),
+    **data: Any,
+) -> EvaluationPlan:
+    """Decides what is evaluated, and checks that it can be; `evaluate_checkpoint` tells of the arguments."""
+    _check_words(splits, kind)
+    tta = check_tta(tta)
+    path = find_checkpoint(path_or_run, store, kind=kind)
+    metadata, run = read_metadata(path), _run_of(path)
+    trained = ExperimentConfig.of(**metadata["config"])
+    load_plugins(plugins or trained.plugins)
+    config = _config_of(trained.replace(store=str(store)), run, metadata, data)
+    dataset = _open(config, metadata, splits)
+    metric_names = trained.selection.metrics if metrics is None else tuple(metrics)
+    recorded = (
+        _is_best(path, run)
+        and dataset.id == metadata["dataset_id"]
+        and config.data.batch_size == trained.data.batch_size
+        and metric_names == trained.selection.metrics
+        and not tta
+        and not output
+    )
+    root = run.path / FOLDER if run else pathlib.Path(FOLDER, path.stem)
+    by_hand = "" if output or recorded else f"{dataset.name}-"
+    ending = "" if output or recorded else _ending(path, run, metadata, tta)
+    folders = {split: pathlib.Path(output or root, f"{by_hand}{split}{ending}") for split in splits}
+    return EvaluationPlan(path, config, dataset, metric_names, tta, folders, recorded)
+
+
+def _check_words(splits: Sequence[str], kind: str) -> None:
+    for split in splits:
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+    if not splits:
+        raise ConfigError(f"no split was given: choose among {', '.join(SPLITS)}")
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+
+
+def _run_of(path: pathlib.Path) -> Run | None:
+    """The run in whose folder a checkpoint lies."""
+    folder = path.resolve().parent.parent
+    return find_run(folder) if (folder / RECORD_FILE).is_file() else None
+
+
+def _is_best(path: pathlib.Path, run: Run | None) -> bool:
+    return run is not None and path.resolve() == run.path / run.record().get("best_checkpoint", "")
+
+
+def _ending(path: pathlib.Path, run: Run | None, metadata: Mapping[str, Any], tta: Sequence[str]) -> str:
+    """What tells an evaluation by hand from others of the same dataset and split."""
+    other = [] if run is None or _is_best(path, run) else [metadata["kind"], f"epoch{metadata['epoch']:03d}"]
+    return "".join(f"-{each}" for each in [*other, *tta])
+
+
+def _config_of(
+    trained: ExperimentConfig, run: Run | None, metadata: Mapping[str, Any], data: Mapping[str, Any]
+) -> ExperimentConfig:
+    """The config whose data section is evaluated: images have the size that the model takes, none are cached."""
+    for name in data:
+        if name not in DATA_FIELDS:
+            raise unknown_name("field of the data", name, DATA_FIELDS)
+    height, width, _ = metadata["input_shape"]
+    fixed = {"image_size": (height, width), "cache": "none"}
+    if "dataset" in data:
+        plain = {name: getattr(DataConfig(), name) for name in config_sections()["data"] if name != "batch_size"}
+        return resolve_recipe(trained.replace(**{**plain, **data, **fixed}))
+    misplaced = [name for name in data if name not in OWN_DATA_FIELDS]
+    if misplaced:
+        raise ConfigError(
+            f"{', '.join(misplaced)} would change the run's own dataset: give --dataset too, to evaluate another one"
+        )
+    moved = data.get("data_dir")
+    config = config_of_moved_data(run, moved) if moved and run else trained
+    return resolve_recipe(config.replace(**{**data, **fixed, "dataset_id": metadata["dataset_id"]}))
+
+
+def _open(config: ExperimentConfig, metadata: Mapping[str, Any], splits: Sequence[str]) -> Dataset:
+    dataset = with_classes_of(open_dataset(config.data, trainable=False), metadata["class_names"])
+    counts = {split: dataset.count(split) for split in SPLITS}
+    for split in splits:
+        if not counts[split]:
+            told = ", ".join(f"{each} {count:,}" for each, count in counts.items())
+            raise DataError(f"split {split!r} of {dataset.name} is empty: choose another --split; there are {told}")
+    channels, wanted = dataset.image_shape[-1], metadata["input_shape"][-1]
+    if channels not in (1, wanted):
+        raise DataError(
+            f"{dataset.name} has images of {channels} channels, and the checkpoint takes {wanted}: convert the images "
+            "first; only grey ones are repeated for a model that takes colours"
+        )
+    return dataset

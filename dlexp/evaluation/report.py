@@ -1,0 +1,129 @@
+"""`report.json`: all scores of a split, for machines."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dlexp.evaluation.calibration import BINS, Calibration
+from dlexp.evaluation.intervals import CONFIDENCE, Share
+from dlexp.evaluation.predictions import Predictions
+from dlexp.evaluation.scores import mean_over_classes
+from dlexp.evaluation.split_scores import SplitScores
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was evaluated, on what, and how.
+
+    Attributes:
+        run_id: of the run that trained the model.
+        run_name: its name.
+        model: name of the architecture.
+        checkpoint: name of the file.
+        kind: `best` or `last`.
+        epoch: after which it was saved, counted from 1.
+        weights_digest: equal digests, equal models.
+        dataset_name: name of the dataset.
+        dataset_id: ID of the dataset.
+        split: `train`, `validation` or `test`.
+        tta: test-time augmentations.
+        batch_size: examples that the model was given at once.
+    """
+
+    run_id: str
+    run_name: str
+    model: str
+    checkpoint: str
+    kind: str
+    epoch: int
+    weights_digest: str
+    dataset_name: str
+    dataset_id: str
+    split: str
+    tta: Sequence[str]
+    batch_size: int
+
+
+def build_report(
+    subject: Subject, predictions: Predictions, scores: SplitScores, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Makes what `report.json` holds; what is not defined, or not finite, is None.
+
+    Args:
+        subject: what was evaluated.
+        predictions: of the split.
+        scores: of the same.
+        class_names: name of each label.
+    """
+    report = {
+        **asdict(subject),
+        "examples": len(predictions.table),
+        "not_finite": scores.not_finite,
+        "metrics": dict(predictions.metrics),
+        "accuracy": _share(scores.accuracy),
+        "top_k": {str(k): _share(share) for k, share in scores.top_k.items()},
+        "averages": {name: dict(average) for name, average in scores.classes.averages.items()},
+        "roc_auc": mean_over_classes([curve.roc_auc for curve in scores.curves if curve]),
+        "average_precision": mean_over_classes([curve.average_precision for curve in scores.curves if curve]),
+        "calibration": _calibration(scores),
+        "per_source": {
+            name: {"metrics": dict(metrics), "accuracy": _share(scores.per_source[name])}
+            for name, metrics in predictions.per_source.items()
+        },
+        "per_class": {name: _class(scores, label) for label, name in enumerate(class_names)},
+        "class_names": list(class_names),
+        "confusion_matrix": scores.confusion.tolist(),
+    }
+    return dict(plain(report))
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {**asdict(share), "confidence": CONFIDENCE}
+
+
+def _class(scores: SplitScores, label: int) -> dict[str, Any]:
+    classes, curve = scores.classes, scores.curves[label]
+    return {
+        "precision": classes.precision[label],
+        "recall": classes.recall[label],
+        "f1": classes.f1[label],
+        "support": classes.support[label],
+        "roc_auc": curve.roc_auc if curve else None,
+        "average_precision": curve.average_precision if curve else None,
+    }
+
+
+def _calibration(scores: SplitScores) -> dict[str, Any]:
+    return {
+        "bins": BINS,
+        **_errors(scores.calibration),
+        "temperature": scores.temperature.value,
+        "temperature_fitted_on": scores.temperature.fitted_on,
+        "with_temperature": _errors(scores.calibrated),
+        "bin_accuracy": scores.calibration.accuracy,
+        "bin_confidence": scores.calibration.confidence,
+        "bin_counts": scores.calibration.counts,
+    }
+
+
+def _errors(calibration: Calibration) -> dict[str, float]:
+    return {
+        "ece": calibration.expected_error,
+        "mce": calibration.maximum_error,
+        "brier": calibration.brier,
+        "nll": calibration.nll,
+    }
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: NaN and infinity are no numbers there."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
