@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SUMMARIES = {
     "train": "train one model and record everything",
+    "evaluate": "score a checkpoint on any dataset and split",
     "predict": "classes and probabilities of images, by a checkpoint",
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
@@ -66,6 +67,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         from dlexp.main import train
 
         return train(argv)
+    if command == "evaluate":
+        from dlexp.evaluation_command import evaluate
+
+        return evaluate(argv)
     if command == "data":
         from dlexp.data_commands import data
 
