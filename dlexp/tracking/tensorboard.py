@@ -1,8 +1,9 @@
-"""TensorBoard: scalars, the graph of the model, and histograms of weights and gradients."""
+"""TensorBoard: scalars, pictures, hyperparameters, the graph of the model, histograms of weights and gradients."""
 
+import json
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +14,13 @@ from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.summary import experiment_pb, session_end_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from dlexp.config import TrackingConfig
+from dlexp.config import TrackingConfig, config_fields
 from dlexp.errors import StoreError
 from dlexp.points import Point
 from dlexp.registry import register_tracker
@@ -24,12 +28,23 @@ from dlexp.runs import Status
 from dlexp.tracking.base import RunDescription, Tracker
 
 FOLDER = "tensorboard"
-_SCALARS, _MEDIA = ".scalars", ".media"
+_SCALARS, _MEDIA, _HPARAMS = ".scalars", ".media", ".hparams"
+_RESULTS = ("val_accuracy", "val_loss", "test_accuracy", "test_loss")
+_TYPES = {bool: api_pb2.DATA_TYPE_BOOL, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
+_SESSION_STATUS = {
+    Status.FINISHED: api_pb2.STATUS_SUCCESS,
+    Status.FAILED: api_pb2.STATUS_FAILURE,
+    Status.DIVERGED: api_pb2.STATUS_FAILURE,
+    Status.KILLED: api_pb2.STATUS_UNKNOWN,  # it may go on
+}
 
 
 @register_tracker("tensorboard")
 class TensorBoardTracker(Tracker):
     """Writes scalars, pictures and histograms into `tensorboard/` of the run folder; the step is that of the optimizer.
+
+    A run is a session of the HParams tab. Its hyperparameters are the dataset and the config fields that the result
+    depends on, its metrics the monitored one and those of validation and test.
 
     Args:
         tracking: not used; every tracker is made from it.
@@ -40,17 +55,27 @@ class TensorBoardTracker(Tracker):
     def __init__(self, tracking: TrackingConfig) -> None:
         self._scalars: EventFileWriter | None = None
         self._media: EventFileWriter | None = None
+        self._hparams: EventFileWriter | None = None
 
     def start(self, description: RunDescription) -> None:
-        """Opens the event files."""
+        """Opens the event files, and begins a session."""
         folder = str(description.run.path / FOLDER)
         self._scalars = EventFileWriter(folder, filename_suffix=_SCALARS)
         self._media = EventFileWriter(folder, filename_suffix=_MEDIA)
+        self._hparams = EventFileWriter(folder, filename_suffix=_HPARAMS)
+        hyperparameters = _hyperparameters(description)
+        started = datetime.fromisoformat(description.run.record()["started"]).timestamp()
+        trial = f"{description.name} {description.run.id[:8]}"
+        metrics = dict.fromkeys([description.config.selection.monitor, *_RESULTS])
+        self._add_hparams(_experiment(hyperparameters, metrics, started))
+        self._add_hparams(hparams_pb(hyperparameters, trial_id=trial, start_time_secs=started))
+        self._hparams.flush()
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
-        """Writes all points anew: what a killed process has left may end in the midst of one."""
-        for path in (description.run.path / FOLDER).glob(f"*{_SCALARS}"):
-            path.unlink()
+        """Writes all points anew, and the session: what a killed process has left may end in the midst of one."""
+        for suffix in (_SCALARS, _HPARAMS):
+            for path in (description.run.path / FOLDER).glob(f"*{suffix}"):
+                path.unlink()
         self.start(description)
         self.log_points(points)
 
@@ -67,22 +92,55 @@ class TensorBoardTracker(Tracker):
         """Writes the bytes of a PNG file as they are."""
         with Image.open(path) as image:
             width, height = image.size
-        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
-        self._add_media(Summary(value=[Summary.Value(tag=key, image=picture)]), step)
+            channels = 3 if image.mode == "P" else len(image.getbands())
+        picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=path.read_bytes())
+        self._add_media([Summary(value=[Summary.Value(tag=key, image=picture)])], step)
 
     def log_histograms(self, values: Mapping[str, np.ndarray], *, step: int) -> None:
-        """Writes histograms of 30 bins."""
-        for name, array in values.items():
-            self._add_media(histogram_pb(name, array.astype(np.float64)), step)
+        """Writes histograms of 30 bins, of the finite values."""
+        numbers = {name: array.astype(np.float64) for name, array in values.items()}
+        finite = {name: array[np.isfinite(array)] for name, array in numbers.items()}
+        self._add_media([histogram_pb(name, array) for name, array in finite.items() if array.size], step)
 
     def finish(self, status: Status) -> None:
-        """Closes the event files."""
-        for writer in (self._scalars, self._media):
+        """Ends the session and closes the event files."""
+        if self._hparams is not None:
+            self._add_hparams(session_end_pb(_SESSION_STATUS[status]))
+        for writer in (self._scalars, self._media, self._hparams):
             if writer is not None:
                 writer.close()
+        self._scalars = self._media = self._hparams = None
 
-    def _add_media(self, summary: Any, step: int) -> None:
-        _require(self._media).add_event(Event(wall_time=time.time(), step=step, summary=summary))
+    def _add_media(self, summaries: Sequence[Any], step: int) -> None:
+        writer = _require(self._media)
+        for summary in summaries:
+            writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        writer.flush()
+
+    def _add_hparams(self, summary: Any) -> None:
+        # Some of these functions give TensorFlow's class of the same message.
+        ours = Summary.FromString(summary.SerializeToString())
+        _require(self._hparams).add_event(Event(wall_time=time.time(), summary=ours))
+
+
+def _hyperparameters(description: RunDescription) -> dict[str, bool | int | float | str]:
+    """What the result depends on, by name; what the tab has no type for as JSON text."""
+    indifferent = {name for name, field in config_fields().items() if not field.metadata["changes_result"]}
+    return {
+        name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+        for name, value in description.params().items()
+        if name not in indifferent - {"dataset_id"}
+    }
+
+
+def _experiment(hyperparameters: Mapping[str, Any], metrics: Iterable[str], started: float) -> Any:
+    """The columns of the tab."""
+    types = {name: _TYPES.get(type(value), api_pb2.DATA_TYPE_STRING) for name, value in hyperparameters.items()}
+    return experiment_pb(
+        [api_pb2.HParamInfo(name=name, type=kind) for name, kind in types.items()],
+        [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in metrics],
+        time_created_secs=started,
+    )
 
 
 def _require(writer: EventFileWriter | None) -> EventFileWriter:
