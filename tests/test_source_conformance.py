@@ -307,7 +307,8 @@ def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
 
 def test_the_suite_is_imported_without_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytest", None)
-    monkeypatch.delitem(sys.modules, "dlexp.testing")
+    for name in [name for name in sys.modules if name.startswith("dlexp.testing")]:
+        monkeypatch.delitem(sys.modules, name)
     import dlexp.testing
 
     assert dlexp.testing.SourceContract is not SourceContract  # imported anew

@@ -1,7 +1,4 @@
-"""Conformance suites: what every implementation of a contract must pass, for the tests of plug-ins too.
-
-Needs pytest only where the suites are run; importing this module needs none.
-"""
+"""The conformance suite of sources."""
 
 import contextlib
 import re

@@ -1,0 +1,9 @@
+"""Conformance suites: what every implementation of a contract must pass, for the tests of plug-ins too.
+
+Needs pytest only where the suites are run; importing this package needs none.
+"""
+
+from dlexp.testing.sources import SourceContract
+from dlexp.testing.trackers import TrackedRun, TrackerContract, make_tracked_run
+
+__all__ = ["SourceContract", "TrackedRun", "TrackerContract", "make_tracked_run"]
