@@ -1,14 +1,17 @@
-"""A user's own model, source and augmentation train through the stock command, without touching the package."""
+"""A user's own model, source, callback and tracker train through the stock command, without touching the package."""
 
+import json
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from dlexp import load_checkpoint
 from dlexp.cli import main
-from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES
+from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS
+from dlexp.runs import find_run
 
 PLUGIN = """
 import keras
@@ -36,14 +39,53 @@ def open_bright_or_dark(spec, *, data_dir):
     return ArraySource("bright_or_dark", images, labels=labels, class_names=("dark", "bright"))
 """
 
+WATCHERS = """
+import json
+import keras
+from dlexp import Tracker, register_callback, register_tracker
+
+@register_callback("say_epochs")
+class SayEpochs(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        print("epoch", epoch + 1, sorted(logs)[:1])
+
+@register_tracker("diary")
+class Diary(Tracker):
+    name = "diary"
+
+    def __init__(self, tracking):
+        self.tracking = tracking
+
+    def start(self, description):
+        self.path = description.run.path / "diary.jsonl"
+        self.write("start", description.dataset_name, self.tracking.experiment, description.params()["model"])
+
+    def resume(self, description, points):
+        self.path = description.run.path / "diary.jsonl"
+        self.write("resume", len(points))
+
+    def log_points(self, points):
+        self.write("points", *([point.key, point.step, point.value] for point in points))
+
+    def log_best(self, best):
+        self.write("best", best.epoch)
+
+    def finish(self, status):
+        self.write("finish", status)
+
+    def write(self, *words):
+        with self.path.open("a") as file:
+            file.write(json.dumps(words) + "\\n")
+"""
+
 
 @pytest.fixture
 def plugin(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "my_plugin.py"
     sys.modules.pop("my_plugin", None)
-    for registry in (MODELS, SOURCES, AUGMENTATIONS):
-        for name in ("my_net", "bright_or_dark"):
+    for registry in (MODELS, SOURCES, CALLBACKS, TRACKERS):
+        for name in ("my_net", "bright_or_dark", "say_epochs", "diary"):
             registry._builders.pop(name, None)
 
 
@@ -77,3 +119,60 @@ def test_layer_that_could_not_be_loaded_again_is_refused_before_training(
     assert train("--model_args=own_layer=true") == 1
     assert "register_keras_serializable" in capsys.readouterr().err
     assert not (plugin.parent / "mlruns").exists()
+
+
+def diary(folder: pathlib.Path) -> list[list[Any]]:
+    """What the plug-in's tracker was told, call by call."""
+    return [json.loads(line) for line in (folder / "diary.jsonl").read_text().splitlines()]
+
+
+def measured(folder: pathlib.Path) -> list[list[Any]]:
+    """What was measured: key, step and value, in the order of the run's own file."""
+    points = find_run(folder).points()
+    return [list(point) for point in points[["key", "step", "value"]].itertuples(index=False)]
+
+
+def test_callback_and_tracker_of_a_plugin_are_called(plugin: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin.write_text(PLUGIN.format(register="") + WATCHERS)
+    assert train("--callbacks=say_epochs", "--trackers=diary", "--experiment=mine") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("epoch ")] == ["epoch 1 ['accuracy']", "epoch 2 ['accuracy']"]
+    told = diary(pathlib.Path(printed[-1]))
+    assert told[0] == ["start", "digits", "mine", "my_net"]
+    assert told[-1] == ["finish", "FINISHED"]
+    assert [point for call, *points in told if call == "points" for point in points] == measured(
+        pathlib.Path(printed[-1])
+    )
+
+
+def test_tracker_of_a_plugin_goes_on_with_a_resumed_run(
+    plugin: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin.write_text(PLUGIN.format(register="") + WATCHERS)
+    assert train("--trackers=diary") == 0
+    folder = pathlib.Path(capsys.readouterr().out.splitlines()[-1])
+    before = measured(folder)
+    assert main(["dlexp", "train", f"--resume={folder}", "--epochs=3"]) == 0
+    told = diary(folder)
+    (number,) = [number for number, (call, *_) in enumerate(told) if call == "resume"]
+    assert told[number] == ["resume", len(before)]
+    after = [point for call, *points in told[number:] if call == "points" for point in points]
+    assert before + after == measured(folder)
+
+
+def test_tracker_of_an_installed_package_is_found_by_its_entry_point(
+    plugin: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = plugin.parent / "site-packages"
+    installed = packages / "my_package-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (packages / "my_plugin.py").write_text(WATCHERS)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[dlexp.trackers]\ndiary = my_plugin\n")
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.setattr(TRACKERS, "_seen_entry_points", False)
+    monkeypatch.setattr(TRACKERS, "_modules", dict(TRACKERS._modules))
+    words = ["--model=mlp", "--epochs=1", "--verbose=0", "--tensorboard=false"]
+    assert main(["dlexp", "train", "--trackers=diary", *words]) == 0
+    folder = pathlib.Path(capsys.readouterr().out.splitlines()[-1])
+    assert diary(folder)[0][0] == "start"
