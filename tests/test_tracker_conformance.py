@@ -19,7 +19,8 @@ from dlexp.registry import TRACKERS, load_plugins
 from dlexp.runs import Status, create_run
 from dlexp.testing import TrackedRun, TrackerContract, make_tracked_run
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
-from dlexp.tracking.mlflow import MlflowTracker, store_uri
+from dlexp.tracking.connection import store_uri
+from dlexp.tracking.mlflow import MlflowTracker
 from tests.wandb_files import read_wandb
 
 Found = list[tuple[str, int, float]]
@@ -48,14 +49,12 @@ def read_mlflow(uri: str, run_id: str) -> Found:
 
 def track_with_mlflow(store: pathlib.Path, **values: Any) -> TrackedRun:
     config = ExperimentConfig.of(store=str(store), **values)
-    first = MlflowTracker(config.tracking)
-    run_id = first.open("conformance")
-    mlflow.end_run()
+    run_id = MlflowTracker(config.tracking).open("conformance")
     run = create_run(store, run_id, name="conformance", config=config)
 
     def reopen() -> Tracker:
         tracker = MlflowTracker(config.tracking)
-        tracker.open("conformance", run_id)
+        tracker.open("conformance", run)
         return tracker
 
     return TrackedRun(run, reopen, lambda: read_mlflow(store_uri(config.tracking), run_id))

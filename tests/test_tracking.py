@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np

@@ -59,12 +59,12 @@ def session_groups(url: str) -> dict[str, Any]:
 def test_hparams_tab_has_a_row_for_each_run_with_its_results(url: str, store: pathlib.Path) -> None:
     wait_for(lambda: len(session_groups(url)) == 2)
     rows = session_groups(url)
-    for run in list_runs(store).itertuples():
-        row = rows[f"{run.name} {run.run_id[:8]}"]
-        assert row["hparams"]["model"] == run.model
-        assert row["hparams"]["epochs"] == run.epochs
+    for run in list_runs(store).to_dict("records"):
+        row = rows[f"{run['name']} {run['run_id'][:8]}"]
+        assert row["hparams"]["model"] == run["model"]
+        assert row["hparams"]["epochs"] == run["epochs"]
         shown = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
-        assert shown["test_accuracy"] == pytest.approx(run.test_accuracy)
+        assert shown["test_accuracy"] == pytest.approx(run["test_accuracy"])
         assert {"val_accuracy", "val_loss", "test_loss"} <= set(shown)
         assert len(row["sessions"]) == 1
 
