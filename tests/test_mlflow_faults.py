@@ -234,7 +234,7 @@ def silent_server() -> Iterator[str]:
 
 def test_server_that_never_answers_delays_the_start_by_seconds(silent_server: str, tmp_path: pathlib.Path) -> None:
     started = time.monotonic()
-    with pytest.raises(StoreError, match="does not answer within 5 seconds"):
+    with pytest.raises(StoreError, match="does not answer"):
         MlflowTracker(TrackingConfig(store=str(tmp_path), tracking_uri=silent_server)).open("run")
     assert time.monotonic() - started < 8
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.cli import main
@@ -196,3 +197,21 @@ def test_metrics_of_the_best_model_are_linked_to_it_and_to_the_dataset(original:
         ("digits", record["dataset_id"])
     }
     assert json.loads(model.tags["dlexp.class_names"]) == list("0123456789")
+
+
+def test_tracker_that_failed_is_given_points_and_pictures_once(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps(config | {"tensorboard": True}))
+    run.update(unsynced=["TensorBoard"])
+    assert sync(run) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: "))
+    pictures = {path.relative_to(run.path).with_suffix("").as_posix() for path in run.path.rglob("*.png")}
+    assert {"evaluation/test/confusion", "dataset/samples"} <= pictures
+    for _ in range(2):
+        events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0, "tensors": 0})
+        events.Reload()
+        assert set(events.Tags()["images"]) == pictures
+        assert [len(events.Images(key)) for key in pictures] == [1] * len(pictures)
+        assert len(events.Tensors("val_accuracy")) == QUICK["epochs"]
+        assert sync(run) == 0
+    assert "points" in line

@@ -92,7 +92,7 @@ def _check_server(uri: str) -> None:
         return
     except (OSError, ValueError) as err:
         raise StoreError(
-            f"the MLflow server {uri!r} does not answer within {_PROBE_SECONDS} seconds ({err}): check --tracking_uri"
+            f"the MLflow server {uri!r} does not answer ({err}): start it, or check --tracking_uri"
         ) from err
 
 

@@ -74,6 +74,22 @@ def test_artifacts_of_a_run_are_its_folder(
         assert text in page
 
 
+def test_best_model_is_shown_in_the_experiment_and_with_its_schema(
+    url: str, store: pathlib.Path, experiment_id: str, tmp_path: pathlib.Path
+) -> None:
+    (model,) = (
+        model
+        for model in mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db").search_logged_models([experiment_id])
+        if model.name == "run-mlp"
+    )
+    page = rendered(f"{url}/#/experiments/{experiment_id}/models", tmp_path / "list")
+    assert "run-mlp" in page
+    assert "Ready" in page
+    page = rendered(f"{url}/#/experiments/{experiment_id}/models/{model.model_id}", tmp_path / "one")
+    for text in ("test_accuracy", "learning_rate", "digits"):
+        assert text in page
+
+
 def test_two_runs_are_compared(url: str, store: pathlib.Path, experiment_id: str, tmp_path: pathlib.Path) -> None:
     ids = json.dumps(list_runs(store)["run_id"].tolist(), separators=(",", ":"))
     page = rendered(f'{url}/#/compare-runs?runs={ids}&experiments=["{experiment_id}"]', tmp_path)
