@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlexp.datasets import scan
+from dlexp.datasets import facts, scan
 from dlexp.datasets.scan import reading_every_byte, scan_files
 from tests.image_folders import write_digits_folder
 
@@ -28,13 +28,13 @@ def files_of(root: str) -> list[str]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read."""
     names: list[str] = []
-    original = scan._scan_file
+    original = facts.scan_file
 
     def note(path: str) -> Any:
         names.append(os.path.basename(path))
         return original(path)
 
-    monkeypatch.setattr(scan, "_scan_file", note)
+    monkeypatch.setattr(facts, "scan_file", note)
     return names
 
 
@@ -86,8 +86,8 @@ def test_every_byte_is_read_where_nothing_is_to_be_believed(root: str, reads: li
 def test_damaged_and_missing_files_are_told_with_the_reason(root: str) -> None:
     files = [*files_of(root)[:2], "0/missing.png"]
     pathlib.Path(root, files[1]).write_bytes(b"")
-    facts = scan_files(root, files)
-    assert facts["damage"].tolist() == ["", "it has zero bytes", "No such file or directory"]
+    scanned = scan_files(root, files)
+    assert scanned["damage"].tolist() == ["", "it has zero bytes", "No such file or directory"]
 
 
 @pytest.mark.parametrize("contents", [b"", b"garbage", b"PAR1"])

@@ -1,13 +1,28 @@
-"""Data as a pure function of (dataset, seed, step). What reads pixels is imported when it is first used."""
+"""Data as a pure function of (dataset, seed, step). Everything is imported when it is first used.
 
+So a process that only reads files (`facts_worker`) starts without pandas, and what needs no pixels without TensorFlow.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from dlexp.datasets.dataset import Dataset, open_dataset
-from dlexp.datasets.encoded import FileSource
-from dlexp.datasets.source import ArraySource, Source, array_digests, build_manifest
-
 if TYPE_CHECKING:
+    from dlexp.datasets.dataset import Dataset, open_dataset
+    from dlexp.datasets.encoded import FileSource
     from dlexp.datasets.pipeline import Datasets, build_datasets
+    from dlexp.datasets.source import ArraySource, Source, array_digests, build_manifest
+
+_MODULES = {
+    "ArraySource": "source",
+    "Dataset": "dataset",
+    "Datasets": "pipeline",
+    "FileSource": "encoded",
+    "Source": "source",
+    "array_digests": "source",
+    "build_datasets": "pipeline",
+    "build_manifest": "source",
+    "open_dataset": "dataset",
+}
 
 __all__ = [
     "ArraySource",
@@ -23,8 +38,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Datasets", "build_datasets"):
-        from dlexp.datasets import pipeline  # here, since it imports TensorFlow
-
-        return getattr(pipeline, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

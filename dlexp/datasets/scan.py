@@ -11,22 +11,19 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dlexp.atomic import atomic_file
-from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
+from dlexp.datasets.facts import FACTS, UNKNOWN
+from dlexp.datasets.facts_pool import read_files
 from dlexp.errors import DataError
 from dlexp.waiting import track
 
 _log = logging.getLogger(__name__)
-FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "damage")
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")
 _TYPES = {name: "str" if name in ("digest", "mode", "damage") else "int64" for name in FACTS}
-_UNKNOWN = (0, 0, 0, "", 1, 0)  # what FACTS has between digest and damage
 _FORMAT = 1  # of what is remembered; another one as soon as `inspect_image` says something else of a file
 _believes = contextvars.ContextVar("believes", default=True)
 _SETTLED_NS = 2_000_000_000  # a file can change twice within a tick of its clock: a fresh one is not remembered
@@ -71,9 +68,8 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     if same.all():
         return remembered
     changed = np.flatnonzero(~same)
-    with ThreadPoolExecutor() as pool:
-        scanning = pool.map(_scan_file, [paths[number] for number in changed])
-        scanned = pd.DataFrame(track(scanning, len(changed), "reading images"), columns=list(FACTS), index=changed)
+    reading = track(read_files([paths[number] for number in changed]), len(changed), "reading images")
+    scanned = pd.DataFrame(reading, columns=list(FACTS), index=changed)
     facts = pd.concat([remembered, scanned.astype(_TYPES)]).sort_index()
     lasting = (facts["digest"] != "") & (stamps[:, _STAMP.index("changed_ns")] < started - _SETTLED_NS)
     stamped = facts.assign(**dict(zip(_STAMP, stamps.T, strict=True))).set_index(pd.Index(list(files), dtype="str"))
@@ -114,26 +110,6 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _scan_file(path: str) -> tuple[Any, ...]:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
-    except OSError as err:
-        return "", *_UNKNOWN, err.strerror or str(err)
-    return read_facts(data)
-
-
-def read_facts(data: bytes) -> tuple[Any, ...]:
-    """What the bytes of an image file say of it, in the order of `FACTS`."""
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    try:
-        header = inspect_image(data)
-    except UnreadableImageError as err:
-        return digest, *_UNKNOWN, str(err)
-    size = header.height, header.width, header.channels
-    return digest, *size, header.mode, header.orientation, int(header.decoder), ""
-
-
 def _memory_path(root: str) -> pathlib.Path:
     """In the user's cache folder (https://specifications.freedesktop.org/basedir-spec), or that of DLEXP_CACHE."""
     cache = os.environ.get("DLEXP_CACHE") or os.path.join(
@@ -144,7 +120,7 @@ def _memory_path(root: str) -> pathlib.Path:
 
 
 def _nothing() -> pd.DataFrame:
-    return pd.DataFrame([(0,) * len(_STAMP) + ("", *_UNKNOWN, "")], columns=[*_STAMP, *FACTS]).iloc[:0].astype(_TYPES)
+    return pd.DataFrame([(0,) * len(_STAMP) + ("", *UNKNOWN, "")], columns=[*_STAMP, *FACTS]).iloc[:0].astype(_TYPES)
 
 
 def _recall(memory: pathlib.Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets.encoded import EncodedSource, encoded_manifest
-from dlexp.datasets.scan import FACTS, read_facts
+from dlexp.datasets.facts import FACTS, read_facts
 from dlexp.datasets.source import as_labels
 from dlexp.errors import DataError
 from dlexp.waiting import track
