@@ -48,7 +48,7 @@ def read_mlflow(uri: str, run_id: str) -> Found:
 
 
 def track_with_mlflow(store: pathlib.Path, **values: Any) -> TrackedRun:
-    config = ExperimentConfig.of(store=str(store), **values)
+    config = ExperimentConfig.of(store=str(store), system_metrics=False, **values)
     run_id = MlflowTracker(config.tracking).open("conformance")
     run = create_run(store, run_id, name="conformance", config=config)
 
