@@ -48,6 +48,7 @@ def read_mlflow(uri: str, run_id: str) -> Found:
 
 
 def track_with_mlflow(store: pathlib.Path, **values: Any) -> TrackedRun:
+    # What MLflow samples of the machine would be points that nobody has logged.
     config = ExperimentConfig.of(store=str(store), system_metrics=False, **values)
     run_id = MlflowTracker(config.tracking).open("conformance")
     run = create_run(store, run_id, name="conformance", config=config)
@@ -224,6 +225,8 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"resume": log_again}, "leaves_each_point_once", "twice"),
     ({"resume": refuse_the_unknown}, "first_that_it_hears_of_a_run", "no such run"),
     ({"resume": log_again}, "resumed_however_it_ended", "twice"),
+    ({"sync": lambda self, contents: ""}, "missing_of_a_run_that_has_ended", "26 points are missing"),
+    ({"sync": lambda self, contents: None}, "missing_of_a_run_that_has_ended", "must be text"),
     ({"log_image": draw_as_point}, "pictures_are_taken_at_any_time", "never logged"),
     ({"log_histograms": sort_in_place}, "histograms_are_taken_at_any_time", "have changed"),
     ({"log_best": best_as_point}, "best_model_is_taken_after_the_last_point", "never logged"),

@@ -13,7 +13,7 @@ from PIL import Image
 from dlexp.config import ExperimentConfig
 from dlexp.points import Point
 from dlexp.runs import Run, Status, create_run
-from dlexp.tracking.base import BestModel, RunDescription, Tracker
+from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
 
 _RUN_ID = "0123456789abcdef" * 2
 _TIME = "2026-11-23T20:15:{:02d}.123Z"
@@ -123,6 +123,21 @@ class TrackerContract:
             _track(tracked, points[number * 4 : number * 4 + 4], resumed=points[: number * 4], status=status)
         _check_points(tracked, points)
 
+    def test_a_sync_fills_in_what_is_missing_of_a_run_that_has_ended(self, tracked: TrackedRun) -> None:
+        """Each point once, with pictures and a best model, and as often as one likes."""
+        points = _points(steps=range(1, 11))
+        picture = tracked.run.path / "history.png"
+        Image.new("RGB", (6, 4)).save(picture)
+        _track(tracked, points[:14], status=Status.KILLED)
+        best = _best(tracked, step=10)
+        tracked.run.update(status=Status.FINISHED, ended=_TIME.format(59))
+        for _ in range(2):
+            ended = tracked.run.record()["ended"]
+            contents = RunContents(_describe(tracked), points, {"history": picture}, 10, best, Status.FINISHED, ended)
+            said = tracked.open().sync(contents)
+            assert isinstance(said, str), f"sync returned {said!r}: it must be text"
+        _check_points(tracked, points)
+
     def test_pictures_are_taken_at_any_time(self, tracked: TrackedRun) -> None:
         """Before the first point, after the last, and after a resume; grey, colour and with transparency."""
         modes = {"L": "confusion", "RGB": "predictions/worst", "RGBA": "curves", "P": "samples"}
@@ -163,20 +178,10 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_the_best_model_is_taken_after_the_last_point(self, tracked: TrackedRun) -> None:
-        """Also one whose file has been removed meanwhile, and with metrics that are not finite."""
+        """With metrics that are not finite, too."""
         points, tracker = _points(steps=(7,)), _start(tracked)
         tracker.log_points(points)
-        tracker.log_best(
-            BestModel(
-                tracked.run.checkpoints_folder / "best.keras",
-                epoch=1,
-                step=7,
-                metrics={"val_accuracy": 0.5, "test_loss": math.nan},
-                image_shape=(8, 8, 1),
-                class_names=("even", "odd"),
-                weights_digest="0" * 32,
-            )
-        )
+        tracker.log_best(_best(tracked, step=7))
         tracker.finish(Status.FINISHED)
         _check_points(tracked, points)
 
@@ -232,6 +237,21 @@ def _describe(tracked: TrackedRun) -> RunDescription:
     facts = {"num_parameters": 7, "steps_per_execution": 1}
     return RunDescription(
         tracked.run, "conformance", tracked.run.config(), "digits", "0123456789abcdef", profile, facts
+    )
+
+
+def _best(tracked: TrackedRun, *, step: int) -> BestModel:
+    """A best model, with a metric that is not finite; its file is none that Keras could open."""
+    checkpoint = tracked.run.checkpoints_folder / "best.keras"
+    checkpoint.write_bytes(b"the best weights")
+    return BestModel(
+        checkpoint,
+        epoch=1,
+        step=step,
+        metrics={"val_accuracy": 0.5, "test_loss": math.nan},
+        image_shape=(8, 8, 1),
+        class_names=("even", "odd"),
+        weights_digest="0" * 32,
     )
 
 
