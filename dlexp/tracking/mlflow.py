@@ -51,6 +51,7 @@ class MlflowTracker(Tracker):
     def __init__(self, tracking: TrackingConfig) -> None:
         self._tracking = tracking
         self._sampler: SystemSampler | None = None
+        self._run: Run | None = None  # once it has started
         self.run_id: str | None = None
 
     def open(self, run_name: str, run: Run | None = None) -> str:
@@ -89,14 +90,14 @@ class MlflowTracker(Tracker):
 
     def start(self, description: RunDescription) -> None:
         """Writes the params and the dataset."""
-        self._description = description
+        self._description, self._run = description, description.run
         client, run_id = self._client, self._require_run()
         self._put(lambda: write_params(client, run_id, params_of(description)))
         self._put(lambda: write_dataset(client, run_id, description))
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
         """Fills in what never came through, as it was still in the queue of a killed process."""
-        self._description = description
+        self._description, self._run = description, description.run
         client, run_id, known = self._client, self._require_run(), list(points)
         self._put(lambda: fill_in(client, run_id, description, known))
 
@@ -156,11 +157,10 @@ class MlflowTracker(Tracker):
         client, run_id = self._client, self._require_run()
         if status == Status.DIVERGED:
             client.set_tag(run_id, "dlexp.status", status)  # MLflow has no such status
-        if self._tracking.tracking_uri:
-            run = self._description.run
-            client.log_artifacts(run_id, str(run.path))
+        if self._tracking.tracking_uri and self._run is not None:
+            client.log_artifacts(run_id, str(self._run.path))
             # The record on the disk says so only when all trackers are done.
-            client.log_dict(run_id, run.record() | {"status": status, "ended": now()}, RECORD_FILE)
+            client.log_dict(run_id, self._run.record() | {"status": status, "ended": now()}, RECORD_FILE)
         client.set_terminated(run_id, _MLFLOW_STATUS[status])
         if not self._tracking.tracking_uri:
             close_dead_runs(self._tracking.store)
