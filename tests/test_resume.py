@@ -274,7 +274,7 @@ def test_checkpoints_prune_lists_what_it_removes(
     store = tmp_path / "copy"
     shutil.copytree(reference.path.parents[2], store)
     before = set(store.rglob("*.keras"))
-    leftover = next(store.rglob("*.keras")).with_name(".tmp-0123.keras")
+    leftover = next(store.rglob("checkpoints/*.keras")).with_name(".tmp-0123.keras")
     leftover.write_bytes(b"half a file")
     assert main(["dlexp", "checkpoints", "--prune", f"--store={store}"]) == 0
     out, err = capsys.readouterr()
