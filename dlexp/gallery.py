@@ -3,16 +3,14 @@
 Drawn with Pillow, in matplotlib's font: matplotlib itself takes ten times as long for a hundred images.
 """
 
-import functools
 import math
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dlexp.pictures import DPI, save_image, shorten
+from dlexp.pictures import DPI, font, save_image, shorten
 
 _CELL_HEIGHT = 1.3
 _SIDE = 0.92  # of an image, in cells
@@ -42,22 +40,22 @@ def draw_images(
     top = round((0.1 + _TITLE_INCHES_A_LINE * len(title.split("\n"))) * DPI)
     sheet = Image.new("RGB", (round(columns * unit), top + round(rows * _CELL_HEIGHT * unit)), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.multiline_text((sheet.width / 2, top / 2), title, "black", _font(_TITLE_POINTS), "mm", align="center")
+    draw.multiline_text((sheet.width / 2, top / 2), title, "black", font(_TITLE_POINTS), "mm", align="center")
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, bottom = position % columns * unit, top + (position // columns + 1) * _CELL_HEIGHT * unit
         text = "\n".join(_fit(line, width=0.96 * unit) for line in caption.split("\n"))
         above = bottom - 0.98 * unit
-        draw.multiline_text((left + unit / 2, above), text, "black", _font(_CAPTION_POINTS), "md", align="center")
+        draw.multiline_text((left + unit / 2, above), text, "black", font(_CAPTION_POINTS), "md", align="center")
         _place_image(sheet, image, centre=left + unit / 2, top=bottom - 0.96 * unit, side=_SIDE * unit)
     if not len(images):
         middle = (sheet.width / 2, (top + sheet.height) / 2)
-        draw.text(middle, "nothing to show", "gray", _font(_TITLE_POINTS), "mm")
+        draw.text(middle, "nothing to show", "gray", font(_TITLE_POINTS), "mm")
     save_image(sheet, path)
 
 
 def _fit(line: str, *, width: float) -> str:
     """The line of a caption, shortened to `width` pixels."""
-    length = _font(_CAPTION_POINTS).getlength(line)
+    length = font(_CAPTION_POINTS).getlength(line)
     return line if length <= width else shorten(line, int(len(line) * width / length) - 1)
 
 
@@ -68,9 +66,3 @@ def _place_image(sheet: Image.Image, image: np.ndarray, *, centre: float, top: f
     resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     pixels = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).resize((width, height), resampling)
     sheet.paste(pixels, (round(centre - width / 2), round(top)))
-
-
-@functools.cache
-def _font(points: float) -> ImageFont.FreeTypeFont:
-    path = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(path, points * DPI / 72)

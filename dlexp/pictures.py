@@ -1,13 +1,15 @@
 """Pictures of a run, drawn with matplotlib without a display."""
 
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageFont
 
 from dlexp.atomic import atomic_file
 
@@ -28,8 +30,13 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     """
     classes = len(class_names)
     labelled = classes <= _MOST_LABELLED_CLASSES
-    side = min(max(4.5, 0.45 * classes + 2.5), 14) if labelled else 8
-    figure = make_figure(side * 1.12, side)
+    shown = [shorten(name, 16) for name in class_names] if labelled else []
+    longest = longest_inches(shown, 8)
+    upright = longest > 0.35
+    below = 0.75 * longest if upright else 0.1
+    side = min(max(3.2, 0.45 * classes), 12) if labelled else 7
+    margins = (0.75 + longest, 0.65 + below, 0.2, 0.6)
+    figure = make_figure(side * 1.2 + margins[0] + margins[2], side + margins[1] + margins[3], margins=margins)
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -38,8 +45,6 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
     axes.set(xlabel=f"predicted class{number}", ylabel=f"true class{number}")
     figure.suptitle(title, fontsize=10)
     if labelled:
-        shown = [shorten(name, 16) for name in class_names]
-        upright = max(map(len, shown)) > 3
         axes.set_xticks(
             range(classes), shown, rotation=45 if upright else 0, ha="right" if upright else "center", fontsize=8
         )
@@ -48,8 +53,7 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
-                text = axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
-                text.set_in_layout(False)  # the layout would measure each
+                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
     save_figure(figure, path)
 
 
@@ -88,6 +92,18 @@ def save_image(image: Image.Image, path: pathlib.Path) -> None:
     """Writes an image as PNG, whole or not at all."""
     with atomic_file(path) as temporary:
         image.save(temporary, format="PNG", compress_level=_COMPRESS_LEVEL, dpi=(DPI, DPI))
+
+
+@functools.cache
+def font(points: float) -> ImageFont.FreeTypeFont:
+    """The font of matplotlib for Pillow, in a size of so many points."""
+    path = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, points * DPI / 72)
+
+
+def longest_inches(texts: Iterable[str], points: float) -> float:
+    """Width of the longest of some texts, in inches."""
+    return max((font(points).getlength(text) for text in texts), default=0.0) / DPI
 
 
 def shorten(text: str, most: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlexp.evaluation.scores import ClassScores
-from dlexp.pictures import make_figure, save_figure, shorten
+from dlexp.pictures import longest_inches, make_figure, save_figure, shorten
 
 _MOST_CLASSES = 40
 _NAME_CHARS = 24
@@ -23,7 +23,9 @@ def draw_per_class(path: pathlib.Path, scores: ClassScores, class_names: Sequenc
         title: above the picture.
     """
     order = np.argsort(np.where(np.isnan(scores.f1), np.inf, scores.f1), kind="stable")[:_MOST_CLASSES]
-    figure = make_figure(7.2, 1.5 + 0.24 * max(len(order), 4))
+    labels = [f"{shorten(class_names[label], _NAME_CHARS)} ({scores.support[label]:,})" for label in order]
+    margins = (0.6 + longest_inches(labels, 8), 0.6, 1.1, 0.75)
+    figure = make_figure(4.5 + margins[0] + margins[2], 1.35 + 0.24 * max(len(order), 4), margins=margins)
     axes = figure.add_subplot()
     places = np.arange(len(order))
     for name, (marker, color) in _MARKS.items():
@@ -31,7 +33,6 @@ def draw_per_class(path: pathlib.Path, scores: ClassScores, class_names: Sequenc
             getattr(scores, name)[order], places, marker, color=color, markersize=5, label=name.replace("f1", "F1"),
             clip_on=False,
         )  # fmt: skip
-    labels = [f"{shorten(class_names[label], _NAME_CHARS)} ({scores.support[label]:,})" for label in order]
     axes.set_yticks(places, labels, fontsize=8)
     drawn = np.concatenate([getattr(scores, name)[order] for name in _MARKS])
     axes.set(
