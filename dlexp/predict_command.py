@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import pathlib
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,9 +14,10 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.console import EXIT_FAILED, HELP_WORDS
-from dlexp.errors import ConfigError, DataError, unknown_name
+from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.flags import command_help, define_flags, parse_flags
 from dlexp.image_paths import check_words, find_images, images_at, read_list
+from dlexp.interruption import StopRequests, catch_signals
 from dlexp.main import hide_tensorflow_notices
 from dlexp.prediction_table import check_prediction_file, check_top_k, write_predictions
 from dlexp.registry import load_plugins
@@ -125,16 +125,31 @@ def _listed(file: Any) -> Iterator[str]:
     return itertools.chain.from_iterable(map(images_at, read_list(file)))
 
 
+@contextlib.contextmanager
+def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
+    """Notes signals while the block lasts, a batch system's too; one that is found ends it as Ctrl-C does."""
+    try:
+        with catch_signals() as requests, requests.defer():
+            yield requests
+    except InterruptedRunError as err:
+        raise KeyboardInterrupt from err
+
+
 def _predict(checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]) -> int:
     # Only now is TensorFlow imported, when all that can be checked without it has been.
     with hide_tensorflow_notices():
         from dlexp.prediction import predict_images
     chosen = {name: options[name] for name in ("top_k", "probabilities", "batch_size", "num_workers")}
     unreadable, images = Unreadable(), 0
-    # A batch system's SIGTERM leaves nothing half-made either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with write_predictions(output) as file:
-        for table in count(predict_images(checkpoint, paths, on_unreadable=unreadable, **chosen), "predicting"):
+
+    def note_unreadable(path: str, reason: str) -> None:
+        unreadable(path, reason)
+        requests.check()
+
+    # A signal is looked at between batches: while Keras traces, it catches and forgets whatever a handler raises.
+    with _stopping_as_ctrl_c() as requests, write_predictions(output) as file:
+        for table in count(predict_images(checkpoint, paths, on_unreadable=note_unreadable, **chosen), "predicting"):
+            requests.check()
             file.write(table)
             images += len(table)
     failed = f", {unreadable.count:,} file(s) could not be read" if unreadable.count else ""

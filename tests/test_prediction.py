@@ -1,5 +1,6 @@
 """`dlexp predict` and `predict_images`: what is written agrees with the evaluation, and nothing is left half-made."""
 
+import contextlib
 import io
 import os
 import pathlib
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -212,6 +214,21 @@ def test_ctrl_c_leaves_nothing_half_made(store: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(PredictionFile, "write", write)
     assert predict(store, "photos") == 1
     assert len(halves) == 1
+    assert names_in(pathlib.Path.cwd()) == {"photos"}
+
+
+def test_signal_that_comes_while_a_library_catches_everything_is_not_lost(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Keras does while it traces: predictions then went on after Ctrl-C as if nothing had happened."""
+
+    def trace(*_: Any, **__: Any) -> Iterator[pd.DataFrame]:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield pd.DataFrame({"path": ["a.png"], "prediction": ["0"], "confidence": [1.0]})
+
+    monkeypatch.setattr("dlexp.prediction.predict_images", trace)
+    assert predict(store, "photos") == 1
     assert names_in(pathlib.Path.cwd()) == {"photos"}
 
 
