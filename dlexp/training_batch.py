@@ -32,7 +32,7 @@ class TrainingBatchPicture(keras.callbacks.Callback):
         """Draws it, unless it is there."""
         if not self._path.exists():
             draw_training_batch(self._path, self._datasets)
-            self._tracker.log_image("training_batch", self._path, step=0)
+            self._tracker.log_image("samples/training_batch", self._path, step=0)
 
 
 def draw_training_batch(path: pathlib.Path, datasets: Datasets) -> None:

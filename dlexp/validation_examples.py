@@ -69,7 +69,9 @@ class ValidationExamples(keras.callbacks.Callback):
         table = read_predictions(self._record)
         if not table.empty:
             draw_validation_examples(path, table, self._images, dataset.class_names, name=dataset.name)
-            self._tracker.log_image("validation_examples", path, step=int(self.model.optimizer.iterations.numpy()))
+            self._tracker.log_image(
+                "samples/validation_examples", path, step=int(self.model.optimizer.iterations.numpy())
+            )
 
 
 def choose_examples(manifest: pd.DataFrame, *, most: int = _MOST_EXAMPLES) -> np.ndarray:

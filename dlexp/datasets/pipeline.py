@@ -95,7 +95,7 @@ class Datasets:
 
     def _in_order(self, positions: np.ndarray) -> Any:
         """Batches of the examples at these positions of the manifest, one after the other."""
-        batch_size, all_rows = self._config.data.batch_size, tf.constant(positions)
+        batch_size, all_rows = self.batch_size, tf.constant(positions)
 
         def rows_of(step: Any) -> tuple[Any, Any]:
             return all_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)

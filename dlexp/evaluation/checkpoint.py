@@ -96,8 +96,8 @@ def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
         if value != recorded["metrics"].get(name)
     )
     raise EvaluationError(
-        f"{folder.parent.parent.name} has recorded other metrics than those measured now: {differing}; the recorded "
-        "evaluation stays, --output=FOLDER writes the new one elsewhere"
+        f"run {evaluation.subject.run_id[:8]} has recorded other metrics than those measured now: {differing}; the "
+        "recorded evaluation stays, --output=FOLDER writes the new one elsewhere"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dlexp.evaluation.scores import Curve
 from dlexp.pictures import make_figure, save_figure, shorten
@@ -28,12 +29,9 @@ def draw_roc(path: pathlib.Path, curves: Sequence[Curve | None], class_names: Se
         for label, curve in enumerate(curves)
         if curve is not None
     ]
-    figure = make_figure(*_SIZE, margins=_MARGINS)
-    axes = figure.add_subplot()
+    figure, axes = _make_axes(title, xlabel="false positive rate", ylabel="true positive rate (recall)")
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1, label="chance")
     _draw_lines(axes, lines, class_names, area="AUC")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
-    axes.set_title(title, fontsize=10)
     save_figure(figure, path)
 
 
@@ -53,12 +51,18 @@ def draw_precision_recall(
         for label, curve in enumerate(curves)
         if curve is not None
     ]
+    figure, axes = _make_axes(title, xlabel="recall", ylabel="precision")
+    _draw_lines(axes, lines, class_names, area="AP", steps=True)
+    save_figure(figure, path)
+
+
+def _make_axes(title: str, *, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = make_figure(*_SIZE, margins=_MARGINS)
     axes = figure.add_subplot()
-    _draw_lines(axes, lines, class_names, area="AP", steps=True)
-    axes.set(xlabel="recall", ylabel="precision")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     axes.set_title(title, fontsize=10)
-    save_figure(figure, path)
+    axes.grid(color="#eeeeee")
+    return figure, axes
 
 
 def _draw_lines(
@@ -70,8 +74,6 @@ def _draw_lines(
     steps: bool = False,
 ) -> None:
     """Draws (label, x, y, area) each as a line; the worst on top of the others, and first in the legend."""
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-    axes.grid(color="#eeeeee")
     worst_first = sorted(lines, key=lambda line: line[3])
     colored, others = worst_first[:_MOST_COLORED], worst_first[_MOST_COLORED:]
     style = "steps-post" if steps else "default"

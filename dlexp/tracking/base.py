@@ -127,7 +127,7 @@ class Tracker(abc.ABC):
         """Copies a picture.
 
         Args:
-            key: what it shows, such as `predictions`; may contain `/`.
+            key: its path in the run folder, without the ending: `history`, `evaluation/test/confusion`.
             path: of a PNG file in the run folder, which may be written anew later.
             step: optimizer steps taken when it was drawn; a key has each step once.
         """

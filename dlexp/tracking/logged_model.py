@@ -23,13 +23,12 @@ from mlflow.types.schema import Schema, TensorSpec
 from dlexp.points import read_points
 from dlexp.runs import POINTS_FILE, artifacts_root
 from dlexp.tracking.base import BestModel, RunDescription
-from dlexp.tracking.mlflow_runs import milliseconds, param_text, params_of
+from dlexp.tracking.mlflow_runs import milliseconds, param_text, write_metrics
 
 DIGEST_TAG = "dlexp.weights_digest"
 _REQUIRED = ("tensorflow", "keras", "numpy", "dlexp")
 _FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 _MAX_TAG_CHARS = 5000
-_MAX_BATCH = 100
 
 
 def register_best(client: MlflowClient, run_id: str, description: RunDescription, best: BestModel) -> bool:
@@ -55,14 +54,12 @@ def register_best(client: MlflowClient, run_id: str, description: RunDescription
         name=description.name.translate(_FORBIDDEN_IN_NAMES),
         source_run_id=run_id,
         tags=_tags(best),
-        params={name: param_text(value) for name, value in params_of(description).items()},
+        params={name: param_text(value) for name, value in description.params().items()},
         model_type="keras",
     )
     _write_artifacts(client, model, description, best)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
-    metrics = list(_metrics(model.model_id, description, best))
-    for first in range(0, len(metrics), _MAX_BATCH):
-        client.log_batch(run_id, metrics=metrics[first : first + _MAX_BATCH])
+    write_metrics(client, run_id, list(_metrics(model.model_id, description, best)))
     client.finalize_logged_model(model.model_id, "READY")
     return True
 

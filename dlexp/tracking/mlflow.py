@@ -18,7 +18,6 @@ from dlexp.tracking.mlflow_runs import (
     fill_in,
     find_or_make_run,
     milliseconds,
-    params_of,
     write_dataset,
     write_params,
     write_points,
@@ -92,7 +91,7 @@ class MlflowTracker(Tracker):
         """Writes the params and the dataset."""
         self._description, self._run = description, description.run
         client, run_id = self._client, self._require_run()
-        self._put(lambda: write_params(client, run_id, params_of(description)))
+        self._put(lambda: write_params(client, run_id, description.params()))
         self._put(lambda: write_dataset(client, run_id, description))
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:

@@ -75,7 +75,7 @@ def _is_there(client: MlflowClient, run_id: str) -> bool:
 def fill_in(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
     """Gives an MLflow run the params, the dataset and the points that it lacks; what it has stays as it is."""
     there = client.get_run(run_id)
-    params = {name: value for name, value in params_of(description).items() if name not in there.data.params}
+    params = {name: value for name, value in description.params().items() if name not in there.data.params}
     write_params(client, run_id, params)
     digests = {each.dataset.digest for each in there.inputs.dataset_inputs}
     has_dataset = description.dataset_id in digests
@@ -100,7 +100,13 @@ def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> N
 
 def write_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
     """Writes points as metrics, at the times when they were measured."""
-    metrics = [Metric(point.key, point.value, milliseconds(point.time), point.step) for point in points]
+    write_metrics(
+        client, run_id, [Metric(point.key, point.value, milliseconds(point.time), point.step) for point in points]
+    )
+
+
+def write_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Writes metrics, no more at a time than MLflow takes well."""
     for first in range(0, len(metrics), _MAX_BATCH):
         client.log_batch(run_id, metrics=metrics[first : first + _MAX_BATCH])
 
@@ -117,15 +123,6 @@ def write_dataset(client: MlflowClient, run_id: str, description: RunDescription
 def milliseconds(time: str) -> int:
     """An ISO 8601 time as MLflow has it: milliseconds since 1970."""
     return round(datetime.fromisoformat(time).timestamp() * 1000)
-
-
-def params_of(description: RunDescription) -> dict[str, Any]:
-    """The params of a run by name."""
-    return description.config.flat() | {
-        "dataset_id": description.dataset_id,
-        "dataset_name": description.dataset_name,
-        **description.facts,
-    }
 
 
 def param_text(value: Any) -> str:
