@@ -3,9 +3,12 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 
 os.environ |= {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -25,3 +28,11 @@ atexit.register(shutil.rmtree, os.environ["DLEXP_CACHE"], ignore_errors=True)
 # The first example pays for imports and tracing: a deadline would measure those.
 hypothesis.settings.register_profile("dlexp", deadline=None)
 hypothesis.settings.load_profile("dlexp")
+
+
+@pytest.fixture(autouse=True)
+def _no_mlflow_run_stays_active() -> Iterator[None]:
+    """A run that a test leaves active would be the parent of the next test's, in a database that is gone."""
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        assert mlflow.active_run() is None

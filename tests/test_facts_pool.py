@@ -56,6 +56,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Those that are started to read files, however few files there are and however slow the disk."""
     monkeypatch.setattr(facts_pool, "_MANY_FILES", 1)
+    monkeypatch.setattr(facts_pool, "_FIRST_FILES", 7)
     monkeypatch.setattr(facts_pool, "_CHUNK_FILES", 7)
     monkeypatch.setattr(facts_pool, "_WAITING", float("inf"))
     started: list[subprocess.Popen[bytes]] = []
@@ -84,7 +85,7 @@ def test_processes_say_the_same_as_threads(paths: list[str], processes: list[sub
 def test_processes_keep_the_order(
     paths: list[str], processes: list[subprocess.Popen[bytes]], numbers: list[int], chunk: int
 ) -> None:
-    facts_pool._CHUNK_FILES = chunk  # the fixture restores it
+    facts_pool._FIRST_FILES = facts_pool._CHUNK_FILES = chunk  # the fixture restores them
     chosen = [paths[number] for number in numbers]
     assert list(read_files(chosen)) == [facts.scan_file(path) for path in chosen]
 

@@ -22,7 +22,8 @@ from dlexp.errors import DataError
 _WORKER = (sys.executable, "-m", "dlexp.datasets.facts_worker")
 _WORKER_FOLDER = pathlib.Path(__file__).parents[2]  # where dlexp is found, whatever folder this process is in
 _MANY_FILES = 2000  # from here on processes win more than their start costs, whatever the size of the files
-_CHUNK_FILES = 64  # asked for at a time
+_FIRST_FILES = 64  # read to find out how fast the disk is
+_CHUNK_FILES = 256  # asked for at a time: enough that a process hardly waits for the next ones
 _WAITING = 3  # seconds to one of the processor, from which on many threads are faster than few processes
 
 
@@ -44,10 +45,10 @@ def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     if len(paths) < _MANY_FILES:
         yield from _read_in_threads(paths)
         return
-    first = [_read_timed(path) for path in paths[:_CHUNK_FILES]]
+    first = [_read_timed(path) for path in paths[:_FIRST_FILES]]
     yield from (each for each, _ in first)
     waits = sum(waited for _, waited in first) > len(first) / 2
-    yield from (_read_in_threads if waits else _read_in_processes)(paths[_CHUNK_FILES:])
+    yield from (_read_in_threads if waits else _read_in_processes)(paths[_FIRST_FILES:])
 
 
 def _read_timed(path: str) -> tuple[tuple[Any, ...], bool]:

@@ -15,11 +15,10 @@ _CROP_SHARE = 4 / 32  # He et al. 2016, https://arxiv.org/abs/1512.03385, 4.2: 4
 @register_augmentation("flip")
 def flip(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
     """Mirrors half of the images left to right; keeps the dtype."""
-    _, height, width, _ = images.shape
-    rows = tf.range(height)[tf.newaxis]
-    columns = tf.range(width)[tf.newaxis]
-    mirrored = uniform(keys, 0)[:, tf.newaxis] < 0.5
-    return _pick_pixels(images, rows, tf.where(mirrored, width - 1 - columns, columns)), labels
+    in_batch = tf.range(tf.shape(images)[0])
+    kept, mirrored = tf.dynamic_partition(in_batch, tf.cast(uniform(keys, 0) < 0.5, tf.int32), 2)
+    parts = [tf.gather(images, kept), tf.reverse(tf.gather(images, mirrored), axis=[2])]
+    return tf.ensure_shape(tf.dynamic_stitch([kept, mirrored], parts), images.shape), labels
 
 
 @register_augmentation("crop")
