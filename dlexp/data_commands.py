@@ -15,7 +15,7 @@ from dlexp.console import HELP_WORDS
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.expression import parse_expression
 from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.main import hide_tensorflow_notices
+from dlexp.main import importing_tensorflow
 from dlexp.registry import SOURCES, load_plugins
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Subject:
 
         dataset = open_dataset(replace(self.config.data, **changes), trainable=False)
         if pixels and are_encoded(dataset.source).any():
-            with hide_tensorflow_notices():
+            with importing_tensorflow():
                 import dlexp.datasets.decoding  # noqa: F401
         return dataset
 

@@ -11,7 +11,7 @@ from dlexp.console import HELP_WORDS
 from dlexp.errors import ConfigError
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.main import hide_tensorflow_notices
+from dlexp.main import importing_tensorflow
 
 if TYPE_CHECKING:
     from dlexp.evaluation.folder import EvaluationFolder
@@ -71,7 +71,7 @@ def evaluate(argv: Sequence[str]) -> int:
         **{name: getattr(given.data, name) for name in DATA_FIELDS if values[name].present},
     )
     # Only now is TensorFlow imported, when all that can be checked without it has been.
-    with hide_tensorflow_notices():
+    with importing_tensorflow():
         from dlexp.evaluation.checkpoint import carry_out
     for written in carry_out(plan).values():
         print_evaluation(written)

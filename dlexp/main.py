@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from dlexp.allocator import keep_freed_memory
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig
 from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
@@ -66,7 +67,7 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
     from dlexp.runs import check_store
 
     # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
-    with hide_tensorflow_notices():
+    with importing_tensorflow():
         check_names(config)
         check_store(config.tracking.store)
         from dlexp.experiment import run_experiment
@@ -81,18 +82,20 @@ def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
     if is_finished(run, resumed_config(run, given)):
         print(f"dlexp: run {run.id[:8]} is finished already; more --epochs would go on with it", file=sys.stderr)
         return read_result(run)
-    with hide_tensorflow_notices():
+    with importing_tensorflow():
         from dlexp.experiment import resume_experiment
 
     return resume_experiment(run.path, **given)
 
 
 @contextlib.contextmanager
-def hide_tensorflow_notices() -> Iterator[None]:
-    """Keeps the notices that TensorFlow writes while it is imported off stderr; whatever else is written there stays.
+def importing_tensorflow() -> Iterator[None]:
+    """Makes a process of ours ready for TensorFlow, which is imported within the block: how every command does it.
 
+    The notices that TensorFlow writes meanwhile are kept off stderr; whatever else is written there stays.
     TF_CPP_MIN_LOG_LEVEL does not reach those that come before its logging is set up.
     """
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)

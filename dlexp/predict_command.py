@@ -18,7 +18,7 @@ from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_na
 from dlexp.flags import command_help, define_flags, parse_flags
 from dlexp.image_paths import check_words, find_images, images_at, read_list
 from dlexp.interruption import StopRequests, catch_signals
-from dlexp.main import hide_tensorflow_notices
+from dlexp.main import importing_tensorflow
 from dlexp.prediction_table import check_prediction_file, check_top_k, write_predictions
 from dlexp.registry import load_plugins
 from dlexp.waiting import count
@@ -34,7 +34,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "kind": ("best", "Which checkpoint of a run: best or last."),
     "store": ("mlruns", "Folder of the runs."),
     "plugins": ("", "Python files or modules that define the layers of the model; those of its run are known."),
-    "num_workers": (0, "Images decoded in parallel; 0: TensorFlow decides."),
+    "num_workers": (0, "Images decoded in parallel; 0: as many as there are cores."),
 }
 _SUMMARY = """predicts the classes of images, which are decoded as in training.
 
@@ -88,7 +88,7 @@ def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path
     metadata = read_metadata(path)
     check_top_k(options["top_k"], metadata["class_names"])
     given = [part.strip() for part in options["plugins"].split(",") if part.strip()]
-    with hide_tensorflow_notices():
+    with importing_tensorflow():
         load_plugins(given or (metadata["config"]["plugins"] if metadata["custom_layers"] else ()))
     return path
 
@@ -137,7 +137,7 @@ def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
 
 def _predict(checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]) -> int:
     # Only now is TensorFlow imported, when all that can be checked without it has been.
-    with hide_tensorflow_notices():
+    with importing_tensorflow():
         from dlexp.prediction import predict_images
     chosen = {name: options[name] for name in ("top_k", "probabilities", "batch_size", "num_workers")}
     unreadable, images = Unreadable(), 0

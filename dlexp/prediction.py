@@ -40,7 +40,7 @@ def predict_images(
         top_k: give the `top_k` most probable classes, instead of a probability of every class; 0: of every class.
         probabilities: whether there are columns for the probability of every class.
         batch_size: images that the model takes at once; 0: as many as in its training.
-        num_workers: images decoded in parallel; 0: TensorFlow decides.
+        num_workers: images decoded in parallel; 0: as many as there are cores.
         store: where a run is looked up.
         on_unreadable: called with the path and the reason of each file that cannot be read, which has no row.
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from dlexp.datasets.decoding import decode_bytes, decode_image, jpeg_scales
 from dlexp.datasets.imagefile import Decoder, ImageHeader, UnreadableImageError, inspect_image
+from dlexp.datasets.parallelism import BATCHES_AHEAD, count_workers, without_tuning
 
 _FILES_AT_ONCE = 16  # read in one call from TensorFlow, which costs as much as reading several small files
 _READERS = 4  # such calls at once: Python reads no faster with more, and what was read waits in memory
-_BATCHES_AHEAD = 2
 _SIGNATURES_WITH_GREY = (b"\xff\xd8\xff", b"\x89PNG")  # TensorFlow decodes these two to grey, and no other
 _as_it_is = tf.autograph.experimental.do_not_convert
 
@@ -29,7 +29,7 @@ class ImageStream:
         paths: of the files; iterated over in a thread.
         image_shape: (height, width, channels) of the images that come out.
         batch_size: the most images of a batch.
-        num_workers: images decoded in parallel; 0: TensorFlow decides.
+        num_workers: images decoded in parallel; 0: as many as there are cores.
         on_unreadable: called, while this is iterated over, with the path and the reason of each file that is damaged,
             no image, too large or not to be read.
 
@@ -50,7 +50,7 @@ class ImageStream:
         self._source = iter(paths)
         self._image_shape = image_shape
         self._batch_size = batch_size
-        self._parallel = num_workers or tf.data.AUTOTUNE
+        self._parallel = count_workers(num_workers)
         self._on_unreadable = on_unreadable
         self._paths: dict[int, str] = {}  # by number, of the files that are on their way
         self._reasons: dict[int, str] = {}  # of those among them that cannot be read
@@ -82,7 +82,8 @@ class ImageStream:
         ).unbatch()
         images = contents.map(_as_it_is(self._decode), num_parallel_calls=self._parallel, deterministic=True)
         # What looks sound and is not, as only decoding shows, is dropped here; its number is then missing.
-        return images.ignore_errors(log_warning=False).batch(self._batch_size).prefetch(_BATCHES_AHEAD)
+        batches = images.ignore_errors(log_warning=False).batch(self._batch_size)
+        return without_tuning(batches.prefetch(BATCHES_AHEAD))
 
     def _number_paths(self) -> Iterator[np.ndarray]:
         """Numbers the next few paths; an error is kept for the reader of batches, as `ignore_errors` would hide it."""

@@ -11,6 +11,7 @@ from dlexp.datasets.augment import build_augmentation
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
 from dlexp.datasets.dataset import Dataset, open_dataset
 from dlexp.datasets.order import TrainOrder
+from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
 
 
@@ -106,7 +107,7 @@ class Datasets:
     def _batches(self, steps: Any, rows_of: Any, finish: Any) -> Any:
         count = int(steps.cardinality())
         batches = self._pixels.batches(steps, rows_of, finish, self._config.execution.num_workers)
-        return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+        return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(BATCHES_AHEAD)
 
     def _finish_train(self, images: Any, rows: Any, epoch: Any) -> tuple[Any, Any]:
         smoothing = self._config.optimization.label_smoothing

@@ -1,7 +1,6 @@
 """From rows of the manifest to batches of pixels: gathered from memory, or decoded one by one in parallel."""
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
 from dlexp.datasets.encoded import DECODING
+from dlexp.datasets.parallelism import count_workers, without_tuning
 from dlexp.datasets.source import ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -39,7 +39,7 @@ class HeldPixels:
             steps: dataset of `int64` scalars.
             rows_of: step to (rows `int64` `(batch,)`, epoch).
             finish: makes the elements from images `(batch, height, width, channels)`, rows and epoch.
-            num_workers: batches made in parallel; 0: TensorFlow decides.
+            num_workers: batches made in parallel; 0: as many as there are cores.
         """
         images = _as_tensor(self.images)
 
@@ -48,7 +48,7 @@ class HeldPixels:
             rows, epoch = rows_of(step)
             return finish(tf.gather(images, rows), rows, epoch)
 
-        return steps.map(make_batch, num_parallel_calls=num_workers or tf.data.AUTOTUNE, deterministic=True)
+        return _map_steps(steps, make_batch, count_workers(num_workers))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DecodedPixels:
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
         """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel, as many as there are cores for 0."""
-        num_batches, images_of_each = share_workers(num_workers or os.cpu_count() or 1, self.batch_size)
+        num_batches, images_of_each = share_workers(count_workers(num_workers), self.batch_size)
         image = tf.TensorSpec(self.image_shape, tf.uint8)
 
         # A loop over a batch costs less than a dataset of single images: its elements pass no queue on their way.
@@ -76,7 +76,11 @@ class DecodedPixels:
             images = tf.map_fn(self.read, rows, parallel_iterations=images_of_each, fn_output_signature=image)
             return finish(images, rows, epoch)
 
-        return steps.map(make_batch, num_parallel_calls=num_batches, deterministic=True)
+        return _map_steps(steps, make_batch, num_batches)
+
+
+def _map_steps(steps: Any, make_batch: Callable[[Any], Any], num_batches: int) -> Any:
+    return without_tuning(steps.map(make_batch, num_parallel_calls=num_batches, deterministic=True))
 
 
 def share_workers(num_workers: int, batch_size: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from dlexp.main import hide_tensorflow_notices
+from dlexp.main import importing_tensorflow
 from tests.benchmarks.measuring import describe_measurement, format_table
 
 BENCHMARKS = (
@@ -35,7 +35,7 @@ def main() -> None:
     for name in chosen:
         started = time.perf_counter()
         # Imported when it is its turn: those that start processes go first, before TensorFlow fills this one.
-        with hide_tensorflow_notices():
+        with importing_tensorflow():
             benchmark = importlib.import_module(f"tests.benchmarks.{name}")
         with tempfile.TemporaryDirectory(prefix=f"dlexp-bench-{name}-") as folder:
             os.environ["DLEXP_CACHE"] = f"{folder}-cache"  # nothing that was remembered before counts
