@@ -14,6 +14,7 @@ def keep_freed_memory() -> None:
     the kernel then clears every page anew: on images of 224x224 that was a third of a MobileNet's processor time.
     What users set in MALLOC_* variables or by another allocator is overruled or ignored.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for setting, value in _SETTINGS.items() if mallopt else ():
-        mallopt(setting, value)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for setting, value in _SETTINGS.items():
+            library.mallopt(setting, value)
