@@ -139,6 +139,7 @@ def test_database_that_is_lost_during_a_run_is_told_and_can_be_filled_in(
     run = run_experiment(quick(tmp_path)).run
     assert run.record()["status"] == "FINISHED"
     assert run.record()["unsynced"] == ["MLflow"]
+    assert mlflow.active_run() is None  # or a next run of this process would be nested in this one
     assert caplog.text.count("MLflow failed") == 1
     assert f"dlexp sync {run.id[:8]} --store={tmp_path}" in caplog.text
     path.unlink(missing_ok=True)

@@ -77,7 +77,8 @@ class TestMlflow(TrackerContract):
     @pytest.fixture
     def tracked(self, mlflow_store: pathlib.Path) -> Iterator[TrackedRun]:
         yield track_with_mlflow(mlflow_store)
-        mlflow.end_run()
+        while mlflow.active_run():  # one for each tracker that was opened and not finished
+            mlflow.end_run()
 
 
 class TestWandbOffline(TrackerContract):

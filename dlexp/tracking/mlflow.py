@@ -117,9 +117,7 @@ class MlflowTracker(Tracker):
             self._put(lambda: self._close_run(status))
             self._queue.close()
         finally:
-            # The run is closed by now, or cannot be: this only makes it no longer the current one of the process.
-            with contextlib.suppress(Exception):
-                mlflow.end_run(_MLFLOW_STATUS[status])
+            _leave_active_run(status)
 
     def sync(self, contents: RunContents) -> str:
         """Finds the MLflow run, or makes it again, and fills in what it lacks; the run is never RUNNING meanwhile."""
@@ -173,7 +171,9 @@ class MlflowTracker(Tracker):
         try:
             self._queue.raise_failed()
         except Exception:
+            # Nobody calls a tracker again that has raised.
             self._stop_sampler()
+            _leave_active_run(Status.FAILED)
             raise
         self._queue.put(lambda: self._write(write))
 
@@ -199,3 +199,12 @@ class MlflowTracker(Tracker):
         if self.run_id is None:
             raise StoreError("the MLflow run is not open: call open() first")
         return self.run_id
+
+
+def _leave_active_run(status: Status) -> None:
+    """Makes the run no longer the active one of the process, which a next run would be nested in.
+
+    By now it is closed, or its database cannot be written to.
+    """
+    with contextlib.suppress(Exception):
+        mlflow.end_run(_MLFLOW_STATUS[status])

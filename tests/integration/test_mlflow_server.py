@@ -26,4 +26,5 @@ class TestMlflowServer(TrackerContract):
     @pytest.fixture
     def tracked(self, url: str, tmp_path: pathlib.Path) -> Iterator[TrackedRun]:
         yield track_with_mlflow(tmp_path / "store", tracking_uri=url)
-        mlflow.end_run()
+        while mlflow.active_run():  # one for each tracker that was opened and not finished
+            mlflow.end_run()
