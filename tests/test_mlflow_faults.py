@@ -102,6 +102,24 @@ def test_points_of_a_database_that_is_locked_for_25_seconds_arrive_later(
     assert client_of(store).get_run(description.run.id).info.status == "FINISHED"
 
 
+def test_start_waits_for_a_database_that_is_locked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, start_run = [], mlflow.start_run
+
+    def start_late(**arguments: Any) -> Any:
+        starts.append(arguments)
+        if len(starts) < 3:
+            with locked(database_path(tmp_path)), sqlite3.connect(database_path(tmp_path), timeout=0) as connection:
+                connection.execute("SELECT * FROM runs")
+        return start_run(**arguments)
+
+    monkeypatch.setattr(mlflow, "start_run", start_late)
+    tracker = MlflowTracker(quick(tmp_path, system_metrics=False).tracking)
+    run_id = tracker.open("run")
+    tracker.finish(Status.FINISHED)
+    assert len(starts) == 3
+    assert [run.info.run_id for run in client_of(tmp_path).search_runs(["1"])] == [run_id]
+
+
 def test_write_that_fails_for_good_is_raised_and_what_follows_is_not_written() -> None:
     queue, written = WriteQueue(lambda error: False, grace_s=0), []
     queue.put(lambda: 1 / 0)

@@ -1,6 +1,7 @@
 """Runs in MLflow: params, metrics, the dataset, the best model, and the run folder as artifacts."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import mlflow
@@ -25,8 +26,9 @@ from dlexp.tracking.mlflow_runs import (
 from dlexp.tracking.system_metrics import SystemSampler
 from dlexp.tracking.write_queue import WriteQueue
 
-# How long the end of a run waits for a database that is locked, and for a server that is gone.
+# How long the start and the end of a run wait for a database that is locked, and its end for a server that is gone.
 _DATABASE_GRACE_SECONDS, _SERVER_GRACE_SECONDS = 60.0, 10.0
+_PAUSE_SECONDS = 0.1
 _MLFLOW_STATUS = {
     Status.FINISHED: "FINISHED",
     Status.FAILED: "FAILED",
@@ -66,16 +68,7 @@ class MlflowTracker(Tracker):
         tracking = self._tracking
         try:
             self._client = connect(tracking)
-            known = find_or_make_run(self._client, tracking, run)[0] if run else None
-            mlflow.set_tracking_uri(store_uri(tracking))
-            opened = mlflow.start_run(
-                run_id=known,
-                experiment_id=None if known else find_or_create_experiment(self._client, tracking),
-                nested=mlflow.active_run() is not None,
-                run_name=None if known else run_name,
-                tags={key: str(value) for key, value in tracking.tags.items()},
-            )
-            self.run_id = str(opened.info.run_id)
+            self.run_id = self._start_run(run_name, run)
             self._database = self._database_identity()
             self._queue = WriteQueue(
                 will_pass, grace_s=_SERVER_GRACE_SECONDS if tracking.tracking_uri else _DATABASE_GRACE_SECONDS
@@ -86,6 +79,26 @@ class MlflowTracker(Tracker):
             # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
             raise unusable(tracking, err) from err
         return self.run_id
+
+    def _start_run(self, run_name: str, run: Run | None) -> str:
+        """Starts the MLflow run; waits where many processes that start at once lock the database."""
+        tracking, give_up = self._tracking, time.monotonic() + _DATABASE_GRACE_SECONDS
+        mlflow.set_tracking_uri(store_uri(tracking))
+        while True:
+            try:
+                known = find_or_make_run(self._client, tracking, run)[0] if run else None
+                opened = mlflow.start_run(
+                    run_id=known,
+                    experiment_id=None if known else find_or_create_experiment(self._client, tracking),
+                    nested=mlflow.active_run() is not None,
+                    run_name=None if known else run_name,
+                    tags={key: str(value) for key, value in tracking.tags.items()},
+                )
+                return str(opened.info.run_id)
+            except Exception as err:
+                if tracking.tracking_uri or not will_pass(err) or time.monotonic() > give_up:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
 
     def start(self, description: RunDescription) -> None:
         """Writes the params and the dataset."""
