@@ -208,6 +208,16 @@ def test_cache_and_workers_do_not_change_a_bit(
     assert equal(batches(datasets.train_dataset()), uncached)
 
 
+@pytest.mark.parametrize("augment", [("flip",), ("crop",), ("flip", "crop", "flip", "crop"), ("crop", "mixup", "flip")])
+def test_large_images_are_augmented_alike_one_by_one_and_in_batches(
+    folder_config: ExperimentConfig, augment: tuple[str, ...]
+) -> None:
+    config = folder_config.replace(image_size=(202, 163), augment=augment)
+    one_by_one = build_datasets(config).train_dataset()
+    in_batches = build_datasets(config.replace(cache="memory")).train_dataset()
+    assert equal(batches(one_by_one), batches(in_batches))
+
+
 @pytest.mark.parametrize(
     ("num_workers", "batch_size", "shares"),
     [(1, 32, (1, 1)), (2, 32, (2, 1)), (3, 32, (2, 2)), (64, 32, (3, 22)), (64, 1024, (2, 32)), (4, 1, (4, 1))],

@@ -14,9 +14,9 @@ _CROP_SHARE = 4 / 32  # He et al. 2016, https://arxiv.org/abs/1512.03385, 4.2: 4
 
 @register_augmentation("flip")
 def flip(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
-    """Mirrors half of the images left to right; keeps the dtype."""
+    """Mirrors half of the images left to right; keeps the dtype. `image_moves.flip_image` does it to one image."""
     in_batch = tf.range(tf.shape(images)[0])
-    kept, mirrored = tf.dynamic_partition(in_batch, tf.cast(uniform(keys, 0) < 0.5, tf.int32), 2)
+    kept, mirrored = tf.dynamic_partition(in_batch, tf.cast(draw_mirrored(keys), tf.int32), 2)
     parts = [tf.gather(images, kept), tf.reverse(tf.gather(images, mirrored), axis=[2])]
     return tf.ensure_shape(tf.dynamic_stitch([kept, mirrored], parts), images.shape), labels
 
@@ -26,12 +26,23 @@ def crop(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
     """Shifts each image by up to 4 pixels per 32, at least 1, mirroring at the edges; keeps the dtype.
 
     The same as a random crop of the padded image (He et al. 2016, https://arxiv.org/abs/1512.03385, 4.2), which was
-    padded with zeros there.
+    padded with zeros there. `image_moves.shift_image` does it to one image.
     """
     _, height, width, _ = images.shape
     rows = _shifted(height, keys, draw=0)
     columns = _shifted(width, keys, draw=1)
     return _pick_pixels(images, rows, columns), labels
+
+
+def draw_mirrored(keys: Any) -> Any:
+    """`bool` `(batch,)`: which images `flip` mirrors."""
+    return uniform(keys, 0) < 0.5
+
+
+def crop_offset(size: int, keys: Any, *, draw: int) -> Any:
+    """`int32` `(batch,)`: by how much `crop` shifts the pixels of an axis of `size` towards its start."""
+    most = min(max(round(size * _CROP_SHARE), 1), size - 1)
+    return uniform_integer(keys, draw, 2 * most + 1) - most
 
 
 @register_augmentation("rotation")
@@ -87,9 +98,7 @@ def affine_transform(images: Any, matrices: Any, *, fill_mode: str, fill_value: 
 
 def _shifted(size: int, keys: Any, *, draw: int) -> Any:
     """`int32` `(batch, size)`: positions 0..size-1 shifted by one offset per example, mirrored back into the image."""
-    most = min(max(round(size * _CROP_SHARE), 1), size - 1)
-    offsets = uniform_integer(keys, draw, 2 * most + 1) - most
-    positions = tf.abs(tf.range(size)[tf.newaxis] + offsets[:, tf.newaxis])
+    positions = tf.abs(tf.range(size)[tf.newaxis] + crop_offset(size, keys, draw=draw)[:, tf.newaxis])
     return size - 1 - tf.abs(size - 1 - positions)
 
 

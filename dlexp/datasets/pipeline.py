@@ -1,15 +1,17 @@
 """The input pipeline: each batch a pure function of (dataset, seed, step), so that a training can begin at any step."""
 
 import pathlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dlexp.config import ExperimentConfig
-from dlexp.datasets.augment import build_augmentation
+from dlexp.datasets.augment import build_augmentation, build_image_moves
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
 from dlexp.datasets.dataset import Dataset, open_dataset
+from dlexp.datasets.image_moves import count_moves
 from dlexp.datasets.order import TrainOrder
 from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
@@ -53,7 +55,8 @@ class Datasets:
         self.batch_size = config.data.batch_size
         self._config = config
         self._pixels = _open_pixels(config, dataset)
-        self._augment = build_augmentation(config.data.augment, config.seed)
+        self._train_pixels, num_moves = _with_moves(self._pixels, config, dataset.image_shape)
+        self._augment = build_augmentation(config.data.augment, config.seed, first=num_moves)
         train = dataset.manifest[dataset.manifest["split"] == "train"]
         self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
         self._labels = tf.constant(dataset.manifest["label"].to_numpy())
@@ -75,7 +78,7 @@ class Datasets:
         if not 0 <= first_step <= self.total_steps:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
         steps = tf.data.Dataset.range(first_step, self.total_steps)
-        return self._batches(steps, self._order.rows_of_step, self._finish_train)
+        return self._batches(self._train_pixels, steps, self._order.rows_of_step, self._finish_train)
 
     def split_batches(self, split: str) -> Any:
         """`tf.data.Dataset` of one split in the order of the manifest; training examples are not augmented either.
@@ -102,11 +105,11 @@ class Datasets:
             return all_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)
 
         steps = tf.data.Dataset.range(-(-len(positions) // batch_size))
-        return self._batches(steps, rows_of, lambda images, rows, _: (images, self._one_hot(rows)))
+        return self._batches(self._pixels, steps, rows_of, lambda images, rows, _: (images, self._one_hot(rows)))
 
-    def _batches(self, steps: Any, rows_of: Any, finish: Any) -> Any:
+    def _batches(self, pixels: HeldPixels | DecodedPixels, steps: Any, rows_of: Any, finish: Any) -> Any:
         count = int(steps.cardinality())
-        batches = self._pixels.batches(steps, rows_of, finish, self._config.execution.num_workers)
+        batches = pixels.batches(steps, rows_of, finish, self._config.execution.num_workers)
         return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(BATCHES_AHEAD)
 
     def _finish_train(self, images: Any, rows: Any, epoch: Any) -> tuple[Any, Any]:
@@ -128,3 +131,13 @@ def _open_pixels(config: ExperimentConfig, dataset: Dataset) -> HeldPixels | Dec
     if config.execution.cache == "disk":
         return HeldPixels(decode_to_disk(dataset, pathlib.Path(config.tracking.store, "cache"), num_workers))
     return decoded_pixels(dataset, config.data.batch_size)
+
+
+def _with_moves(
+    pixels: HeldPixels | DecodedPixels, config: ExperimentConfig, image_shape: tuple[int, int, int]
+) -> tuple[HeldPixels | DecodedPixels, int]:
+    """The pixels of training, and how many of the augmentations are done as they are decoded, one image at a time."""
+    if isinstance(pixels, HeldPixels):
+        return pixels, 0
+    moves = config.data.augment[: count_moves(config.data.augment, image_shape)]
+    return replace(pixels, moves=build_image_moves(moves, config.seed, image_shape)), len(moves)

@@ -13,6 +13,7 @@ from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
 from dlexp.datasets.encoded import DECODING
+from dlexp.datasets.image_moves import ImageMoves
 from dlexp.datasets.parallelism import count_workers, without_tuning
 from dlexp.datasets.source import ArraySource
 
@@ -58,11 +59,13 @@ class DecodedPixels:
     Attributes:
         read: row `int64` scalar to `uint8` `(height, width, channels)`, in TensorFlow.
         batch_size: the most rows that a batch has.
+        moves: what is done to each image while the processor's cache holds it.
     """
 
     read: Callable[[Any], Any]
     image_shape: tuple[int, int, int]
     batch_size: int
+    moves: ImageMoves | None = None
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
         """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel, as many as there are cores for 0."""
@@ -73,10 +76,17 @@ class DecodedPixels:
         @_as_it_is
         def make_batch(step: Any) -> tuple[Any, Any]:
             rows, epoch = rows_of(step)
-            images = tf.map_fn(self.read, rows, parallel_iterations=images_of_each, fn_output_signature=image)
+            drawn = self.moves.draw(rows, epoch) if self.moves else ()
+            images = tf.map_fn(
+                self._make_image, (rows, drawn), parallel_iterations=images_of_each, fn_output_signature=image
+            )
             return finish(images, rows, epoch)
 
         return _map_steps(steps, make_batch, num_batches)
+
+    def _make_image(self, row_and_drawn: tuple[Any, tuple[Any, ...]]) -> Any:
+        row, drawn = row_and_drawn
+        return self.moves.apply(self.read(row), drawn) if self.moves else self.read(row)
 
 
 def _map_steps(steps: Any, make_batch: Callable[[Any], Any], num_batches: int) -> Any:
