@@ -23,6 +23,7 @@ from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config import ExperimentConfig
 from dlexp.datasets import Datasets
 from dlexp.datasets.data_clock import DataClock
+from dlexp.direction import is_smaller_better
 from dlexp.gradients import GradientWatch
 from dlexp.guards import DivergenceGuard, InterruptionGuard
 from dlexp.histograms import HistogramLogger
@@ -64,8 +65,9 @@ def build_callbacks(
     writer: CheckpointWriter,
     progress: keras.callbacks.Callback,
     requests: StopRequests,
+    further: Sequence[keras.callbacks.Callback] = (),
 ) -> CallbackList:
-    """Makes the callbacks of a training, in the order of this module."""
+    """Makes the callbacks of a training, in the order of this module; `further` ones come before the guard of 6."""
     run, selection = session.run, config.selection
     monitor, mode = selection.monitor, monitor_mode(selection.monitor, selection.monitor_mode)
     best = BestCheckpoint(writer, run=run, monitor=monitor, mode=mode, keep_top=selection.keep_top)
@@ -82,7 +84,7 @@ def build_callbacks(
             every_steps=config.tracking.log_every_steps,
         )
     )
-    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last]
+    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last, *further]
     callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
     callbacks += _observers(config, session=session, model=model, datasets=datasets, gradients=gradients)
     callbacks.append(progress)
@@ -129,5 +131,4 @@ def monitor_mode(monitor: str, mode: str) -> str:
     """`min` or `max` for a monitored metric: as given, or for `auto` by its name: losses and errors should be small."""
     if mode != "auto":
         return mode
-    small_is_better = ("loss", "error", "entropy", "divergence", "hinge", "poisson", "false")
-    return "min" if any(word in monitor for word in small_is_better) else "max"
+    return "min" if is_smaller_better(monitor) else "max"

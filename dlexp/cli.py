@@ -17,6 +17,7 @@ SUMMARIES = {
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
     "data": "describe, show, check and verify datasets",
+    "sweep": "train many models over a space of flags, side by side",
     "sync": "bring MLflow and other trackers up to date from the run folders",
     "ui": "look at the runs of a store in the MLflow UI or in TensorBoard",
 }
@@ -79,6 +80,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         from dlexp.predict_command import predict
 
         return predict(argv)
+    if command == "sweep":
+        from dlexp.sweep_command import sweep
+
+        return sweep(argv, summary=SUMMARIES[command])
     if command == "sync":
         from dlexp.sync_command import sync
 

@@ -171,6 +171,11 @@ class ExecutionConfig:
     num_workers: int = _setting(
         0, "Images that are read and decoded in parallel; 0: as many as there are cores.", changes_result=False
     )
+    num_threads: int = _setting(
+        0,
+        "Threads of TensorFlow: those that share one operation, and operations that run side by side; 0: as many as "
+        "there are cores. With another number results differ in their last bits.",
+    )
     verbose: int = _setting(
         1, "Progress: 0 none, 1 bar (or plain lines without a terminal), 2 lines.", changes_result=False
     )
@@ -209,6 +214,13 @@ class TrackingConfig:
     sample_pictures: bool = _setting(
         True,
         "Draw a batch of augmented training images, and what the model makes of a few validation examples.",
+        changes_result=False,
+    )
+
+    evaluation_pictures: bool = _setting(
+        True,
+        "Draw the curves, and the pictures and the page of the evaluation at the end of the run; metrics and "
+        "predictions are written anyway, and dlexp evaluate draws them later.",
         changes_result=False,
     )
 

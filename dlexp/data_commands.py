@@ -15,8 +15,8 @@ from dlexp.console import HELP_WORDS
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.expression import parse_expression
 from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.main import importing_tensorflow
 from dlexp.registry import SOURCES, load_plugins
+from dlexp.startup import importing_tensorflow
 
 if TYPE_CHECKING:
     from dlexp.datasets import Dataset

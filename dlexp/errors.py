@@ -48,6 +48,10 @@ class DivergedError(TrainingError):
         self.step = step
 
 
+class PrunedError(DlexpError):
+    """A sweep has given up a training that is not among the better ones; it could be resumed."""
+
+
 class InterruptedRunError(DlexpError):
     """A signal has stopped a training that can be resumed."""
 

@@ -11,7 +11,7 @@ from dlexp.console import HELP_WORDS
 from dlexp.errors import ConfigError
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.main import importing_tensorflow
+from dlexp.startup import importing_tensorflow
 
 if TYPE_CHECKING:
     from dlexp.evaluation.folder import EvaluationFolder

@@ -38,20 +38,27 @@ from dlexp.progress import build_progress, print_dataset
 from dlexp.recipe import resolve_recipe
 from dlexp.result import ExperimentResult, read_result
 from dlexp.resuming import is_finished, resumed_config
-from dlexp.runs import check_store, find_run
+from dlexp.runs import SweepTrial, check_store, find_run
 from dlexp.samples import write_samples
 from dlexp.session import RunSession, open_run, reopen_run
 from dlexp.tracking.best import read_best_model
-from dlexp.training import compile_model, seed_everything, train_model
+from dlexp.training import compile_model, seed_everything, train_model, use_threads
 
 _log = logging.getLogger(__name__)
 
 
-def run_experiment(config: ExperimentConfig) -> ExperimentResult:
+def run_experiment(
+    config: ExperimentConfig, *, trial: SweepTrial | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> ExperimentResult:
     """Trains one model, keeps its best and its last checkpoint, evaluates the best and records all of it.
 
     Nothing is written before data and model are known to fit together. SIGTERM, SIGINT and SIGUSR1 stop it within one
     step, with a checkpoint that `resume_experiment` goes on from.
+
+    Args:
+        config: of the experiment.
+        trial: which trial of a sweep it is, if it is one.
+        callbacks: called after each epoch when its checkpoints are under way; they may end the training by raising.
 
     Raises:
         DlexpError: a field, the data, the model or the store cannot work.
@@ -64,17 +71,26 @@ def run_experiment(config: ExperimentConfig) -> ExperimentResult:
     started = time.perf_counter()
     with catch_signals() as requests:
         setup = prepare(resolve_recipe(config))
-        with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts) as session:
-            train_and_evaluate(setup, session, requests)
+        with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
+            train_and_evaluate(setup, session, requests, callbacks=callbacks)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
 
-def resume_experiment(reference: str | pathlib.Path, *, store: str = "mlruns", **changes: Any) -> ExperimentResult:
+def resume_experiment(
+    reference: str | pathlib.Path,
+    *,
+    store: str = "mlruns",
+    trial: SweepTrial | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    **changes: Any,
+) -> ExperimentResult:
     """Goes on with a run that was stopped or killed, and gives bit for bit what it would have given.
 
     Args:
         reference: the run by ID, prefix, name, folder or `latest`.
         store: where runs are looked up.
+        trial: as `run_experiment` takes it; a trial that is resumed by hand is a run like any other.
+        callbacks: as `run_experiment` takes them.
         changes: config fields with other values: `epochs` may be raised, and fields that the result does not depend
             on may differ, such as `num_workers`.
 
@@ -97,8 +113,8 @@ def resume_experiment(reference: str | pathlib.Path, *, store: str = "mlruns", *
         setup = prepare(config, initialize=point.path is None)
         if point.path is not None:
             restore_model(setup.model, setup.twin, point)
-        with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts) as session:
-            train_and_evaluate(setup, session, requests, start=point)
+        with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts, trial) as session:
+            train_and_evaluate(setup, session, requests, start=point, callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
 
 
@@ -134,6 +150,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     """
     check_names(config)
     check_store(config.tracking.store)
+    use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = build_datasets(config)
     shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
@@ -174,7 +191,12 @@ def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
 
 
 def train_and_evaluate(
-    setup: Setup, session: RunSession, requests: StopRequests, *, start: ResumePoint | None = None
+    setup: Setup,
+    session: RunSession,
+    requests: StopRequests,
+    *,
+    start: ResumePoint | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains, from the start or from where it was left, and evaluates the best checkpoint on the test split."""
     config, datasets, model = setup.config, setup.datasets, setup.model
@@ -186,7 +208,7 @@ def train_and_evaluate(
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
         clock = DataClock()
-        callbacks = build_callbacks(
+        hooks = build_callbacks(
             config,
             session=session,
             model=model,
@@ -196,19 +218,21 @@ def train_and_evaluate(
             writer=writer,
             progress=progress,
             requests=requests,
+            further=callbacks,
         )
         if start is not None:
-            callbacks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
+            hooks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
         epochs = config.optimization.epochs
         try:
-            train_model(model, datasets, epochs=epochs, callbacks=callbacks.callbacks, clock=clock, start=start)
+            train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=clock, start=start)
         except DivergedError:
-            draw_history(session.run)
+            if config.tracking.evaluation_pictures:
+                draw_history(session.run)
             raise
-    if not callbacks.best.kept:
+    if not hooks.best.kept:
         raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
     evaluate_best(setup, session, requests)
-    for kept in callbacks.best.kept:
+    for kept in hooks.best.kept:
         drop_state(session.run.checkpoints_folder / kept.file)
     session.tracker.log_best(read_best_model(session.run))
 
@@ -221,15 +245,18 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
         evaluations = evaluate_splits(
             checkpoint, datasets, ("validation", "test"), metric_names=setup.config.selection.metrics
         )
-    write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
+    draws = setup.config.tracking.evaluation_pictures
+    if draws:
+        write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     step = int(setup.model.optimizer.iterations.numpy())
     for split, evaluation in evaluations.items():
-        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset)
+        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset, pictures=draws)
         for name, path in written.pictures.items():
             session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
     metrics = metrics_of_test(evaluations["test"].predictions)
-    draw_history(run)
-    session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
+    if draws:
+        draw_history(run)
+        session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])
 

@@ -53,6 +53,37 @@ def config_from_flags(flag_values: flags.FlagValues) -> ExperimentConfig:
     )
 
 
+def config_from_words(words: Sequence[str]) -> ExperimentConfig:
+    """The config that flags of `dlexp train` describe, without the command.
+
+    Raises:
+        ConfigError: a flag is unknown, or a value cannot be read or cannot work.
+    """
+    flag_values = flags.FlagValues()
+    define_experiment_flags(flag_values)
+    parse_flags(flag_values, ["dlexp train", *words])
+    return config_from_flags(flag_values)
+
+
+def value_from_text(name: str, text: str) -> Any:
+    """Value that `--name=text` gives its config field; for `model_args.depth`, what the pair depth=text gives.
+
+    Raises:
+        ConfigError: the text cannot be read.
+    """
+    field, _, key = name.partition(".")
+    if key:
+        return _parse_scalar(text)
+    kind: Any = config_fields()[field].type
+    flag_values = flags.FlagValues()
+    define_experiment_flags(flag_values, names=[field])
+    try:
+        flag_values[field].parse(text)
+    except flags.Error as err:
+        raise ConfigError(f"{name}={text!r} cannot be read: it must be of type {kind.__name__}") from err
+    return _field_value(field, kind, flag_values[field].value)
+
+
 def config_to_flagfile(config: ExperimentConfig) -> str:
     """Text of a flagfile that sets every field: `dlexp train --flagfile=run.flags` trains the same again."""
     lines = [f"--{name}={_flag_text(value)}" for name, value in config.flat().items()]

@@ -1,17 +1,12 @@
 """The main entry: flags in, one experiment, the result table out. `python -m dlexp.main` is `dlexp train`."""
 
-import contextlib
 import logging
-import os
-import re
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dlexp.allocator import keep_freed_memory
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig
 from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
@@ -23,12 +18,11 @@ from dlexp.flags import (
     experiment_help,
     parse_flags,
 )
+from dlexp.startup import importing_tensorflow
 
 if TYPE_CHECKING:
     from dlexp.result import ExperimentResult
     from dlexp.runs import Run
-
-_NOTICE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} ")
 
 
 def train(argv: Sequence[str]) -> int:
@@ -86,29 +80,6 @@ def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
         from dlexp.experiment import resume_experiment
 
     return resume_experiment(run.path, **given)
-
-
-@contextlib.contextmanager
-def importing_tensorflow() -> Iterator[None]:
-    """Makes a process of ours ready for TensorFlow, which is imported within the block: how every command does it.
-
-    The notices that TensorFlow writes meanwhile are kept off stderr; whatever else is written there stays.
-    TF_CPP_MIN_LOG_LEVEL does not reach those that come before its logging is set up.
-    """
-    keep_freed_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            sys.stderr.writelines(line.decode(errors="replace") for line in held if not _NOTICE.match(line))
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_na
 from dlexp.flags import command_help, define_flags, parse_flags
 from dlexp.image_paths import check_words, find_images, images_at, read_list
 from dlexp.interruption import StopRequests, catch_signals
-from dlexp.main import importing_tensorflow
 from dlexp.prediction_table import check_prediction_file, check_top_k, write_predictions
 from dlexp.registry import load_plugins
+from dlexp.startup import importing_tensorflow
 from dlexp.waiting import count
 
 _STDIN = "-"

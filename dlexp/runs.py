@@ -48,6 +48,24 @@ class Status(enum.StrEnum):
     FAILED = "FAILED"
     KILLED = "KILLED"
     DIVERGED = "DIVERGED"
+    PRUNED = "PRUNED"
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """Which trial of a sweep a run is; its fields stand in the record of the run.
+
+    Attributes:
+        sweep: name of the sweep.
+        trial: number of the trial, from 0 on.
+        run_id: of the run, known before it begins, so that a trial never has two.
+        parent_run_id: the sweep's own run in MLflow; empty if there is none.
+    """
+
+    sweep: str
+    trial: int
+    run_id: str
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import uuid
@@ -14,7 +15,7 @@ from dlexp.datasets import Dataset
 from dlexp.datasets.combined import damage_of
 from dlexp.datasets.description import describe_dataset
 from dlexp.environment import write_environment
-from dlexp.errors import DataError, DivergedError, InterruptedRunError, StoreError
+from dlexp.errors import DataError, DivergedError, InterruptedRunError, PrunedError, StoreError
 from dlexp.flags import config_to_flagfile, store_option
 from dlexp.points import PointLog
 from dlexp.recipe import make_recipe, recipe_text
@@ -28,6 +29,7 @@ from dlexp.runs import (
     RECIPE_FILE,
     Run,
     Status,
+    SweepTrial,
     create_run,
     now,
 )
@@ -59,16 +61,24 @@ class RunSession:
 
 
 @contextlib.contextmanager
-def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]) -> Iterator[RunSession]:
-    """Makes the run folder and starts the trackers; when the block ends, records how it ended."""
+def open_run(
+    config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
+) -> Iterator[RunSession]:
+    """Makes the run folder and starts the trackers; when the block ends, records how it ended.
+
+    A trial of a sweep leaves MLflow to the driver of the sweep, which copies the runs of all its trials.
+    """
     others = build_trackers(config.tracking)
     name = config.tracking.run_name or default_run_name(config, dataset)
     mlflow_tracker = MlflowTracker(config.tracking)
-    run_id = _open_mlflow(mlflow_tracker, name)
+    mlflow_id = None if trial else _open_mlflow(mlflow_tracker, name)
+    run_id = trial.run_id if trial else mlflow_id or uuid.uuid4().hex
     identity = {"dataset_name": dataset.name, "dataset_id": dataset.id}
-    run = create_run(config.tracking.store, run_id or uuid.uuid4().hex, name=name, config=config, **identity, **facts)
-    tracker = _compose(run, [mlflow_tracker, *others] if run_id else others)
-    session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=run_id is not None)
+    if trial:
+        identity |= {key: value for key, value in dataclasses.asdict(trial).items() if key != "run_id"}
+    run = create_run(config.tracking.store, run_id, name=name, config=config, **identity, **facts)
+    tracker = _compose(run, [mlflow_tracker, *others] if mlflow_id else others)
+    session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=mlflow_id is not None)
     with run.hold(), _recording_the_end(session):
         description = _describe(session, config, dataset, facts)
         write_run_files(description, dataset)
@@ -77,7 +87,9 @@ def open_run(config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any
 
 
 @contextlib.contextmanager
-def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any]) -> Iterator[RunSession]:
+def reopen_run(
+    run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
+) -> Iterator[RunSession]:
     """Goes on with a run of another process, whose lock is held; when the block ends, records how it ended.
 
     Raises:
@@ -92,7 +104,7 @@ def reopen_run(run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapp
     others = build_trackers(config.tracking)
     name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
     run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
-    opened = _open_mlflow(mlflow_tracker, name, run)
+    opened = None if trial else _open_mlflow(mlflow_tracker, name, run)
     tracker = _compose(run, [mlflow_tracker, *others] if opened else others)
     session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
     with _recording_the_end(session):
@@ -135,6 +147,10 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
     except KeyboardInterrupt:
         status = Status.KILLED
         raise
+    except PrunedError as err:
+        status = Status.PRUNED
+        run.update(error=str(err))
+        raise
     except DivergedError as err:
         status = Status.DIVERGED
         run.update(error=str(err), diverged_step=err.step)
@@ -146,7 +162,9 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         # The record comes last: a run that is killed between the two is not taken for finished, and a resume ends it.
         session.tracker.finish(status)
         run.update(status=status, ended=now())
-        if unsynced := run.record().get("unsynced"):
+        record = run.record()
+        # Trackers that are still to get a trial are the business of its sweep.
+        if (unsynced := record.get("unsynced")) and "sweep" not in record:
             _log.warning("%s lacks a part of this run: fill it in with %s", " and ".join(unsynced), _sync_command(run))
 
 

@@ -35,6 +35,25 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def use_threads(num_threads: int) -> None:
+    """Has TensorFlow use so many threads; 0: as many as there are cores.
+
+    Raises:
+        ConfigError: TensorFlow runs in this process already, with another number.
+    """
+    threading = tf.config.threading
+    if num_threads == threading.get_intra_op_parallelism_threads():
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(num_threads)
+        threading.set_inter_op_parallelism_threads(num_threads)
+    except RuntimeError as err:
+        raise ConfigError(
+            f"num_threads={num_threads} cannot be set any more, as TensorFlow runs in this process with "
+            f"{threading.get_intra_op_parallelism_threads()}: train in a process of its own"
+        ) from err
+
+
 def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
     """Gives the model its optimizer, loss and metrics.
 

@@ -128,6 +128,7 @@ _RANGES: dict[str, Any] = {
     "keep_top": (_positive, _any, "a whole number from 1 on"),
     "save_every_steps": (_not_negative, _any, "0 or more"),
     "log_every_steps": (_not_negative, _any, "0 or more"),
+    "num_threads": (_not_negative, _any, "0 or more"),
     "num_workers": (_not_negative, _any, "0 or more"),
     "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
 }

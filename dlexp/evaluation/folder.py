@@ -46,13 +46,16 @@ class EvaluationFolder:
         return pd.read_parquet(self.path / PREDICTIONS_FILE)
 
 
-def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset) -> EvaluationFolder:
+def write_evaluation(
+    folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset, *, pictures: bool = True
+) -> EvaluationFolder:
     """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder is as it was.
 
     Args:
         folder: where; files of the same names are replaced.
         evaluation: of a split.
         dataset: that the split is of.
+        pictures: draw the pictures and make the page, which take a second.
 
     Raises:
         StoreError: the folder cannot be made.
@@ -63,9 +66,10 @@ def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Data
         with atomic_file(stage / PREDICTIONS_FILE) as temporary:
             predictions.table.to_parquet(temporary, index=False)
         write_text_atomically(stage / REPORT_FILE, json.dumps(report, indent=2) + "\n")
-        pictures = draw_pictures(stage, predictions, scores, dataset)
-        write_text_atomically(stage / PAGE_FILE, build_page(report, pictures))
-    return EvaluationFolder(folder, report, {name: folder / path.name for name, path in pictures.items()})
+        drawn = draw_pictures(stage, predictions, scores, dataset) if pictures else {}
+        if pictures:
+            write_text_atomically(stage / PAGE_FILE, build_page(report, drawn))
+    return EvaluationFolder(folder, report, {name: folder / path.name for name, path in drawn.items()})
 
 
 @contextlib.contextmanager

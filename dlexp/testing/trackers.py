@@ -20,7 +20,7 @@ _TIME = "2026-11-23T20:15:{:02d}.123Z"
 _KEYS = ("loss", "val_loss", "test_accuracy/camera 1", "system/cpu-percent")
 _RELATIVE_ERROR = 1e-6  # of float32, which some trackers keep
 _INFINITE = 1e300  # some trackers have no infinity, and keep the largest number instead
-_ENDS = (Status.FAILED, Status.KILLED, Status.DIVERGED, Status.FINISHED)
+_ENDS = (Status.FAILED, Status.KILLED, Status.DIVERGED, Status.PRUNED, Status.FINISHED)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ _MLFLOW_STATUS = {
     Status.FAILED: "FAILED",
     Status.KILLED: "KILLED",
     Status.DIVERGED: "FAILED",
+    Status.PRUNED: "FINISHED",
 }
+_OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has none like them: they are told in a tag
 
 
 class MlflowTracker(Tracker):
@@ -157,16 +159,16 @@ class MlflowTracker(Tracker):
     def _close_as_recorded(self, client: mlflow.MlflowClient, run_id: str, contents: RunContents) -> None:
         status, ended = _MLFLOW_STATUS[contents.status], milliseconds(contents.ended)
         run = client.get_run(run_id)
-        if contents.status == Status.DIVERGED and run.data.tags.get("dlexp.status") != Status.DIVERGED:
-            client.set_tag(run_id, "dlexp.status", Status.DIVERGED)
+        if contents.status in _OWN_STATUSES and run.data.tags.get("dlexp.status") != contents.status:
+            client.set_tag(run_id, "dlexp.status", contents.status)
         # A run that was closed when it ended has a time that is better than ours by milliseconds.
         if run.info.status != status:
             client.set_terminated(run_id, status, ended)
 
     def _close_run(self, status: Status) -> None:
         client, run_id = self._client, self._require_run()
-        if status == Status.DIVERGED:
-            client.set_tag(run_id, "dlexp.status", status)  # MLflow has no such status
+        if status in _OWN_STATUSES:
+            client.set_tag(run_id, "dlexp.status", status)
         if self._tracking.tracking_uri and self._run is not None:
             client.log_artifacts(run_id, str(self._run.path))
             # The record on the disk says so only when all trackers are done.

@@ -1,7 +1,7 @@
 """The MLflow run that belongs to a run folder: found, made again, and filled with what it lacks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -
         if _is_there(client, run_id):
             return run_id, False
     experiment_id = find_or_create_experiment(client, tracking)
-    tags = {key: str(value) for key, value in tracking.tags.items()}
+    tags = {key: str(value) for key, value in tracking.tags.items()} | _sweep_tags(record)
     started = milliseconds(record["started"])
     if not tracking.tracking_uri:
         restore_run(tracking.store, run, experiment_id=experiment_id, name=record["name"], started=started, tags=tags)
@@ -58,6 +58,14 @@ def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -
     run_id = str(found[0].info.run_id)
     run.update(mlflow_run_id=run_id)
     return run_id, made
+
+
+def _sweep_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """What ties a trial to the run of its sweep: MLflow shows it below that."""
+    if "sweep" not in record:
+        return {}
+    tags = {"dlexp.sweep": record["sweep"], "dlexp.trial": str(record["trial"])}
+    return tags | ({"mlflow.parentRunId": record["parent_run_id"]} if record["parent_run_id"] else {})
 
 
 def _is_there(client: MlflowClient, run_id: str) -> bool:

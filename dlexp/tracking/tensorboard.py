@@ -35,6 +35,7 @@ _SESSION_STATUS = {
     Status.FINISHED: api_pb2.STATUS_SUCCESS,
     Status.FAILED: api_pb2.STATUS_FAILURE,
     Status.DIVERGED: api_pb2.STATUS_FAILURE,
+    Status.PRUNED: api_pb2.STATUS_SUCCESS,
     Status.KILLED: api_pb2.STATUS_UNKNOWN,  # it may go on
 }
 

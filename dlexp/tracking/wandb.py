@@ -145,7 +145,7 @@ class WandbTracker(Tracker):
             return
         run, self._run = self._run, None
         run.summary["status"] = str(status)
-        run.finish(exit_code=0 if status == Status.FINISHED else 1)
+        run.finish(exit_code=0 if status in (Status.FINISHED, Status.PRUNED) else 1)
         self._end_service()
 
     def _open(self, settings: Mapping[str, Any], params: Mapping[str, Any]) -> Any:

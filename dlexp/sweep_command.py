@@ -1,0 +1,255 @@
+"""`dlexp sweep`: many trials over a space of flags, side by side; goes on with a sweep, and looks at one."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import psutil
+from absl import flags
+
+from dlexp.checks import check_names
+from dlexp.config import ExperimentConfig, config_fields
+from dlexp.console import HELP_WORDS
+from dlexp.errors import ConfigError, InterruptedRunError, TrainingError
+from dlexp.flags import (
+    command_help,
+    config_from_flags,
+    define_experiment_flags,
+    define_flags,
+    parse_flags,
+    store_option,
+)
+from dlexp.runs import check_store
+from dlexp.sweeps.commands import Commands
+from dlexp.sweeps.display import build_display, print_status
+from dlexp.sweeps.driver import SweepDriver, SweepLimits
+from dlexp.sweeps.folder import SweepFolder, TrialState, create_sweep, default_name, find_sweep
+from dlexp.sweeps.launchers.local import LocalLauncher
+from dlexp.sweeps.objective import parse_objectives
+from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, read_plan
+from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
+from dlexp.sweeps.space import Space
+from dlexp.sweeps.units import parse_bytes, parse_seconds
+
+_RUNNER = "dlexp.trial:TrialRunner"
+# What a trial leaves out unless its flag is given: each takes longer than many a trial.
+_LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_pictures")
+_PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
+_PLAN_FIELDS = {"trials": "num_points"}
+_TRIALS_PER_WORKER = 50
+_BYTES_PER_WORKER = 2_000_000_000
+_FLAGS: dict[str, tuple[Any, str]] = {
+    "sweep_name": ("", "Name of the sweep and of its folder; made from the time if empty."),
+    "space": (
+        "",
+        'What is varied: "learning_rate=log(1e-4,1e-1); model=choice(small_cnn,resnet20); seed=range(3)". '
+        "uniform(low,high) and int(low,high) as well; a name is a flag, model_args.dropout, or resnet20.dropout for "
+        "that model alone.",
+    ),
+    "space_file": ("", 'The same as JSON: {"learning_rate": {"log": [1e-4, 0.1]}, "batch_size": 64}.'),
+    "runs_file": ("", "In place of a space: a file with the flags of one run a line."),
+    "search": ("grid", f"How points are chosen, one of {', '.join(SEARCHES)}; all but grid need dlexp[sweep]."),
+    "search_seed": (0, "Seed of the search."),
+    "trials": (0, "How many points are tried; 0: all of the grid. May be raised with --resume."),
+    "seeds": (1, "Trials of each point, with as many seeds; a point is judged by their mean."),
+    "objective": ("val_accuracy", "What is best: a metric, metric:min or metric:max; several by commas: Pareto front."),
+    "pruner": ("none", f"Gives up trials early, one of {', '.join(PRUNERS)}; needs dlexp[sweep]."),
+    "workers": (0, "Trials at once; 0: one for each core, or GPU, as far as memory goes."),
+    "fresh_process": (False, "Give each trial a process of its own."),
+    "time_budget": ("", "No trial starts after this time: 90s, 45m, 2h."),
+    "trial_time_limit": ("", "A trial that takes longer has failed: 90s, 45m, 2h."),
+    "trial_memory_limit": ("", "A trial whose process holds more has failed: 800MB, 4GB."),
+    "retries": (2, "How often a trial whose process has died is started again, from its checkpoint."),
+    "keep_checkpoints": ("all", "Keep the checkpoints of so many best trials; a number, or all."),
+    "resume": ("", "Go on with a sweep by its name, or latest: finished trials stand, unfinished ones go on."),
+    "retry_failed": (False, "With --resume: start failed trials again."),
+    "allow_changes": (False, "With --resume: go on although the space or other flags have changed."),
+    "status": ("", "Show a sweep by its name, or latest, and do nothing else."),
+}
+
+
+def sweep(argv: Sequence[str], *, summary: str) -> int:
+    """Runs `dlexp sweep`.
+
+    Args:
+        argv: how the command is called, then its flags.
+        summary: for its help.
+
+    Returns:
+        0, or 1 if all trials have failed.
+
+    Raises:
+        InterruptedRunError: a signal has stopped it.
+    """
+    if any(word in HELP_WORDS for word in argv[1:]):
+        print(command_help(argv[0], f"{summary}; every flag of dlexp train may be given too", _FLAGS))
+        return 0
+    values = flags.FlagValues()
+    define_experiment_flags(values)
+    define_flags(values, _FLAGS)
+    parse_flags(values, argv)
+    given = {name: values[name].value for name in (*_FLAGS, "store")}
+    store = values["store"].value
+    if given["status"]:
+        print_status(find_sweep(store, given["status"]))
+        return 0
+    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    check_search(given["search"], given["pruner"])
+    check_store(store)
+    workers = given["workers"] or _count_workers()
+    if given["resume"]:
+        folder, plan = _open_former(values, given, workers)
+    else:
+        plan = _make_plan(values, given, workers)
+        folder = create_sweep(store, plan.name, plan.to_dict())
+    return _drive(folder, plan, given, workers)
+
+
+def _make_plan(values: flags.FlagValues, given: dict[str, Any], workers: int) -> SweepPlan:
+    base = _trial_config(values, workers)
+    plan = SweepPlan(
+        name=given["sweep_name"] or default_name(),
+        candidates=_read_candidates(given, base),
+        search=given["search"],
+        num_points=given["trials"],
+        seeds=given["seeds"],
+        objectives=parse_objectives(given["objective"]),
+        pruner=given["pruner"],
+        search_seed=given["search_seed"],
+    )
+    _check_plan(plan, given)
+    return plan
+
+
+def _trial_config(values: flags.FlagValues, workers: int) -> ExperimentConfig:
+    """The config of the flags, as trials side by side need it."""
+    own: dict[str, Any] = {name: False for name in _LEFT_OUT if not values[name].present}
+    threads = max(1, _count_cores() // workers)
+    own |= {name: threads for name in ("num_threads", "num_workers") if not values[name].present}
+    return config_from_flags(values).replace(**own, verbose=0, store=str(pathlib.Path(values["store"].value).resolve()))
+
+
+def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidates:
+    named = [name for name in ("space", "space_file", "runs_file") if given[name]]
+    if len(named) != 1:
+        raise ConfigError(
+            f"dlexp sweep needs one of --space, --space_file and --runs_file, and got {' and '.join(named) or 'none'}"
+        )
+    if given["runs_file"]:
+        return Commands.read(given["runs_file"], base)
+    if given["space"]:
+        return Space.parse(given["space"], base)
+    try:
+        text = pathlib.Path(given["space_file"]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"--space_file={given['space_file']} cannot be read: {err}") from err
+    return Space.from_json(text, base)
+
+
+def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
+    """Refuses, before the first trial, what could not work."""
+    for config in plan.candidates.corner_configs():
+        check_names(config)
+    if plan.seeds < 1 or plan.num_points < 0:
+        raise ConfigError(f"--seeds={plan.seeds} must be 1 or more, and --trials={plan.num_points} 0 or more")
+    if plan.search != "grid":
+        if not isinstance(plan.candidates, Space):
+            raise ConfigError(f"--search={plan.search} needs a space to draw from; a --runs_file is run line by line")
+        if not plan.num_points and not given["time_budget"]:
+            raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
+    else:
+        plan.candidates.grid_size() or next(plan.candidates.grid())
+    if plan.pruner != "none" and (plan.seeds > 1 or len(plan.objectives) > 1):
+        raise ConfigError(f"--pruner={plan.pruner} compares single runs by one metric: leave out --seeds, give one")
+
+
+def _open_former(values: flags.FlagValues, given: dict[str, Any], workers: int) -> tuple[SweepFolder, SweepPlan]:
+    """A sweep that was begun before, with what is given now changed in it."""
+    folder = find_sweep(values["store"].value, given["resume"])
+    stored = folder.record()["plan"]
+    former = read_plan(folder.name, stored)
+    changed = {name: _field(values, name) for name in config_fields() if values[name].present and name != "store"}
+    base = former.base.replace(**changed, store=str(folder.store))
+    if any(given[name] for name in ("space", "space_file", "runs_file")):
+        candidates = _read_candidates(given, base)
+    else:
+        candidates = former.candidates.with_base(base)
+    own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if values[flag].present}
+    if values["objective"].present:
+        own["objectives"] = parse_objectives(given["objective"])
+    plan = dataclasses.replace(former, candidates=candidates, **own)
+    if not given["allow_changes"]:
+        check_same(plan, stored)
+    _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
+    folder.update(plan=plan.to_dict())
+    return folder, plan
+
+
+def _field(values: flags.FlagValues, name: str) -> Any:
+    return config_from_flags(values).flat()[name]
+
+
+def _drive(folder: SweepFolder, plan: SweepPlan, given: dict[str, Any], workers: int) -> int:
+    limits = SweepLimits(
+        time_budget_s=parse_seconds("time_budget", given["time_budget"]),
+        trial_seconds=parse_seconds("trial_time_limit", given["trial_time_limit"]),
+        trial_bytes=parse_bytes("trial_memory_limit", given["trial_memory_limit"]),
+        retries=given["retries"],
+        retry_failed=given["retry_failed"],
+    )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    trials_per_worker = 1 if given["fresh_process"] else _TRIALS_PER_WORKER
+    with folder.hold():
+        launcher = LocalLauncher(_RUNNER, workers=workers, trials_per_worker=trials_per_worker)
+        display = build_display(plan)
+        try:
+            driver = SweepDriver(folder, plan, limits, launcher, [display])
+            with _stopping_at_signals(driver):
+                driver.run()
+        finally:
+            launcher.close()
+            display.close()
+    print_status(folder)
+    trials = folder.trials()
+    if driver.stopping:
+        command = f"dlexp sweep --resume={folder.name}{store_option(given['store'])}"
+        raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
+    if trials and all(trial.state is TrialState.FAILED for trial in trials):
+        raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
+    return 0
+
+
+@contextlib.contextmanager
+def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets running trials save and leave, the second ends everything at once."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if driver.stopping:
+            raise KeyboardInterrupt
+        print("dlexp: stopping: running trials save a checkpoint; once more to end them at once", file=sys.stderr)
+        driver.stop()
+
+    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _count_workers() -> int:
+    """One for each GPU; without any, one for each core, as far as memory goes."""
+    gpus = len(list(pathlib.Path("/dev").glob("nvidia[0-9]*")))
+    fitting = max(1, psutil.virtual_memory().available // _BYTES_PER_WORKER)
+    return gpus or min(_count_cores(), fitting)
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0))

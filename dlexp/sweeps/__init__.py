@@ -1,0 +1,1 @@
+"""Sweeps: many trials over a space of configs, in processes of their own."""

@@ -1,0 +1,180 @@
+"""How a sweep looks on the terminal: a live table where there is one, plain lines where there is none."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
+from dlexp.sweeps.plan import SweepPlan, read_plan
+from dlexp.sweeps.ranking import RankedPoint, pareto_front, rank_points
+from dlexp.sweeps.units import format_seconds
+
+if TYPE_CHECKING:
+    from dlexp.sweeps.driver import SweepDriver
+
+_SECONDS_BETWEEN_TABLES = 0.5
+_MOST_SHOWN = 5
+
+
+class Display:
+    """Plain lines on stderr: one for each trial that ends.
+
+    Args:
+        plan: of the sweep.
+    """
+
+    def __init__(self, plan: SweepPlan) -> None:
+        self._plan = plan
+        self._shown: set[tuple[int, int]] = set()
+
+    def changed(self, trial: Trial) -> None:
+        """Prints a line when a trial has ended."""
+        if trial.state.has_ended:
+            self.print_line(describe_trial(trial, self._plan))
+        elif trial.state is TrialState.WAITING and trial.reason and (trial.number, trial.attempts) not in self._shown:
+            self._shown.add((trial.number, trial.attempts))
+            self.print_line(f"trial {trial.number}  {trial.reason}: it will be started again from its checkpoint")
+
+    def refresh(self, driver: "SweepDriver") -> None:
+        """Shows what has changed, where that is not done by lines."""
+
+    def print_line(self, line: str) -> None:
+        """Writes one line to stderr at once."""
+        print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the terminal as it should be."""
+
+
+class LiveDisplay(Display):
+    """A table at the bottom of the terminal, with a line above it for each trial that ends."""
+
+    def __init__(self, plan: SweepPlan) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        super().__init__(plan)
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._next_table = 0.0
+
+    def refresh(self, driver: "SweepDriver") -> None:
+        """Draws the table, at most twice a second."""
+        if time.monotonic() < self._next_table:
+            return
+        self._next_table = time.monotonic() + _SECONDS_BETWEEN_TABLES
+        self._live.update(_live_table(driver), refresh=True)
+
+    def print_line(self, line: str) -> None:
+        """Writes one line above the table."""
+        self._console.print(line, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Takes the table away."""
+        self._live.stop()
+
+
+def build_display(plan: SweepPlan) -> Display:
+    """A live table where stderr is a terminal, else lines."""
+    return LiveDisplay(plan) if sys.stderr.isatty() else Display(plan)
+
+
+def describe_trial(trial: Trial, plan: SweepPlan) -> str:
+    """One line: number, state, values, time, what is particular about it, and why it has failed."""
+    values = "  ".join(f"{name} {value:.4f}" for name, value in trial.values.items())
+    parts = [f"trial {trial.number}", str(trial.state).lower(), values, _label(trial, plan)]
+    if trial.reused_from is None:
+        parts.insert(3, f"{trial.seconds:.1f} s")
+    if trial.reason:
+        parts.append(f"({trial.reason.splitlines()[0]})")
+    return "  ".join(filter(None, parts))
+
+
+def print_status(folder: SweepFolder) -> None:
+    """Prints a sweep to stdout: counts, what is running, the best points; the path of its folder comes last."""
+    plan, trials = read_plan(folder.name, folder.record()["plan"]), folder.trials()
+    counts = count_states(trials)
+    total = plan.total_points()
+    of = f" of {total * plan.seeds}" if total else ""
+    driven = ", being driven" if folder.is_driven() else ""
+    print(f"sweep {folder.name}: {len(trials)}{of} trials{driven}: {_counts_text(counts)}")
+    for trial in trials:
+        if trial.state is TrialState.RUNNING and driven:
+            print(f"  running: trial {trial.number}  epoch {trial.epochs}  {_label(trial, plan)}")
+    ranked = rank_points(trials, plan)
+    if len(plan.objectives) > 1:
+        print("Pareto front:")
+        ranked = pareto_front(ranked, plan.objectives)
+    elif ranked:
+        print(f"best by {plan.objectives[0].name}:")
+    for place, point in enumerate(ranked[:_MOST_SHOWN], start=1):
+        print(f"  {place}. {describe_point(point, plan)}")
+    for trial in [each for each in trials if each.state is TrialState.FAILED][:_MOST_SHOWN]:
+        print(f"  {describe_trial(trial, plan)}")
+    print(folder.path)
+
+
+def describe_point(point: RankedPoint, plan: SweepPlan) -> str:
+    """Its means, over how many seeds, what is particular about it, and its trials."""
+    values = "  ".join(f"{name} {value:.4f}" for name, value in point.values.items())
+    seeds = f" (mean of {len(point.trials)})" if plan.seeds > 1 else ""
+    trials = ", ".join(str(trial.number) for trial in point.trials)
+    return f"{values}{seeds}  {plan.candidates.label(point.trials[0].point)}  trial {trials}"
+
+
+def count_states(trials: Iterable[Trial]) -> dict[TrialState, int]:
+    """How many trials are in each state."""
+    counts = dict.fromkeys(TrialState, 0)
+    for trial in trials:
+        counts[trial.state] += 1
+    return counts
+
+
+def _counts_text(counts: dict[TrialState, int]) -> str:
+    return ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items() if count) or "none yet"
+
+
+def _label(trial: Trial, plan: SweepPlan) -> str:
+    seed = f" seed={trial.seed}" if plan.seeds > 1 else ""
+    return plan.candidates.label(trial.point) + seed
+
+
+def _live_table(driver: "SweepDriver") -> Any:
+    from rich.table import Table
+
+    plan, trials, now = driver.plan, list(driver.trials.values()), time.monotonic()
+    table = Table.grid(padding=(0, 2))
+    for row in [*_running_rows(driver, trials, now), *_best_rows(trials, plan), ("", _rate_text(driver, trials, now))]:
+        table.add_row(*row)
+    return table
+
+
+def _running_rows(driver: "SweepDriver", trials: Sequence[Trial], now: float) -> list[tuple[str, str]]:
+    epochs = driver.plan.base.optimization.epochs
+    return [
+        (f"trial {number}", f"epoch {driver.trials[number].epochs}/{epochs}  {now - began:.0f} s  "
+         f"{_label(driver.trials[number], driver.plan)}")
+        for number, began in driver.running.items()
+    ]  # fmt: skip
+
+
+def _best_rows(trials: Sequence[Trial], plan: SweepPlan) -> list[tuple[str, str]]:
+    ranked = rank_points(trials, plan)
+    return [("best", describe_point(ranked[0], plan))] if ranked else []
+
+
+def _rate_text(driver: "SweepDriver", trials: Sequence[Trial], now: float) -> str:
+    """Counts, trials per hour of this start, and how long the rest will take at that."""
+    elapsed = now - driver.started
+    text = f"{_counts_text(count_states(trials))}  {format_seconds(elapsed)}"
+    per_hour = 3600 * driver.ended_now / elapsed if elapsed > 0 else 0.0
+    if not per_hour:
+        return text
+    text += f"  {per_hour:,.0f} trials/h"
+    total = driver.plan.total_points()
+    if total is None:
+        return text
+    left = total * driver.plan.seeds - sum(trial.state.has_ended for trial in trials)
+    return f"{text}  {format_seconds(left / per_hour * 3600)} left"

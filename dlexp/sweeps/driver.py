@@ -1,0 +1,324 @@
+"""Drives a sweep: keeps the launcher's slots filled, writes down what comes of each trial, and tells observers.
+
+The sweep's folder is written before a trial starts and after it ends, so that a driver that is killed at any instant
+leaves nothing that a next one could not make sense of.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dlexp.config import ExperimentConfig
+from dlexp.runs import RECORD_FILE, Run, Status, SweepTrial, describe_run, now
+from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
+from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
+from dlexp.sweeps.objective import values_of_run
+from dlexp.sweeps.plan import SweepPlan
+from dlexp.sweeps.ranking import mean_values
+from dlexp.sweeps.search import GridSearch, Pruning, SampledSearch, Search, build_pruner
+from dlexp.sweeps.space import Space
+
+_WAIT_SECONDS = 0.25
+_LOG_TAIL_CHARS = 2000
+_ENDED_RUNS = {
+    Status.FINISHED: TrialState.FINISHED,
+    Status.PRUNED: TrialState.PRUNED,
+    Status.DIVERGED: TrialState.FAILED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepLimits:
+    """What may differ from one start of a sweep to the next.
+
+    Attributes:
+        time_budget_s: no trial starts after so many seconds of this start; 0: no limit.
+        trial_seconds: a trial that takes longer is ended as FAILED; 0: no limit.
+        trial_bytes: a trial whose process holds more memory is ended as FAILED; 0: no limit.
+        retries: how often a trial is started again whose process has died.
+        retry_failed: start those again that have failed.
+    """
+
+    time_budget_s: float = 0.0
+    trial_seconds: float = 0.0
+    trial_bytes: int = 0
+    retries: int = 2
+    retry_failed: bool = False
+
+
+class Observer(Protocol):
+    """Is told of what happens; never holds the driver up."""
+
+    def changed(self, trial: Trial) -> None:
+        """A trial has another state, or a new epoch."""
+
+    def refresh(self, driver: "SweepDriver") -> None:
+        """Called a few times a second."""
+
+
+class SweepDriver:
+    """Drives one sweep to its end, or until it is told to stop.
+
+    Args:
+        folder: of the sweep, whose lock is held.
+        plan: what it is.
+        limits: of this start.
+        launcher: runs the trials.
+        observers: are told.
+
+    Attributes:
+        trials: all there are, by number.
+        stopping: no trial is started any more.
+        started: when it began, by `time.monotonic`.
+        ended_now: trials that have ended since then.
+    """
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        plan: SweepPlan,
+        limits: SweepLimits,
+        launcher: Launcher,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.folder, self.plan, self.limits = folder, plan, limits
+        self.stopping = False
+        self.started, self.ended_now = time.monotonic(), 0
+        self.trials = {trial.number: trial for trial in folder.trials()}
+        self._launcher, self._observers = launcher, observers
+        record = folder.record()
+        self._sweep_id, self._parent_run_id = record["sweep_id"], record.get("parent_run_id", "")
+        self._began: dict[int, float] = {}
+        self._digests: dict[int, str] = {}
+        self._first_of_config: dict[str, int] = {}
+        for trial in self.trials.values():
+            self._first_of_config.setdefault(self._digest_of(trial), trial.number)
+        self._settle_former()
+        self._search = self._build_search()
+        self._pruning = self._build_pruning()
+
+    def run(self) -> None:
+        """Runs trials until there are no more."""
+        while True:
+            self._fill_slots()
+            if not self._began:
+                return
+            for event in self._launcher.wait(_WAIT_SECONDS):
+                if isinstance(event, EpochEnded):
+                    self._note_epoch(event)
+                else:
+                    self._note_end(event)
+            self._enforce_limits()
+            for observer in self._observers:
+                observer.refresh(self)
+
+    def stop(self) -> None:
+        """Starts no more trials, and asks those that run to save a checkpoint and leave."""
+        self.stopping = True
+        for number in self._began:
+            self._launcher.stop(number)
+
+    def run_of(self, trial: Trial) -> Run:
+        """The run of a trial."""
+        return self.folder.run_of(trial, self._sweep_id)
+
+    @property
+    def running(self) -> Mapping[int, float]:
+        """When each trial that runs was started, by `time.monotonic`."""
+        return dict(self._began)
+
+    def _settle_former(self) -> None:
+        """What a former driver has left: runs that ended unnoticed are noted, unfinished ones wait again."""
+        for trial in list(self.trials.values()):
+            if trial.state is TrialState.RUNNING or (trial.state is TrialState.FAILED and self.limits.retry_failed):
+                ended = self._ended_state(trial)
+                if ended in (TrialState.FINISHED, TrialState.PRUNED):
+                    self._write(self._with_results(trial, ended))
+                elif ended is None or trial.state is TrialState.RUNNING:
+                    state = TrialState.WAITING if ended is None else ended
+                    self._write(dataclasses.replace(trial, state=state, attempts=0, reason=""))
+
+    def _ended_state(self, trial: Trial) -> TrialState | None:
+        run = self.run_of(trial)
+        return _ENDED_RUNS.get(run.status()) if (run.path / RECORD_FILE).is_file() else None
+
+    def _build_search(self) -> Search:
+        points = self._points()
+        if self.plan.search == "grid":
+            return GridSearch(self.plan.candidates.grid(), first=len(points))
+        assert isinstance(self.plan.candidates, Space)  # checked when the plan was made
+        former = [(trials[0].point, self._values_of_point(number)) for number, trials in sorted(points.items())]
+        return SampledSearch(self.plan.candidates, self.plan, former)
+
+    def _build_pruning(self) -> Pruning | None:
+        pruner = build_pruner(self.plan.pruner, epochs=self.plan.base.optimization.epochs)
+        if pruner is None:
+            return None
+        ended = [each for each in self.trials.values() if each.state in (TrialState.FINISHED, TrialState.PRUNED)]
+        former = [(self._epochs_of(trial), trial.state is TrialState.FINISHED) for trial in ended]
+        return Pruning(pruner, self.plan.objectives[0], [each for each in former if each[0]])
+
+    def _epochs_of(self, trial: Trial) -> dict[int, float]:
+        points = self.run_of(trial).points()
+        chosen = points[points["key"] == self.plan.objectives[0].name]
+        return dict(zip(chosen["epoch"].astype(int), chosen["value"], strict=True))
+
+    def _fill_slots(self) -> None:
+        while len(self._began) < self._launcher.slots and not self.stopping and not self._is_out_of_time():
+            trial = self._next_waiting()
+            if trial is None:
+                return
+            if not self._reuse(trial):
+                self._start(trial)
+
+    def _is_out_of_time(self) -> bool:
+        return 0 < self.limits.time_budget_s <= time.monotonic() - self.started
+
+    def _next_waiting(self) -> Trial | None:
+        """The first trial that waits, and not for an equal one to end."""
+        while True:
+            for trial in self.trials.values():
+                if trial.state is TrialState.WAITING:
+                    twin = self._equal_trial(trial)
+                    if twin is None or twin.state.has_ended:
+                        return trial
+            if not self._propose():
+                return None
+
+    def _propose(self) -> bool:
+        """Adds the trials of the next point; False if there are no more."""
+        number, total = len(self._points()), self.plan.total_points()
+        point = None if total is not None and number >= total else self._search.next_point()
+        if point is None:
+            return False
+        first = len(self.trials)
+        for offset, config in enumerate(self.plan.configs(point)):
+            self._write(Trial(first + offset, number, point, config.seed))
+        return True
+
+    def _points(self) -> dict[int, list[Trial]]:
+        points: dict[int, list[Trial]] = {}
+        for trial in self.trials.values():
+            points.setdefault(trial.point_number, []).append(trial)
+        return points
+
+    def _config_of(self, trial: Trial) -> ExperimentConfig:
+        return self.plan.candidates.config(trial.point).replace(seed=trial.seed)
+
+    def _equal_trial(self, trial: Trial) -> Trial | None:
+        """An earlier trial of the same config, unless it has failed."""
+        number = self._first_of_config.setdefault(self._digest_of(trial), trial.number)
+        twin = self.trials[number]
+        return None if number >= trial.number or twin.state is TrialState.FAILED else twin
+
+    def _digest_of(self, trial: Trial) -> str:
+        if trial.number not in self._digests:
+            self._digests[trial.number] = self._config_of(trial).digest()
+        return self._digests[trial.number]
+
+    def _reuse(self, trial: Trial) -> bool:
+        """Takes over what came of an equal trial, if there is one."""
+        twin = self._equal_trial(trial)
+        if twin is None:
+            return False
+        reused = dataclasses.replace(
+            twin,
+            number=trial.number,
+            point_number=trial.point_number,
+            reused_from=twin.number,
+            reason=f"equal to trial {twin.number}, whose run it shares",
+            attempts=0,
+            seconds=0.0,
+        )
+        self._finish(reused)
+        return True
+
+    def _start(self, trial: Trial) -> None:
+        job = TrialJob(
+            SweepTrial(self.folder.name, trial.number, self.run_of(trial).id, self._parent_run_id),
+            self._config_of(trial),
+            waits_for_verdict=self._pruning is not None,
+            log_path=str(self.folder.log_path(trial.number)),
+        )
+        self._write(
+            dataclasses.replace(
+                trial, state=TrialState.RUNNING, attempts=trial.attempts + 1, started=trial.started or now()
+            )
+        )
+        self._began[trial.number] = time.monotonic()
+        self._launcher.start(job)
+
+    def _note_epoch(self, event: EpochEnded) -> None:
+        trial = dataclasses.replace(self.trials[event.trial], epochs=event.epoch)
+        if self._pruning is not None:
+            self._launcher.answer(event.trial, goes_on=self._pruning.goes_on(event.trial, event.epoch, event.metrics))
+        self.trials[event.trial] = trial
+        self._tell(trial)
+
+    def _note_end(self, event: TrialEnded) -> None:
+        seconds = time.monotonic() - self._began.pop(event.trial)
+        trial = self.trials[event.trial]
+        trial = dataclasses.replace(trial, seconds=round(trial.seconds + seconds, 3))
+        if event.outcome is Outcome.STOPPED and self.stopping:
+            self._write(dataclasses.replace(trial, state=TrialState.WAITING, attempts=trial.attempts - 1))
+        elif event.outcome in (Outcome.DIED, Outcome.STOPPED) and trial.attempts <= self.limits.retries:
+            self._write(dataclasses.replace(trial, state=TrialState.WAITING, reason=event.reason))
+        elif event.outcome in (Outcome.FINISHED, Outcome.PRUNED):
+            self._finish(self._with_results(trial, TrialState(event.outcome), event.reason))
+        else:
+            reason = event.reason
+            if event.outcome in (Outcome.DIED, Outcome.STOPPED):
+                reason += f", {trial.attempts} times"
+            self._finish(self._failed(trial, reason))
+
+    def _with_results(self, trial: Trial, state: TrialState, reason: str = "") -> Trial:
+        """A trial with what its run has reached; FAILED if its objective cannot be read from that."""
+        row = describe_run(self.run_of(trial))
+        try:
+            values = values_of_run(row, self.plan.objectives)
+        except ValueError as err:
+            return self._failed(trial, str(err))
+        ended = row.get("ended") or now()
+        return dataclasses.replace(trial, state=state, values=values, reason=reason, ended=ended)
+
+    def _failed(self, trial: Trial, reason: str) -> Trial:
+        path = self.folder.log_path(trial.number)
+        tail = path.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL_CHARS:].strip() if path.exists() else ""
+        if tail and tail != f"dlexp: {reason}":
+            reason = f"{reason}\n{tail}"
+        return dataclasses.replace(trial, state=TrialState.FAILED, reason=reason, ended=now())
+
+    def _finish(self, trial: Trial) -> None:
+        if self._pruning is not None:
+            self._pruning.end(
+                trial.number, pruned=trial.state is TrialState.PRUNED, failed=trial.state is TrialState.FAILED
+            )
+        self.ended_now += 1
+        self._write(trial)
+        if all(each.state.has_ended for each in self._points()[trial.point_number]):
+            self._search.tell(trial.point_number, self._values_of_point(trial.point_number))
+
+    def _values_of_point(self, number: int) -> dict[str, float] | None:
+        return mean_values(self._points()[number], self.plan)
+
+    def _enforce_limits(self) -> None:
+        for number, began in list(self._began.items()):
+            seconds, limit = time.monotonic() - began, self.limits.trial_seconds
+            if limit and seconds > limit:
+                self._launcher.kill(number, f"it took longer than {limit:g} s, the limit of a trial")
+            elif self.limits.trial_bytes:
+                held = self._launcher.memory_bytes(number) or 0
+                if held > self.limits.trial_bytes:
+                    gigabytes, most = held / 1e9, self.limits.trial_bytes / 1e9
+                    self._launcher.kill(number, f"it held {gigabytes:.2f} GB of memory, the limit is {most:.2f} GB")
+
+    def _write(self, trial: Trial) -> None:
+        self.folder.write_trial(trial)
+        self.trials[trial.number] = trial
+        self._tell(trial)
+
+    def _tell(self, trial: Trial) -> None:
+        for observer in self._observers:
+            observer.changed(trial)

@@ -1,0 +1,214 @@
+"""The folder of a sweep: what it is, and one file a trial. It is the truth; a driver that is killed loses nothing.
+
+<store>/sweeps/<name>/   sweep.json  trials/00007.json  logs/00007.log  trials.csv  pictures
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import enum
+import hashlib
+import json
+import pathlib
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlexp.atomic import write_text_atomically
+from dlexp.errors import ConfigError, RunNotFoundError, StoreError
+from dlexp.lock import hold_lock, is_held
+from dlexp.runs import Run, now, run_folder
+
+SWEEPS_FOLDER = "sweeps"
+TABLE_FILE = "trials.csv"
+_SWEEP_FILE = "sweep.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class TrialState(enum.StrEnum):
+    """What became of a trial."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come of it by itself."""
+        return self in (TrialState.FINISHED, TrialState.PRUNED, TrialState.FAILED)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, as its file tells it.
+
+    Attributes:
+        number: from 0 on.
+        point_number: trials of the same point differ in their seed alone.
+        point: values by the names of the space.
+        seed: of its config.
+        state: what became of it.
+        attempts: how often it was started.
+        reason: why it has failed or was given up, and the end of its log.
+        values: of the objectives; of a pruned trial, those it had reached.
+        reused_from: number of the equal trial whose run it shares, as that was not run again.
+        started: time of the first attempt.
+        ended: time of the end.
+        seconds: that its attempts took.
+        epochs: that it trained.
+    """
+
+    number: int
+    point_number: int
+    point: Mapping[str, Any]
+    seed: int
+    state: TrialState = TrialState.WAITING
+    attempts: int = 0
+    reason: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    reused_from: int | None = None
+    started: str = ""
+    ended: str = ""
+    seconds: float = 0.0
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A sweep by its folder.
+
+    Attributes:
+        path: absolute.
+    """
+
+    path: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        """The name of the sweep."""
+        return self.path.name
+
+    @property
+    def store(self) -> pathlib.Path:
+        """The store that its runs are in."""
+        return self.path.parents[1]
+
+    def record(self) -> dict[str, Any]:
+        """What `sweep.json` says."""
+        return dict(json.loads((self.path / _SWEEP_FILE).read_text(encoding="utf-8")))
+
+    def update(self, **values: Any) -> None:
+        """Changes fields of `sweep.json`, all or none."""
+        write_text_atomically(self.path / _SWEEP_FILE, json.dumps(self.record() | values, indent=2) + "\n")
+
+    def trials(self) -> list[Trial]:
+        """All trials, by number."""
+        return [_read_trial(path) for path in sorted((self.path / "trials").glob("[0-9]*.json"))]
+
+    def write_trial(self, trial: Trial) -> None:
+        """Writes the file of a trial, whole or not at all."""
+        text = json.dumps(dataclasses.asdict(trial), indent=2) + "\n"
+        write_text_atomically(self.path / "trials" / f"{trial.number:05d}.json", text)
+
+    def log_path(self, trial: int) -> pathlib.Path:
+        """Where a trial prints to."""
+        return self.path / "logs" / f"{trial:05d}.log"
+
+    def run_of(self, trial: Trial, sweep_id: str) -> Run:
+        """The run of a trial, whether it has begun or not; of one that is reused, the run it shares."""
+        number = trial.number if trial.reused_from is None else trial.reused_from
+        run_id = trial_run_id(sweep_id, number)
+        return Run(run_id, run_folder(self.store, run_id))
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the lock of the sweep: one driver at a time.
+
+        Raises:
+            StoreError: another process drives the sweep.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(hold_lock(self._lock_path))
+            except BlockingIOError as err:
+                raise StoreError(
+                    f"sweep {self.name} is being driven by another process: look at it with "
+                    f"dlexp sweep --status={self.name}, or stop that process"
+                ) from err
+            yield
+
+    def is_driven(self) -> bool:
+        """Whether a process drives the sweep now."""
+        return is_held(self._lock_path)
+
+    @property
+    def _lock_path(self) -> pathlib.Path:
+        return self.path / "sweep.lock"
+
+
+def trial_run_id(sweep_id: str, trial: int) -> str:
+    """The run ID of a trial, 32 hex digits: known before its run begins, so that a trial never has two runs."""
+    return hashlib.blake2b(f"{sweep_id}/{trial}".encode(), digest_size=16).hexdigest()
+
+
+def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) -> SweepFolder:
+    """Makes the folder of a new sweep.
+
+    Args:
+        store: folder of the store.
+        name: of the sweep; if empty, made from the time.
+        plan: what the sweep is, as JSON has it.
+
+    Raises:
+        ConfigError: the name cannot be that of a folder, or there is such a sweep.
+        StoreError: the folder cannot be written.
+    """
+    name = name or default_name()
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', 100 at the most"
+        )
+    folder = SweepFolder(pathlib.Path(store).resolve() / SWEEPS_FOLDER / name)
+    if (folder.path / _SWEEP_FILE).exists():
+        raise ConfigError(f"there is a sweep {name} already: go on with --resume={name}, or choose another name")
+    record = {"sweep_id": uuid.uuid4().hex, "created": now(), "plan": dict(plan)}
+    try:
+        for each in ("trials", "logs"):
+            (folder.path / each).mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder.path / _SWEEP_FILE, json.dumps(record, indent=2) + "\n")
+    except OSError as err:
+        raise StoreError(
+            f"sweep folder {str(folder.path)!r} cannot be written: {err.strerror}: choose another --store"
+        ) from err
+    return folder
+
+
+def default_name() -> str:
+    """`sweep-20261126-013000`, of the present time."""
+    return f"sweep-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def find_sweep(store: str | pathlib.Path, name: str) -> SweepFolder:
+    """The sweep of that name; `latest` is the one that was made last.
+
+    Raises:
+        RunNotFoundError: there is none; those that there are are named.
+    """
+    root = pathlib.Path(store).resolve() / SWEEPS_FOLDER
+    known = {path.parent.name: SweepFolder(path.parent) for path in root.glob(f"*/{_SWEEP_FILE}")}
+    if name == "latest" and known:
+        return max(known.values(), key=lambda folder: str(folder.record()["created"]))
+    if name not in known:
+        raise RunNotFoundError(
+            f"no sweep {name!r} in store {str(store)!r}: it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]
+
+
+def _read_trial(path: pathlib.Path) -> Trial:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Trial(**values | {"state": TrialState(values["state"])})

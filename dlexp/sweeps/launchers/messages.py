@@ -1,0 +1,39 @@
+"""Jobs and events as JSON, for pipes and networks: nothing is unpickled that another process has sent."""
+
+import dataclasses
+import json
+from typing import Any
+
+from dlexp.config import ExperimentConfig
+from dlexp.runs import SweepTrial
+from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded, TrialJob
+
+
+def encode_job(job: TrialJob) -> bytes:
+    """A job as JSON; `decode_job` gives an equal one."""
+    values = {each.name: getattr(job, each.name) for each in dataclasses.fields(job)}
+    return _encode(values | {"trial": dataclasses.asdict(job.trial), "config": job.config.flat()})
+
+
+def decode_job(message: bytes) -> TrialJob:
+    """Reads what `encode_job` wrote."""
+    values = json.loads(message)
+    trial, config = SweepTrial(**values.pop("trial")), ExperimentConfig.of(**values.pop("config"))
+    return TrialJob(trial, config, **values)
+
+
+def encode_event(event: Event) -> bytes:
+    """An event as JSON; `decode_event` gives an equal one."""
+    return _encode({"kind": type(event).__name__, **dataclasses.asdict(event)})
+
+
+def decode_event(message: bytes) -> Event:
+    """Reads what `encode_event` wrote."""
+    values = json.loads(message)
+    if values.pop("kind") == EpochEnded.__name__:
+        return EpochEnded(**values)
+    return TrialEnded(**values | {"outcome": Outcome(values["outcome"])})
+
+
+def _encode(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode()

@@ -1,0 +1,76 @@
+"""What a sweep is judged by: metrics of finished runs, and which way each is better."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlexp.direction import is_smaller_better
+from dlexp.errors import ConfigError
+
+_MODES = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A number of a finished run.
+
+    Attributes:
+        name: of a metric of the best epoch, of `test_*`, or of a fact such as `num_parameters`.
+        smaller_is_better: whether it should be small.
+    """
+
+    name: str
+    smaller_is_better: bool
+
+    @property
+    def direction(self) -> str:
+        """`minimize` or `maximize`, as Optuna has it."""
+        return "minimize" if self.smaller_is_better else "maximize"
+
+    def spelled(self) -> str:
+        """As `parse_objectives` reads it."""
+        return f"{self.name}:{'min' if self.smaller_is_better else 'max'}"
+
+
+def parse_objectives(text: str) -> tuple[Objective, ...]:
+    """Reads `val_accuracy`, `val_loss:min` or several joined by commas.
+
+    Raises:
+        ConfigError: nothing is given, a name comes twice, or a mode is neither min nor max.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    objectives = tuple(_parse_one(part) for part in parts)
+    names = [each.name for each in objectives]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"--objective={text} must name one metric, or several different ones joined by commas")
+    return objectives
+
+
+def _parse_one(part: str) -> Objective:
+    name, separator, mode = part.partition(":")
+    if not separator:
+        return Objective(name, is_smaller_better(name))
+    if mode not in _MODES or not name:
+        raise ConfigError(f"--objective={part} must be a metric, or metric:min, or metric:max")
+    return Objective(name, mode == "min")
+
+
+def values_of_run(row: Mapping[str, Any], objectives: Sequence[Objective]) -> dict[str, float]:
+    """The values of a run's objectives.
+
+    Args:
+        row: from `describe_run`.
+        objectives: to look up.
+
+    Raises:
+        ConfigError: the run has no such number.
+    """
+    missing = [each.name for each in objectives if not _is_number(row.get(each.name))]
+    if missing:
+        known = sorted(name for name, value in row.items() if _is_number(value))
+        raise ConfigError(f"a run has no number {', '.join(missing)} to judge it by: it has {', '.join(known)}")
+    return {each.name: float(row[each.name]) for each in objectives}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,141 @@
+"""What a sweep is: its space, how it is searched and judged. Written once; a resume must agree with it."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dlexp.config import ExperimentConfig, config_fields
+from dlexp.errors import ConfigError
+from dlexp.sweeps.commands import Commands
+from dlexp.sweeps.objective import Objective, parse_objectives
+from dlexp.sweeps.space import Space
+
+Point = Mapping[str, Any]
+
+
+class Candidates(Protocol):
+    """Where points come from: a `Space`, or a list of `Commands`."""
+
+    @property
+    def base(self) -> ExperimentConfig:
+        """What configs are where a point says nothing."""
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every point, in order; raises ConfigError if they are without end."""
+
+    def grid_size(self) -> int | None:
+        """How many points there are; None if they are without end."""
+
+    def config(self, point: Point) -> ExperimentConfig:
+        """The config of a point."""
+
+    def corner_configs(self) -> Iterator[ExperimentConfig]:
+        """Configs that hold every value of a choice, and the ends of every interval, at least once."""
+
+    def label(self, point: Point) -> str:
+        """What is particular about a point, in a few words."""
+
+    def with_base(self, base: ExperimentConfig) -> "Candidates":
+        """The same candidates, of another base."""
+
+    def to_json(self) -> str:
+        """Text that `from_json` of the same class reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a sweep is.
+
+    Attributes:
+        name: of the sweep, and of its folder.
+        candidates: where its points come from.
+        search: `grid`, or a sampler of Optuna.
+        num_points: how many points are tried; 0: all of the grid, or as many as the time allows.
+        seeds: trials of each point, with `seed`, `seed + 1`, ... of its config; a point is judged by their mean.
+        objectives: what a point is judged by; the first one ranks.
+        pruner: gives up trials that are not among the better ones; `none`.
+        search_seed: of the sampler.
+    """
+
+    name: str
+    candidates: Candidates
+    search: str = "grid"
+    num_points: int = 0
+    seeds: int = 1
+    objectives: tuple[Objective, ...] = (Objective("val_accuracy", smaller_is_better=False),)
+    pruner: str = "none"
+    search_seed: int = 0
+
+    @property
+    def base(self) -> ExperimentConfig:
+        """The config that points change."""
+        return self.candidates.base
+
+    def total_points(self) -> int | None:
+        """How many points will be tried; None if only the time limits them."""
+        size = self.candidates.grid_size() if self.search == "grid" else None
+        if size is None:
+            return self.num_points or None
+        return min(size, self.num_points or size)
+
+    def configs(self, point: Point) -> list[ExperimentConfig]:
+        """The configs of the trials of a point."""
+        config = self.candidates.config(point)
+        return [config.replace(seed=config.seed + number) for number in range(self.seeds)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        objectives = ",".join(each.spelled() for each in self.objectives)
+        candidates = {"kind": type(self.candidates).__name__, "text": self.candidates.to_json()}
+        return values | {"candidates": candidates, "objectives": objectives, "base": self.base.flat()}
+
+
+def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
+    """Raises ConfigError where a sweep is resumed that was another one; more points, and more time, are no difference.
+
+    Args:
+        plan: that is wanted.
+        stored: `to_dict` of the one that was begun.
+    """
+    wanted = json.loads(json.dumps(plan.to_dict()))
+    base = {name for name in wanted["base"] if wanted["base"][name] != stored["base"].get(name)}
+    differences = [f"--{name}" for name in sorted(base & _fields_that_matter())]
+    differences += [
+        f"--{_FLAGS.get(name, name)}"
+        for name in wanted
+        if name not in ("base", "num_points", "search_seed") and wanted[name] != stored.get(name)
+    ]
+    if differences:
+        raise ConfigError(
+            f"sweep {plan.name} was begun with other values of {', '.join(differences)}: leave them out to go on with "
+            "it, give another --sweep_name, or --allow_changes to go on with the new ones"
+        )
+
+
+_FLAGS = {"candidates": "space", "objectives": "objective"}
+
+
+def _fields_that_matter() -> set[str]:
+    return {name for name, field in config_fields().items() if field.metadata["changes_result"]}
+
+
+def read_plan(name: str, stored: Mapping[str, Any]) -> SweepPlan:
+    """Reads what `SweepPlan.to_dict` gave.
+
+    Args:
+        name: of the sweep, which is that of its folder.
+        stored: the plan as JSON has it.
+    """
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Space, Commands)}
+    own = {each: stored[each] for each in ("search", "num_points", "seeds", "pruner", "search_seed")}
+    return SweepPlan(
+        name=name,
+        candidates=kinds[stored["candidates"]["kind"]].from_json(
+            stored["candidates"]["text"], ExperimentConfig.of(**stored["base"])
+        ),
+        objectives=parse_objectives(stored["objectives"]),
+        **own,
+    )

@@ -1,0 +1,64 @@
+"""Which point of a sweep is best: the mean over its seeds, or the Pareto front of several objectives."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dlexp.sweeps.folder import Trial, TrialState
+from dlexp.sweeps.objective import Objective
+from dlexp.sweeps.plan import SweepPlan
+
+
+@dataclass(frozen=True)
+class RankedPoint:
+    """A point whose trials have all ended.
+
+    Attributes:
+        trials: of it that have finished, by number.
+        values: mean of each objective over them.
+    """
+
+    trials: Sequence[Trial]
+    values: dict[str, float]
+
+
+def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | None:
+    """Means of the objectives over the trials of a point; None unless all have ended and one has finished."""
+    finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
+    if not finished or not all(trial.state.has_ended for trial in trials):
+        return None
+    return {each.name: statistics.fmean(trial.values[each.name] for trial in finished) for each in plan.objectives}
+
+
+def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
+    """The points that have a result, the best by the first objective first; of equal ones the first tried."""
+    points: dict[int, list[Trial]] = {}
+    for trial in trials:
+        points.setdefault(trial.point_number, []).append(trial)
+    ranked = []
+    for number in sorted(points):
+        values = mean_values(points[number], plan)
+        if values is not None:
+            finished = [trial for trial in points[number] if trial.state is TrialState.FINISHED]
+            ranked.append(RankedPoint(finished, values))
+    first = plan.objectives[0]
+    return sorted(ranked, key=lambda point: _cost(point, first))
+
+
+def pareto_front(points: Sequence[RankedPoint], objectives: Sequence[Objective]) -> list[RankedPoint]:
+    """The points that no other beats in every objective, in their order."""
+
+    def is_beaten(point: RankedPoint) -> bool:
+        mine = [_cost(point, each) for each in objectives]
+        for other in points:
+            theirs = [_cost(other, each) for each in objectives]
+            if theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True)):
+                return True
+        return False
+
+    return [point for point in points if not is_beaten(point)]
+
+
+def _cost(point: RankedPoint, objective: Objective) -> float:
+    value = point.values[objective.name]
+    return value if objective.smaller_is_better else -value

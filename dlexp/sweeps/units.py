@@ -1,0 +1,45 @@
+"""Times and sizes as people write them."""
+
+import re
+
+from dlexp.errors import ConfigError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def parse_seconds(flag: str, text: str) -> float:
+    """Seconds of `90s`, `45m`, `2h` or `1d`; 0 for an empty text.
+
+    Raises:
+        ConfigError: the text is no such time.
+    """
+    return _parse(flag, text, _SECONDS, example="90s, 45m or 2h")
+
+
+def parse_bytes(flag: str, text: str) -> int:
+    """Bytes of `800MB` or `4GB`; 0 for an empty text.
+
+    Raises:
+        ConfigError: the text is no such size.
+    """
+    return int(_parse(flag, text, _BYTES, example="800MB or 4GB"))
+
+
+def format_seconds(seconds: float) -> str:
+    """`42 s`, `3 min 20 s` or `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _parse(flag: str, text: str, units: dict[str, int], *, example: str) -> float:
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]+)", text.strip().lower())
+    if not found or found[2] not in units or not float(found[1]):
+        raise ConfigError(f"--{flag}={text} must be a number with a unit, such as {example}")
+    return float(found[1]) * units[found[2]]
