@@ -4,8 +4,7 @@ import contextlib
 import logging
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,42 +12,39 @@ import keras
 from dlexp.callbacks import build_callbacks
 from dlexp.checkpoints.files import drop_state, load_checkpoint
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
-from dlexp.checkpoints.twin import build_twin
-from dlexp.checkpoints.warm_start import initialize_weights
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
-from dlexp.checks import check_names
-from dlexp.config import ExperimentConfig, SelectionConfig
-from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.config import ExperimentConfig
 from dlexp.datasets.data_clock import DataClock
 from dlexp.datasets.dataset import file_name
-from dlexp.datasets.findings import find_exact_leaks
-from dlexp.errors import DivergedError, TrainingError, unknown_name
+from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.files import FOLDER
 from dlexp.evaluation.folder import write_evaluation
 from dlexp.evaluation.predictions import Predictions
-from dlexp.gradients import GradientWatch
 from dlexp.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.history import draw_history
 from dlexp.interruption import StopRequests, catch_signals
-from dlexp.metrics import metric_names, portable_metrics
-from dlexp.models import build_model, custom_layers
 from dlexp.point_logger import make_points
+from dlexp.preparation import Setup, prepare
 from dlexp.progress import build_progress, print_dataset
 from dlexp.recipe import resolve_recipe
 from dlexp.result import ExperimentResult, read_result
 from dlexp.resuming import is_finished, resumed_config
-from dlexp.runs import SweepTrial, check_store, find_run
+from dlexp.runs import SweepTrial, find_run
 from dlexp.samples import write_samples
 from dlexp.session import RunSession, open_run, reopen_run
 from dlexp.tracking.best import read_best_model
-from dlexp.training import compile_model, seed_everything, train_model, use_threads
+from dlexp.training import train_model
 
 _log = logging.getLogger(__name__)
 
 
 def run_experiment(
-    config: ExperimentConfig, *, trial: SweepTrial | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: ExperimentConfig,
+    *,
+    trial: SweepTrial | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    prepare: Callable[..., Setup] = prepare,
 ) -> ExperimentResult:
     """Trains one model, keeps its best and its last checkpoint, evaluates the best and records all of it.
 
@@ -59,6 +55,7 @@ def run_experiment(
         config: of the experiment.
         trial: which trial of a sweep it is, if it is one.
         callbacks: called after each epoch when its checkpoints are under way; they may end the training by raising.
+        prepare: builds data and model; a sweep has a network for it that is traced already.
 
     Raises:
         DlexpError: a field, the data, the model or the store cannot work.
@@ -82,6 +79,7 @@ def resume_experiment(
     store: str = "mlruns",
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    prepare: Callable[..., Setup] = prepare,
     **changes: Any,
 ) -> ExperimentResult:
     """Goes on with a run that was stopped or killed, and gives bit for bit what it would have given.
@@ -91,6 +89,7 @@ def resume_experiment(
         store: where runs are looked up.
         trial: as `run_experiment` takes it; a trial that is resumed by hand is a run like any other.
         callbacks: as `run_experiment` takes them.
+        prepare: as `run_experiment` takes it.
         changes: config fields with other values: `epochs` may be raised, and fields that the result does not depend
             on may differ, such as `num_workers`.
 
@@ -116,78 +115,6 @@ def resume_experiment(
         with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Data and model of an experiment, known to fit together.
-
-    Attributes:
-        config: of the experiment.
-        datasets: its batches.
-        model: compiled.
-        twin: what is saved in place of the model.
-        custom_layers: classes that the model needs beside Keras' own.
-        facts: for the record, see `compile_model`.
-        gradients: watches those of the model.
-    """
-
-    config: ExperimentConfig
-    datasets: Datasets
-    model: keras.Model
-    twin: keras.Model
-    custom_layers: Sequence[str]
-    facts: Mapping[str, Any]
-    gradients: GradientWatch
-
-
-def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
-    """Builds data and model; writes nothing.
-
-    Args:
-        config: of the experiment.
-        initialize: take the weights of `init_checkpoint`, where there is one.
-    """
-    check_names(config)
-    check_store(config.tracking.store)
-    use_threads(config.execution.num_threads)
-    seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = build_datasets(config)
-    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
-    check_monitor(config.selection, num_classes=num_classes)
-    model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
-    parent = {}
-    if config.model.init_checkpoint and initialize:
-        parent = initialize_weights(model, config.model, store=config.tracking.store)
-    layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
-    facts = compile_model(model, config, datasets) | parent | {"exact_leaks": warn_of_leaks(datasets.dataset)}
-    gradients = GradientWatch(
-        model,
-        steps_per_epoch=datasets.steps_per_epoch,
-        every_steps=config.tracking.log_every_steps,
-        keep=config.tracking.histograms,
-    )
-    return Setup(config, datasets, model, twin, layers, facts, gradients)
-
-
-def warn_of_leaks(dataset: Dataset) -> int:
-    """Warns of images that are in more than one split, byte for byte; returns how many there are."""
-    leaks = find_exact_leaks(dataset.manifest)
-    if len(leaks):
-        _log.warning(
-            "%d images of %s are in more than one split, so accuracies on it are too good: the first is %s; "
-            "dlexp data check lists all",
-            len(leaks), dataset.name, leaks["keys"].iloc[0],
-        )  # fmt: skip
-    return len(leaks)
-
-
-def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
-    """Raises UnknownNameError if the monitored metric will not be measured."""
-    measured = metric_names(selection.metrics, num_classes)
-    available = [*measured, *(f"val_{name}" for name in measured)]
-    if selection.monitor not in available:
-        raise unknown_name("monitored metric", selection.monitor, available)
 
 
 def train_and_evaluate(

@@ -51,6 +51,12 @@ class GradientWatch:
             return {}
         return {name: each.numpy().astype(np.float32) for name, each in zip(self._names, self._kept, strict=True)}
 
+    def reset(self) -> None:
+        """Forgets the gradients of a former training."""
+        self._norm.assign(math.nan)
+        for variable in self._kept:
+            variable.assign(tf.zeros_like(variable))
+
     def _note(self, gradients: Sequence[Any]) -> None:
         step = self._optimizer.iterations + 1
         is_noted = step % self._steps_per_epoch == 0

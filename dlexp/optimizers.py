@@ -9,7 +9,7 @@ import keras
 from dlexp.catalog import OPTIMIZERS
 from dlexp.config import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
-from dlexp.schedules import build_schedule
+from dlexp.schedules import WarmupThenDecay, build_schedule
 
 _DEFAULT_ARGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}}
 # Arguments of every Keras optimizer that fields of the config set.
@@ -68,9 +68,28 @@ def build_optimizer(
         raise ConfigError(f"optimizer {name} refuses its arguments: {' '.join(str(err).split())}") from err
     # Without decay all are left out: AdamW refuses None, and 0 would still cost operations at every step.
     decay = optimization.weight_decay > 0
+    if decay and name != "muon":
+        # A variable, as in the schedule, so that a traced training can be given another one.
+        optimizer.weight_decay = keras.Variable(optimization.weight_decay, dtype="float32", trainable=False)
     spared = [variable for variable in model.trainable_variables if not (decay and _decays(variable))]
     optimizer.exclude_from_weight_decay(var_list=spared)
     return optimizer
+
+
+def set_rates(optimizer: keras.optimizers.Optimizer, optimization: OptimizationConfig) -> None:
+    """Gives an optimizer of `build_optimizer` another learning rate and weight decay, also where it is traced already.
+
+    Args:
+        optimizer: of a config that differs in these alone; with weight decay where there was one, without where not.
+        optimization: of the new config.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner._learning_rate, WarmupThenDecay):
+        inner._learning_rate.learning_rate = optimization.learning_rate
+    else:
+        inner.learning_rate = optimization.learning_rate
+    if isinstance(inner.weight_decay, keras.Variable):
+        inner.weight_decay.assign(optimization.weight_decay)
 
 
 def _find_class(name: str) -> type[keras.optimizers.Optimizer]:

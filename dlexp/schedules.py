@@ -71,7 +71,8 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_start: float = 0.0,
     ) -> None:
         super().__init__()
-        self.learning_rate = learning_rate
+        # A variable, so that a traced training can be given another one.
+        self._highest = keras.Variable(learning_rate, dtype="float32", trainable=False)
         self.decay = decay
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
@@ -81,7 +82,7 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         """The learning rate at a step counted from 0, as a `float32` scalar."""
         # Keras evaluates a schedule once for every decayed variable: without a course, no operation is added.
         if self.decay == "constant" and self.warmup_steps == 0:
-            return ops.convert_to_tensor(self.learning_rate, "float32")
+            return ops.convert_to_tensor(self._highest, "float32")
         step = ops.cast(step, "float32")
         # The step course is counted from the start, the others from the end of the warm-up.
         decay_start = 0 if self.decay == "step" else self.warmup_steps
@@ -90,7 +91,16 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         if self.warmup_steps:
             rise = self.warmup_start + (1 - self.warmup_start) * step / self.warmup_steps
             factor = ops.where(step < self.warmup_steps, rise, factor)
-        return self.learning_rate * factor
+        return self._highest * factor
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest value."""
+        return float(self._highest.numpy())
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._highest.assign(value)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

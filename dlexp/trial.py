@@ -13,8 +13,10 @@ with importing_tensorflow():
     import tensorflow as tf
 
     from dlexp.experiment import resume_experiment, run_experiment
+    from dlexp.warm_networks import WarmNetworks
 
 from collections.abc import Mapping
+from typing import Any
 
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
 from dlexp.runs import RECORD_FILE, run_folder
@@ -25,18 +27,25 @@ class TrialRunner:
     """Runs trials one after the other; the `Runner` of `dlexp sweep`."""
 
     def __init__(self) -> None:
+        self._networks = WarmNetworks()
         logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING, stream=sys.stderr)
         _use_one_gpu(int(os.environ.get("DLEXP_WORKER_SLOT", "0")))
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
         """Trains, or goes on with the run of a former attempt."""
         number, outcome, reason = job.trial.trial, Outcome.FINISHED, ""
-        callbacks, path = [EpochReporter(number, report)], run_folder(job.config.tracking.store, job.trial.run_id)
+        path = run_folder(job.config.tracking.store, job.trial.run_id)
+        given: dict[str, Any] = {
+            "trial": job.trial,
+            "callbacks": [EpochReporter(number, report)],
+            "prepare": self._networks.prepare,
+        }
+        keras.utils.clear_session(free_memory=False)  # layers of a new network get the names of a fresh process
         try:
             if (path / RECORD_FILE).is_file():
-                resume_experiment(path, trial=job.trial, callbacks=callbacks)
+                resume_experiment(path, **given)
             else:
-                run_experiment(job.config, trial=job.trial, callbacks=callbacks)
+                run_experiment(job.config, **given)
         except InterruptedRunError as err:
             outcome, reason = Outcome.STOPPED, str(err)
         except PrunedError as err:
@@ -50,6 +59,8 @@ class TrialRunner:
             # Whatever a model or a plug-in raises ends this trial, and not the sweep.
             traceback.print_exc()
             outcome, reason = Outcome.FAILED, f"{type(err).__name__}: {err}"
+        if outcome is not Outcome.FINISHED:
+            self._networks.forget()
         return TrialEnded(number, outcome, reason)
 
 

@@ -15,11 +15,12 @@ from dlexp import experiment
 from dlexp.config import ExperimentConfig
 from dlexp.datasets.data_clock import DataClock
 from dlexp.errors import DivergedError
-from dlexp.experiment import prepare, run_experiment
+from dlexp.experiment import run_experiment
 from dlexp.gradients import GradientWatch, weight_norm
 from dlexp.history import draw_history
 from dlexp.machine_load import LoadMeter
 from dlexp.point_logger import PointLogger, make_points
+from dlexp.preparation import prepare
 from dlexp.runs import Run, create_run, find_run
 from dlexp.training_batch import describe_label
 from dlexp.validation_examples import choose_examples, read_epochs, read_predictions

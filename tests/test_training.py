@@ -6,7 +6,7 @@ import pytest
 from dlexp.checkpoints.files import weights_digest
 from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.errors import ConfigError
-from dlexp.experiment import prepare
+from dlexp.preparation import prepare
 from dlexp.training import choose_steps_per_execution, train_model
 
 

@@ -11,7 +11,7 @@ from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
-from dlexp.experiment import prepare
+from dlexp.preparation import prepare
 from dlexp.runs import create_run
 from tests.benchmarks.measuring import Row, interleave, seconds_of
 
