@@ -3,6 +3,7 @@
 Secrets are never written: of the environment only the variables named here, of texts what `scrub` leaves.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -50,8 +51,9 @@ def write_environment(run_folder: pathlib.Path) -> None:
         (folder / "git.diff").write_text(scrub(_git("diff", "HEAD") or ""), encoding="utf-8")
 
 
-def installed_packages() -> list[str]:
-    """`name==version` of every installed package, sorted."""
+@functools.cache
+def installed_packages() -> Sequence[str]:
+    """`name==version` of every package that was installed when it was first asked for, sorted."""
     return sorted({f"{each.metadata['Name']}=={each.version}" for each in distributions()}, key=str.lower)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import keras
 
 from dlexp.config import ExperimentConfig, config_fields
-from dlexp.datasets import Datasets
 from dlexp.optimizers import set_rates
 from dlexp.preparation import Setup, build_compiled, check_monitor, prepare
 from dlexp.training import seed_everything
@@ -64,7 +63,7 @@ def trace_key(config: ExperimentConfig) -> str:
 def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
     seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = Datasets(config, former.datasets.dataset)
+    datasets = former.datasets.reseeded(config)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
     fresh, facts = build_compiled(config, datasets, initialize=initialize)
     fresh.optimizer.build(fresh.trainable_variables)

@@ -29,8 +29,9 @@ KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
     "augmented": [CNN | {"augment": ("flip", "crop", "mixup"), "seed": seed} for seed in (0, 1)],
     "cosine": [{"lr_schedule": "cosine", "warmup_epochs": 0.5, "learning_rate": rate} for rate in (0.01, 0.003)],
     "plateau": [
-        {"lr_schedule": "plateau", "plateau_patience": 1, "early_stopping_patience": 1, "epochs": 4} | {"learning_rate": r}
-        for r in (0.03, 0.1)
+        {"lr_schedule": "plateau", "plateau_patience": 1, "early_stopping_patience": 1, "epochs": 4}
+        | {"learning_rate": rate}
+        for rate in (0.03, 0.1)
     ],
     "momentum": [{"optimizer": "sgd", "learning_rate": rate, "gradient_clip_norm": 1.0} for rate in (0.01, 0.1)],
     "muon": [{"optimizer": "muon", "seed": seed} for seed in (0, 1)],

@@ -1,5 +1,6 @@
 """The input pipeline: each batch a pure function of (dataset, seed, step), so that a training can begin at any step."""
 
+import copy
 import pathlib
 from dataclasses import replace
 from typing import Any
@@ -53,18 +54,29 @@ class Datasets:
     def __init__(self, config: ExperimentConfig, dataset: Dataset) -> None:
         self.dataset = dataset
         self.batch_size = config.data.batch_size
-        self._config = config
         self._pixels = _open_pixels(config, dataset)
+        self._labels = tf.constant(dataset.manifest["label"].to_numpy())
+        self._splits: dict[str, Any] = {}
+        self._use(config)
+        self.validation = self.split_batches("validation")
+        self.test = self.split_batches("test")
+
+    def reseeded(self, config: ExperimentConfig) -> "Datasets":
+        """The batches of a config with another seed, or other labels' smoothing; what these do not touch is shared."""
+        other = copy.copy(self)
+        other._use(config)
+        return other
+
+    def _use(self, config: ExperimentConfig) -> None:
+        dataset = self.dataset
+        self._config = config
         self._train_pixels, num_moves = _with_moves(self._pixels, config, dataset.image_shape)
         self._augment = build_augmentation(config.data.augment, config.seed, first=num_moves)
         train = dataset.manifest[dataset.manifest["split"] == "train"]
         self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
-        self._labels = tf.constant(dataset.manifest["label"].to_numpy())
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
-        self.validation = self.split_batches("validation")
-        self.test = self.split_batches("test")
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Training batches from one step of the whole training to its end; step s is the same wherever one begins.
@@ -86,7 +98,9 @@ class Datasets:
         Args:
             split: `train`, `validation` or `test`.
         """
-        return self._in_order(self.dataset.rows(split))
+        if split not in self._splits:
+            self._splits[split] = self._in_order(self.dataset.rows(split))
+        return self._splits[split]
 
     def train_indices(self, step: int) -> np.ndarray:
         """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""
