@@ -45,8 +45,8 @@ def draw_validation_examples(
     for column, each in enumerate(by_epoch):
         for row, (label, prediction) in enumerate(zip(each["label"], each["prediction"], strict=True)):
             if label != prediction:
-                text = fit_width(class_names[prediction], points=_CELL_POINTS, inches=0.94 * cell_inches)
-                color = "white" if probabilities[row, column] > 0.5 else "#b00020"
+                text = fit_width(class_names[prediction], points=_CELL_POINTS, inches=0.83 * cell_inches)
+                color = "white" if probabilities[row, column] > 0.5 else "#7a0016"
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=_CELL_POINTS, color=color)
     for row, image in enumerate(images):
         show_pixels(axes, image, extent=(-image_width * 0.95, -image_width * 0.05, row + 0.95, row + 0.05))
