@@ -42,7 +42,7 @@ def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, 
         captions += [""] * padding
     shown = f", {most_groups} shown" if len(near_first) > most_groups else ""
     title = (
-        f"{dataset.name}: {len(near_first):,} groups of copies, one a row{shown}\nabove each image: key, class, split"
+        f"{dataset.name}\n{len(near_first):,} groups of copies, one a row{shown}\nabove each image: key, class, split"
     )
     draw_images(path, images, captions, title=title, columns=width, inches=1.6)
 

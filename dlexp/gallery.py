@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dlexp.pictures import DPI, font, save_image, shorten
+from dlexp.pictures import DPI, fit_width, font, save_image
 
 _CELL_HEIGHT = 1.3
 _SIDE = 0.92  # of an image, in cells
@@ -31,8 +31,8 @@ def draw_images(
     Args:
         path: of the PNG file.
         images: each `uint8` (height, width, 1 or 3).
-        captions: one for each image, of up to three lines.
-        title: above the grid.
+        captions: one for each image, of up to three lines, each shortened to the width of an image.
+        title: above the grid, each line shortened to its width.
         columns: images in a row of the grid.
         inches: width of an image.
     """
@@ -40,10 +40,11 @@ def draw_images(
     top = round((0.1 + _TITLE_INCHES_A_LINE * len(title.split("\n"))) * DPI)
     sheet = Image.new("RGB", (round(columns * unit), top + round(rows * _CELL_HEIGHT * unit)), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.multiline_text((sheet.width / 2, top / 2), title, "black", font(_TITLE_POINTS), "mm", align="center")
+    heading = _fit(title, points=_TITLE_POINTS, inches=0.98 * columns * inches)
+    draw.multiline_text((sheet.width / 2, top / 2), heading, "black", font(_TITLE_POINTS), "mm", align="center")
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, bottom = position % columns * unit, top + (position // columns + 1) * _CELL_HEIGHT * unit
-        text = "\n".join(_fit(line, width=0.96 * unit) for line in caption.split("\n"))
+        text = _fit(caption, points=_CAPTION_POINTS, inches=_SIDE * inches)  # wider ones would touch their neighbours
         above = bottom - 0.98 * unit
         draw.multiline_text((left + unit / 2, above), text, "black", font(_CAPTION_POINTS), "md", align="center")
         _place_image(sheet, image, centre=left + unit / 2, top=bottom - 0.96 * unit, side=_SIDE * unit)
@@ -53,10 +54,8 @@ def draw_images(
     save_image(sheet, path)
 
 
-def _fit(line: str, *, width: float) -> str:
-    """The line of a caption, shortened to `width` pixels."""
-    length = font(_CAPTION_POINTS).getlength(line)
-    return line if length <= width else shorten(line, int(len(line) * width / length) - 1)
+def _fit(text: str, *, points: float, inches: float) -> str:
+    return "\n".join(fit_width(line, points=points, inches=inches) for line in text.split("\n"))
 
 
 def _place_image(sheet: Image.Image, image: np.ndarray, *, centre: float, top: float, side: float) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dlexp.pictures import make_figure, save_figure
+from dlexp.pictures import make_figure, save_figure, shorten
 from dlexp.runs import Run
 
 PICTURE_FILE = "history.png"
@@ -91,4 +91,4 @@ def _draw_panel(axes: Axes, curves: pd.DataFrame, panel: _Panel, *, best_epoch: 
 
 def _title(record: dict[str, Any]) -> str:
     best = f", best epoch {record['best_epoch']} (dotted)" if "best_epoch" in record else ""
-    return f"{record['name']} ({record['run_id'][:8]}){best}"
+    return f"{shorten(record['name'], 80)} ({record['run_id'][:8]}){best}"

@@ -106,6 +106,15 @@ def longest_inches(texts: Iterable[str], points: float) -> float:
     return max((font(points).getlength(text) for text in texts), default=0.0) / DPI
 
 
+def fit_width(text: str, *, points: float, inches: float) -> str:
+    """The text, or its beginning and end with an ellipsis between where it would be wider than so many inches."""
+    width = longest_inches([text], points)
+    most = len(text) if width <= inches else int(len(text) * inches / width)
+    while most > 1 and longest_inches([shorten(text, most)], points) > inches:
+        most -= 1
+    return shorten(text, most)
+
+
 def shorten(text: str, most: int) -> str:
     """The text, or its beginning and end with an ellipsis between where it has more than `most` characters.
 

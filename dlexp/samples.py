@@ -4,6 +4,7 @@ import pathlib
 
 from dlexp.datasets import Dataset
 from dlexp.gallery import draw_images
+from dlexp.pictures import shorten
 
 _MOST_CLASSES = 20
 
@@ -25,7 +26,7 @@ def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) 
     if train["source"].nunique() > 1:
         captions = [f"{caption}\n{source}" for caption, source in zip(captions, shown["source"], strict=True)]
     images = [dataset.source.read(row) for row in shown["row"]]
-    title = f"{dataset.name} ({dataset.id}): {len(train):,} training examples, the first of each class"
+    title = f"{shorten(dataset.name, 44)} ({dataset.id}): {len(train):,} training examples, the first of each class"
     if shown_classes < dataset.num_classes:
-        title += f", {shown_classes} of {dataset.num_classes} classes"
+        title += f"\n{shown_classes} of {dataset.num_classes} classes"
     draw_images(path, images, captions, title=title, columns=per_class, inches=1.0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dlexp.datasets import Datasets
 from dlexp.gallery import draw_images
+from dlexp.pictures import shorten
 from dlexp.runs import Run
 from dlexp.tracking.base import Tracker
 
@@ -41,7 +42,7 @@ def draw_training_batch(path: pathlib.Path, datasets: Datasets) -> None:
     images, labels = images.numpy()[:_MOST_IMAGES], labels.numpy()[:_MOST_IMAGES]
     pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
     dataset = datasets.dataset
-    title = f"{dataset.name}: the first {len(pixels)} training images, as augmented"
+    title = f"{shorten(dataset.name, 44)}: the first {len(pixels)} training images, as augmented"
     captions = [describe_label(label, dataset.class_names) for label in labels]
     draw_images(path, list(pixels), captions, title=title, columns=_COLUMNS, inches=1.2)
 

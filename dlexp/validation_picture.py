@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dlexp.pictures import make_figure, save_figure, shorten, show_pixels
+from dlexp.pictures import fit_width, make_figure, save_figure, shorten, show_pixels
 
 _MOST_EPOCHS = 24
 _ROW_INCHES, _LEAST_CELL_INCHES, _LEAST_INCHES = 0.62, 0.45, 4.5
+_CELL_POINTS = 7
 
 
 def draw_validation_examples(
@@ -44,14 +45,15 @@ def draw_validation_examples(
     for column, each in enumerate(by_epoch):
         for row, (label, prediction) in enumerate(zip(each["label"], each["prediction"], strict=True)):
             if label != prediction:
-                text = shorten(class_names[prediction], 6)
-                color = "white" if probabilities[row, column] > 0.5 else "#b00020"
-                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
+                text = fit_width(class_names[prediction], points=_CELL_POINTS, inches=0.83 * cell_inches)
+                color = "white" if probabilities[row, column] > 0.5 else "#7a0016"
+                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=_CELL_POINTS, color=color)
     for row, image in enumerate(images):
         show_pixels(axes, image, extent=(-image_width * 0.95, -image_width * 0.05, row + 0.95, row + 0.05))
     labels = [shorten(class_names[label], 14) for label in by_epoch[0]["label"]]
     axes.set(xlim=(-image_width, columns), ylim=(count, 0), xlabel="epoch", ylabel="true class")
     axes.set_xticks(np.arange(columns) + 0.5, [str(epoch) for epoch in shown], fontsize=8)
     axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=8)
-    axes.set_title(f"{name}: {count} validation examples over the epochs; a wrong prediction is named", fontsize=10)
+    title = f"{shorten(name, 44)}: {count} validation examples\nover the epochs; a wrong prediction is named"
+    axes.set_title(title, fontsize=10)
     save_figure(figure, path)

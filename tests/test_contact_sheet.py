@@ -25,4 +25,4 @@ def test_each_group_has_a_row(tmp_path: pathlib.Path, numbers: list[int], rows: 
     dataset = make_dataset(numbers)
     draw_duplicates(tmp_path / "copies.png", dataset, find_duplicates(dataset).groups, most_groups=3)
     with Image.open(tmp_path / "copies.png") as picture:
-        assert picture.height == pytest.approx(120 * (0.7 + 1.3 * 1.6 * rows), abs=2)
+        assert picture.height == pytest.approx(120 * (1.0 + 1.3 * 1.6 * rows), abs=2)

@@ -128,6 +128,13 @@ def test_page_is_one_file_that_needs_nothing_else_and_escapes_names(tmp_path: pa
         assert text in page
 
 
+def test_page_names_each_share_of_the_most_probable_classes_once(tmp_path: pathlib.Path) -> None:
+    page = read_page(write(tmp_path / "test", list(range(12)), one_hot(list(range(12)), 12, by=2), classes=12))
+    for name in ("accuracy", "top-3 accuracy", "top-5 accuracy"):
+        assert page.count(f'<th scope="row">{name}</th>') == 1
+    assert "top5_accuracy" not in page
+
+
 def test_report_tells_each_source_with_its_interval(tmp_path: pathlib.Path) -> None:
     labels = np.array([0, 1] * 20)
     evaluation, dataset = evaluate(labels, one_hot([0] * 40, 3, by=2), NAMES, sources=2)

@@ -21,6 +21,7 @@ from dlexp.config import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.points import Point
 from dlexp.runs import Status, create_run, iterate_runs, now
+from dlexp.tracking import mlflow as tracking_mlflow
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.database import database_path, make_database
 from dlexp.tracking.mlflow import MlflowTracker
@@ -118,6 +119,19 @@ def test_start_waits_for_a_database_that_is_locked(tmp_path: pathlib.Path, monke
     tracker.finish(Status.FINISHED)
     assert len(starts) == 3
     assert [run.info.run_id for run in client_of(tmp_path).search_runs(["1"])] == [run_id]
+
+
+def test_start_that_fails_after_the_run_was_made_leaves_no_active_run(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(tracking_mlflow, "SystemSampler", fail)
+    with pytest.raises(StoreError, match="no such device"):
+        MlflowTracker(quick(tmp_path).tracking).open("run")
+    assert mlflow.active_run() is None  # or a next run of this process would be nested in this one
+    assert [run.info.status for run in client_of(tmp_path).search_runs(["1"])] == ["FAILED"]
 
 
 def test_write_that_fails_for_good_is_raised_and_what_follows_is_not_written() -> None:

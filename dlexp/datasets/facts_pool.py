@@ -6,7 +6,6 @@ commands rather than forks, which would inherit the threads of TensorFlow, or ne
 
 import contextlib
 import json
-import os
 import pathlib
 import queue
 import subprocess
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dlexp.datasets import facts
+from dlexp.datasets.cores import count_cores
 from dlexp.errors import DataError
 
 _WORKER = (sys.executable, "-m", "dlexp.datasets.facts_worker")
@@ -66,7 +66,7 @@ def _read_in_threads(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 def _read_in_processes(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     chunks = [paths[start : start + _CHUNK_FILES] for start in range(0, len(paths), _CHUNK_FILES)]
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_start_worker()) for _ in range(_num_workers())]
+        workers = [stack.enter_context(_start_worker()) for _ in range(count_cores())]
         idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for worker in workers:
             idle.put(worker)
@@ -81,10 +81,6 @@ def _read_in_processes(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         with ThreadPoolExecutor(len(workers)) as pool:  # each thread waits for a process
             for chunk in pool.map(read, chunks):
                 yield from chunk
-
-
-def _num_workers() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager

@@ -1,16 +1,17 @@
 """How much of an input pipeline runs side by side: fixed numbers, as TensorFlow's tuning costs more than it finds."""
 
-import os
 from typing import Any
 
 import tensorflow as tf
+
+from dlexp.datasets.cores import count_cores
 
 BATCHES_AHEAD = 2
 
 
 def count_workers(num_workers: int) -> int:
-    """`num_workers`, or for 0 as many as there are cores."""
-    return num_workers or os.cpu_count() or 1
+    """`num_workers`, or for 0 as many as there are cores that this process may use."""
+    return num_workers or count_cores()
 
 
 def without_tuning(dataset: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from dlexp.datasets.cores import count_cores
 from dlexp.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -189,7 +189,7 @@ def array_digests(images: np.ndarray) -> list[str]:
 
     if rows.nbytes < _THREADED_FROM_BYTES * len(rows):
         return [digest(pixels) for pixels in rows]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         return list(pool.map(digest, rows))
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from dlexp.datasets import Dataset
 from dlexp.evaluation.predictions import Predictions
 from dlexp.gallery import draw_images
+from dlexp.pictures import shorten
 
 _MOST_IMAGES = 25
 _COLUMNS, _INCHES = 5, 1.9
@@ -17,7 +18,7 @@ def draw_mistakes(path: pathlib.Path, predictions: Predictions, dataset: Dataset
     table = predictions.table
     wrong = table[table["label"] != table["prediction"]]
     shown = wrong.sort_values("confidence", ascending=False, kind="stable").head(_MOST_IMAGES)
-    title = f"{dataset.name}, {predictions.split} split\n{len(wrong):,} mistakes of {len(table):,}"
+    title = f"{shorten(dataset.name, 44)}, {predictions.split} split\n{len(wrong):,} mistakes of {len(table):,}"
     if len(wrong) > len(shown):
         title += f", the {len(shown)} most confident"
     _draw_gallery(path, shown, dataset, title=title)
@@ -26,7 +27,8 @@ def draw_mistakes(path: pathlib.Path, predictions: Predictions, dataset: Dataset
 def draw_least_confident(path: pathlib.Path, predictions: Predictions, dataset: Dataset) -> None:
     """Draws the examples that the model was least sure of, right or wrong."""
     shown = predictions.table.sort_values("confidence", kind="stable", na_position="first").head(_MOST_IMAGES)
-    title = f"{dataset.name}, {predictions.split} split\nthe {len(shown)} least confident of {len(predictions.table):,}"
+    about = f"{shorten(dataset.name, 44)}, {predictions.split} split"
+    title = f"{about}\nthe {len(shown)} least confident of {len(predictions.table):,}"
     _draw_gallery(path, shown, dataset, title=title)
 
 

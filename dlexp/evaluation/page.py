@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
+from PIL import Image
 
 _CAPTIONS = {
     "confusion": "Confusion matrix: true classes in rows, predicted ones in columns.",
@@ -15,8 +16,9 @@ _CAPTIONS = {
     "precision_recall": "Precision-recall curves, each class against the rest.",
     "reliability": "Reliability: how often the model is right (bars), by how sure it is. Bars below the diagonal are "
     "overconfident. Below: how many examples each bar stands for.",
-    "mistakes": "The mistakes that the model was most sure of.",
-    "least_confident": "The examples that the model was least sure of, right or wrong.",
+    "mistakes": "The mistakes that the model was most sure of; in brackets the probability of the predicted class.",
+    "least_confident": "The examples that the model was least sure of, right or wrong; in brackets the probability of "
+    "the predicted class.",
 }
 
 
@@ -27,11 +29,16 @@ def build_page(report: Mapping[str, Any], pictures: Mapping[str, pathlib.Path]) 
         report: from `build_report`.
         pictures: PNG files by name, which are embedded.
     """
-    images = {
-        name: {"data": base64.b64encode(path.read_bytes()).decode("ascii"), "caption": _CAPTIONS[name]}
-        for name, path in pictures.items()
-    }
-    return _template().render(report=report, images=images)
+    images = {name: _embed(path, _CAPTIONS[name]) for name, path in pictures.items()}
+    shown_above = {"accuracy", *(f"top{k}_accuracy" for k in report["top_k"])}
+    return _template().render(report=report, images=images, shown_above=shown_above)
+
+
+def _embed(path: pathlib.Path, caption: str) -> dict[str, Any]:
+    """What the page shows of a picture: its bytes in base64, its width in pixels, and its caption."""
+    with Image.open(path) as image:
+        width = image.width
+    return {"data": base64.b64encode(path.read_bytes()).decode("ascii"), "width": width, "caption": caption}
 
 
 @functools.cache

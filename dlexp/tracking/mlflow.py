@@ -79,6 +79,9 @@ class MlflowTracker(Tracker):
                 self._sampler = SystemSampler(self.run_id, store_uri(tracking), self._put_sample)
         except Exception as err:
             # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
+            if self.run_id is not None:
+                self.run_id = None
+                _leave_active_run(Status.FAILED)
             raise unusable(tracking, err) from err
         return self.run_id
 
@@ -219,7 +222,7 @@ class MlflowTracker(Tracker):
 def _leave_active_run(status: Status) -> None:
     """Makes the run no longer the active one of the process, which a next run would be nested in.
 
-    By now it is closed, or its database cannot be written to.
+    By now it is closed, its database cannot be written to, or nothing will be.
     """
     with contextlib.suppress(Exception):
         mlflow.end_run(_MLFLOW_STATUS[status])

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,11 @@ import pytest
 from dlexp.ui import HOST
 
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
+CHROMIUM = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=30000",
+]  # fmt: skip
 
 
 def dlexp(*words: str, cwd: pathlib.Path) -> str:
@@ -52,6 +58,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def rendered(url: str, profile: pathlib.Path, *, width: int = 1600) -> str:
+    """The page's DOM after its scripts have run, in a window of so many pixels."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert browser, "chromium is not installed: apt-get install chromium"
+    command = [browser, *CHROMIUM, f"--user-data-dir={profile}", f"--window-size={width},1000"]
+    return subprocess.run([*command, "--dump-dom", url], capture_output=True, text=True, timeout=180, check=True).stdout
 
 
 @pytest.fixture(scope="session")

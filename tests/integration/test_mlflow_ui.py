@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import shutil
-import subprocess
 from collections.abc import Iterator
 
 import mlflow
@@ -11,13 +9,7 @@ import pytest
 
 from dlexp.runs import list_runs
 from dlexp.ui import serve_mlflow, serve_tensorboard
-from tests.integration.conftest import dlexp, free_port, start_dlexp, wait_for
-
-CHROMIUM = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=30000",
-]  # fmt: skip
+from tests.integration.conftest import dlexp, free_port, rendered, start_dlexp, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +25,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def url(store: pathlib.Path) -> Iterator[str]:
     with serve_mlflow(store, port=free_port()) as url:
         yield url
-
-
-def rendered(url: str, profile: pathlib.Path) -> str:
-    """The page's DOM after its scripts have run."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert browser, "chromium is not installed: apt-get install chromium"
-    command = [browser, *CHROMIUM, f"--user-data-dir={profile}", "--window-size=1600,1000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
 
 
 @pytest.fixture(scope="module")
