@@ -17,6 +17,7 @@ from absl import flags
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, config_fields
 from dlexp.console import HELP_WORDS
+from dlexp.datasets.cores import count_cores
 from dlexp.errors import ConfigError, InterruptedRunError, TrainingError
 from dlexp.flags import (
     command_help,
@@ -31,11 +32,13 @@ from dlexp.sweeps.commands import Commands
 from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import SweepFolder, TrialState, create_sweep, default_name, find_sweep
+from dlexp.sweeps.keeping import CheckpointKeeper
 from dlexp.sweeps.launchers.local import LocalLauncher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
 from dlexp.sweeps.space import Space
+from dlexp.sweeps.table import write_table
 from dlexp.sweeps.units import parse_bytes, parse_seconds
 
 _RUNNER = "dlexp.trial:TrialRunner"
@@ -89,7 +92,8 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
         InterruptedRunError: a signal has stopped it.
     """
     if any(word in HELP_WORDS for word in argv[1:]):
-        print(command_help(argv[0], f"{summary}; every flag of dlexp train may be given too", _FLAGS))
+        shown = _FLAGS | {"store": ("mlruns", "Folder of the runs and sweeps.")}
+        print(command_help(argv[0], f"{summary}; every flag of dlexp train may be given too", shown))
         return 0
     values = flags.FlagValues()
     define_experiment_flags(values)
@@ -131,7 +135,7 @@ def _make_plan(values: flags.FlagValues, given: dict[str, Any], workers: int) ->
 def _trial_config(values: flags.FlagValues, workers: int) -> ExperimentConfig:
     """The config of the flags, as trials side by side need it."""
     own: dict[str, Any] = {name: False for name in _LEFT_OUT if not values[name].present}
-    threads = max(1, _count_cores() // workers)
+    threads = max(1, count_cores() // workers)
     own |= {name: threads for name in ("num_threads", "num_workers") if not values[name].present}
     return config_from_flags(values).replace(**own, verbose=0, store=str(pathlib.Path(values["store"].value).resolve()))
 
@@ -204,24 +208,34 @@ def _drive(folder: SweepFolder, plan: SweepPlan, given: dict[str, Any], workers:
         retries=given["retries"],
         retry_failed=given["retry_failed"],
     )
+    keep = _parse_keep(given["keep_checkpoints"])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     trials_per_worker = 1 if given["fresh_process"] else _TRIALS_PER_WORKER
-    with folder.hold():
+    with folder.hold(), contextlib.ExitStack() as stack:
         launcher = LocalLauncher(_RUNNER, workers=workers, trials_per_worker=trials_per_worker)
+        stack.callback(launcher.close)
+        from dlexp.sweep_tracking import SweepTracking
+
+        tracking = SweepTracking(folder, plan, registers_best=keep is None)
         display = build_display(plan)
-        try:
-            driver = SweepDriver(folder, plan, limits, launcher, [display])
-            with _stopping_at_signals(driver):
-                driver.run()
-        finally:
-            launcher.close()
-            display.close()
+        stack.callback(display.close)
+        keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
+        driver = SweepDriver(folder, plan, limits, launcher, [display, tracking, *keepers])
+        with _stopping_at_signals(driver):
+            driver.run()
+        launcher.close()
+        display.close()
+        trials = folder.trials()
+        write_table(folder, trials)
+        has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
+        status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
+        tracking.finish(trials, status=status, kept=keepers[0].kept_runs() if keepers else ())
     print_status(folder)
-    trials = folder.trials()
     if driver.stopping:
         command = f"dlexp sweep --resume={folder.name}{store_option(given['store'])}"
         raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
-    if trials and all(trial.state is TrialState.FAILED for trial in trials):
+    if has_failed:
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
 
@@ -244,12 +258,17 @@ def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _parse_keep(text: str) -> int | None:
+    """How many trials keep their checkpoints; None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
+    return int(text)
+
+
 def _count_workers() -> int:
     """One for each GPU; without any, one for each core, as far as memory goes."""
     gpus = len(list(pathlib.Path("/dev").glob("nvidia[0-9]*")))
     fitting = max(1, psutil.virtual_memory().available // _BYTES_PER_WORKER)
-    return gpus or min(_count_cores(), fitting)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return gpus or min(count_cores(), fitting)

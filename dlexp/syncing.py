@@ -61,6 +61,28 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
     return filled
 
 
+def copy_to_mlflow(run: Run, *, registers_best: bool) -> None:
+    """Brings MLflow alone up to date with a run that has ended, as `sync_run` does.
+
+    Args:
+        run: that has ended in any way, and that nobody holds.
+        registers_best: also make its best checkpoint a LoggedModel.
+
+    Raises:
+        StoreError: MLflow cannot be used.
+    """
+    from dlexp.tracking.mlflow import MlflowTracker
+
+    status = run.status()
+    config = _current_config(run, "")
+    contents = _read_contents(run, config, status)
+    if not registers_best:
+        contents = dataclasses.replace(contents, best=None)
+    MlflowTracker(config.tracking).sync(contents)
+    unsynced = [name for name in run.record().get("unsynced", []) if name != MlflowTracker.name]
+    run.update(unsynced=unsynced)
+
+
 def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
     """The config of a run, with the store where it is now: it may have been moved."""
     config = run.config()
@@ -93,10 +115,15 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
             path.relative_to(run.path).with_suffix("").as_posix(): path for path in sorted(run.path.rglob("*.png"))
         },
         step=points[-1].step if points else 0,
-        best=read_best_model(run) if status == Status.FINISHED else None,
+        best=read_best_model(run) if status == Status.FINISHED and _keeps_best(run) else None,
         status=status,
         ended=record.get("ended") or last,
     )
+
+
+def _keeps_best(run: Run) -> bool:
+    """Whether its best checkpoint is there: a sweep keeps those of its best trials alone, if asked to."""
+    return (run.path / run.record()["best_checkpoint"]).is_file()
 
 
 def _read_json(path: pathlib.Path) -> Mapping[str, object]:

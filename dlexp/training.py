@@ -69,6 +69,7 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         steps_per_epoch=steps_per_epoch,
         num_parameters=num_parameters,
         batch_values=config.data.batch_size * math.prod(dataset.image_shape),
+        acts_every=[each for each in (config.tracking.log_every_steps, config.execution.save_every_steps) if each],
     )
     model.compile(
         optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
@@ -85,12 +86,18 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
 
 
 def choose_steps_per_execution(
-    execution: ExecutionConfig, *, steps_per_epoch: int, num_parameters: int, batch_values: int
+    execution: ExecutionConfig,
+    *,
+    steps_per_epoch: int,
+    num_parameters: int,
+    batch_values: int,
+    acts_every: Sequence[int] = (),
 ) -> int:
     """Steps in one call of the compiled function; always a divisor of the epoch, which ends with a call.
 
     With `auto`, several steps pay only where a step is so short that calling it costs as much: small models on small
-    batches get the largest divisor up to 32, others 1.
+    batches get the largest divisor up to 32, others 1; but no more than the steps between two points or checkpoints,
+    which can come between two calls alone.
 
     Raises:
         ConfigError: the number that was asked for does not divide the epoch.
@@ -105,7 +112,7 @@ def choose_steps_per_execution(
         return asked
     if num_parameters > _SMALL_MODEL_PARAMETERS or batch_values > _SMALL_BATCH_VALUES:
         return 1
-    return _divisors(steps_per_epoch, most=_MOST_STEPS_PER_EXECUTION)[-1]
+    return _divisors(steps_per_epoch, most=min([_MOST_STEPS_PER_EXECUTION, *acts_every]))[-1]
 
 
 def _divisors(number: int, *, most: int) -> list[int]:

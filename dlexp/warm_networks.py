@@ -25,7 +25,7 @@ _EXCHANGED = {
     *("monitor", "monitor_mode", "early_stopping_patience", "plateau_patience"),
 }
 # Fields that change nothing in the result, but are traced into the training.
-_TRACED = {"log_every_steps", "histograms"}
+_TRACED = {"log_every_steps", "save_every_steps", "histograms"}
 
 
 class WarmNetworks:

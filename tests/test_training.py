@@ -1,5 +1,7 @@
 """The training loop, and how many steps one call of the compiled function takes."""
 
+from collections.abc import Sequence
+
 import keras
 import pytest
 
@@ -10,12 +12,20 @@ from dlexp.preparation import prepare
 from dlexp.training import choose_steps_per_execution, train_model
 
 
-def choose(asked: str, *, steps_per_epoch: int, num_parameters: int = 30_000, batch_values: int = 4096) -> int:
+def choose(
+    asked: str,
+    *,
+    steps_per_epoch: int,
+    num_parameters: int = 30_000,
+    batch_values: int = 4096,
+    acts_every: Sequence[int] = (),
+) -> int:
     return choose_steps_per_execution(
         ExecutionConfig(steps_per_execution=asked),
         steps_per_epoch=steps_per_epoch,
         num_parameters=num_parameters,
         batch_values=batch_values,
+        acts_every=acts_every,
     )
 
 
@@ -27,6 +37,11 @@ def test_small_model_takes_the_largest_divisor_of_the_epoch_up_to_32(steps_per_e
 def test_large_model_or_batch_takes_one_step() -> None:
     assert choose("auto", steps_per_epoch=20, num_parameters=10_000_000) == 1
     assert choose("auto", steps_per_epoch=20, batch_values=64 * 224 * 224 * 3) == 1
+
+
+@pytest.mark.parametrize(("acts_every", "expected"), [([5], 5), ([6], 5), ([30, 4], 4), ([1], 1)])
+def test_calls_end_where_a_point_or_a_checkpoint_is_due(acts_every: list[int], expected: int) -> None:
+    assert choose("auto", steps_per_epoch=20, acts_every=acts_every) == expected
 
 
 def test_number_that_was_asked_for_is_taken() -> None:

@@ -88,7 +88,9 @@ def restore_run(
         lifecycle_stage="active",
     )
     row.tags = [SqlTag(key=key, value=value) for key, value in {**tags, "mlflow.runName": name}.items()]
-    engine = SqlAlchemyStore(f"sqlite:///{database_path(store)}", artifacts_root(store).as_uri()).engine
+    uri = f"sqlite:///{database_path(store)}"
+    # A new store compares the schema with all its versions: for every trial of a sweep that would be most of the time.
+    engine = SqlAlchemyStore._engine_map.get(uri) or SqlAlchemyStore(uri, artifacts_root(store).as_uri()).engine
     with Session(engine) as session, session.begin():
         session.add(row)
 

@@ -10,6 +10,7 @@ import multiprocessing.connection
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
@@ -50,6 +51,7 @@ class LocalLauncher(Launcher):
         self._runner, self._trials_per_worker = runner, trials_per_worker
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([runner.partition(":")[0]])
+        forkserver.ensure_running()  # it imports while the driver gets ready
         self._workers: list[_Worker] = []
 
     def start(self, job: TrialJob) -> None:

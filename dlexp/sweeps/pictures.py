@@ -1,0 +1,88 @@
+"""Pictures of a sweep, drawn by Optuna with matplotlib: how it went, and which parameters matter."""
+
+import logging
+import pathlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dlexp.errors import ConfigError
+from dlexp.pictures import save_figure
+from dlexp.sweeps.folder import SweepFolder, Trial
+from dlexp.sweeps.plan import SweepPlan
+from dlexp.sweeps.ranking import RankedPoint, rank_points
+from dlexp.sweeps.search import frozen_trial, import_optuna
+from dlexp.sweeps.space import Space
+
+_log = logging.getLogger(__name__)
+_MOST_PARAMETERS = 8  # more axes than these nobody can read
+
+
+def draw_pictures(folder: SweepFolder, plan: SweepPlan, trials: Sequence[Trial]) -> list[pathlib.Path]:
+    """Draws what there is to see of the points that have a result, and returns the PNG files.
+
+    Nothing is drawn without Optuna, for a list of commands, or of fewer than two points.
+    """
+    points = rank_points(trials, plan)
+    if not isinstance(plan.candidates, Space) or len(points) < 2:
+        return []
+    try:
+        study = build_study(plan, plan.candidates, points)
+    except ConfigError:
+        return []
+    drawn = []
+    for name, draw in _plots(plan, study).items():
+        path = folder.path / f"{name}.png"
+        if _draw(path, draw):
+            drawn.append(path)
+    return drawn
+
+
+def build_study(plan: SweepPlan, space: Space, points: Sequence[RankedPoint]) -> Any:
+    """A study of Optuna that holds the points in the order they were tried, each with its means."""
+    optuna = import_optuna()
+    study = optuna.create_study(directions=[each.direction for each in plan.objectives])
+    for point in sorted(points, key=lambda each: each.trials[0].number):
+        study.add_trial(frozen_trial(space, point.trials[0].point, plan.objectives, point.values))
+    return study
+
+
+def _plots(plan: SweepPlan, study: Any) -> Mapping[str, Callable[[], Any]]:
+    from optuna.visualization import matplotlib as plots
+
+    varied = sorted({name for trial in study.trials for name in trial.params})[:_MOST_PARAMETERS]
+    first = plan.objectives[0].name
+    if len(plan.objectives) > 1:
+        names = [each.name for each in plan.objectives]
+        return {"pareto_front": lambda: plots.plot_pareto_front(study, target_names=names)} if len(names) < 4 else {}
+    chosen: dict[str, Callable[[], Any]] = {
+        "history": lambda: plots.plot_optimization_history(study, target_name=first),
+    }
+    if varied:
+        chosen["slices"] = lambda: plots.plot_slice(study, params=varied, target_name=first)
+    if len(varied) > 1:
+        chosen["importance"] = lambda: plots.plot_param_importances(study, params=varied, target_name=first)
+        chosen["parallel"] = lambda: plots.plot_parallel_coordinate(study, params=varied, target_name=first)
+    return chosen
+
+
+def _draw(path: pathlib.Path, draw: Callable[[], Any]) -> bool:
+    """Draws one picture; False where Optuna finds nothing to draw, as of parameters that never varied."""
+    import matplotlib
+
+    matplotlib.use("agg")  # the plots go through pyplot, which would look for a screen
+    import matplotlib.pyplot as plt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the plots are marked experimental
+        try:
+            axes = draw()
+            figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+            figure.set_layout_engine("constrained")
+            save_figure(figure, path)
+        except (ValueError, RuntimeError, ZeroDivisionError) as err:
+            _log.info("%s was not drawn: %s", path.name, err)
+            return False
+        finally:
+            plt.close("all")
+    return True
