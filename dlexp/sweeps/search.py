@@ -117,7 +117,8 @@ def frozen_trial(
 def suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
     """Has the sampler choose a value."""
     if parameter.is_finite:
-        return json.loads(trial.suggest_categorical(parameter.name, [json.dumps(each) for each in parameter.values]))
+        chosen = trial.suggest_categorical(parameter.name, [_category(each) for each in parameter.values])
+        return next(value for value in parameter.values if _category(value) == chosen)
     low, high, kind = cast(Any, parameter.low), cast(Any, parameter.high), parameter.kind
     if kind in ("int", "logint"):
         return trial.suggest_int(parameter.name, low, high, log=kind == "logint")
@@ -221,7 +222,7 @@ def _distribution(parameter: Parameter) -> Any:
     import optuna
 
     if parameter.is_finite:
-        return optuna.distributions.CategoricalDistribution([json.dumps(each) for each in parameter.values])
+        return optuna.distributions.CategoricalDistribution([_category(each) for each in parameter.values])
     low, high, kind = cast(Any, parameter.low), cast(Any, parameter.high), parameter.kind
     if kind in ("int", "logint"):
         return optuna.distributions.IntDistribution(low, high, log=kind == "logint")
@@ -229,4 +230,9 @@ def _distribution(parameter: Parameter) -> Any:
 
 
 def _to_optuna(parameter: Parameter, value: Any) -> Any:
-    return json.dumps(value) if parameter.is_finite else value
+    return _category(value) if parameter.is_finite else value
+
+
+def _category(value: Any) -> Any:
+    """A value of a choice as Optuna takes it: no list and no mapping."""
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
