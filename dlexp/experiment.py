@@ -10,11 +10,10 @@ from typing import Any
 import keras
 
 from dlexp.callbacks import build_callbacks
-from dlexp.checkpoints.files import drop_state, load_checkpoint
+from dlexp.checkpoints.files import drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.config import ExperimentConfig
-from dlexp.datasets.data_clock import DataClock
 from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
@@ -134,14 +133,13 @@ def train_and_evaluate(
         CheckpointWriter(model, setup.twin, subject) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
-        clock = DataClock()
         hooks = build_callbacks(
             config,
             session=session,
             model=model,
             datasets=datasets,
             gradients=setup.gradients,
-            clock=clock,
+            clock=setup.clock,
             writer=writer,
             progress=progress,
             requests=requests,
@@ -151,7 +149,7 @@ def train_and_evaluate(
             hooks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
         epochs = config.optimization.epochs
         try:
-            train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=clock, start=start)
+            train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=setup.clock, start=start)
         except DivergedError:
             if config.tracking.evaluation_pictures:
                 draw_history(session.run)
@@ -167,10 +165,14 @@ def train_and_evaluate(
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
     """Evaluates the best checkpoint from its file, on validation and test; draws the pictures; records the metrics."""
     run, datasets, record = session.run, setup.datasets, session.run.record()
-    checkpoint = load_checkpoint(run.path / record["best_checkpoint"])
+    checkpoint = setup.evaluated.load(run.path / record["best_checkpoint"])
     with requests.allow():
         evaluations = evaluate_splits(
-            checkpoint, datasets, ("validation", "test"), metric_names=setup.config.selection.metrics
+            checkpoint,
+            datasets,
+            ("validation", "test"),
+            metric_names=setup.config.selection.metrics,
+            forward=setup.evaluated.forward(datasets),
         )
     draws = setup.config.tracking.evaluation_pictures
     if draws:

@@ -12,8 +12,10 @@ from dlexp.checkpoints.warm_start import initialize_weights
 from dlexp.checks import check_names
 from dlexp.config import ExperimentConfig, SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets.data_clock import DataClock
 from dlexp.datasets.findings import find_exact_leaks
 from dlexp.errors import unknown_name
+from dlexp.evaluation.network import EvaluatedNetwork
 from dlexp.gradients import GradientWatch
 from dlexp.metrics import metric_names, portable_metrics
 from dlexp.models import build_model, custom_layers
@@ -35,6 +37,8 @@ class Setup:
         custom_layers: classes that the model needs beside Keras' own.
         facts: for the record, see `compile_model`.
         gradients: watches those of the model.
+        clock: measures how long the training waits for data.
+        evaluated: the network that checkpoints are evaluated with.
     """
 
     config: ExperimentConfig
@@ -44,6 +48,8 @@ class Setup:
     custom_layers: Sequence[str]
     facts: Mapping[str, Any]
     gradients: GradientWatch
+    clock: DataClock
+    evaluated: EvaluatedNetwork
 
 
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
@@ -68,7 +74,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         every_steps=config.tracking.log_every_steps,
         keep=config.tracking.histograms,
     )
-    return Setup(config, datasets, model, twin, layers, facts, gradients)
+    return Setup(config, datasets, model, twin, layers, facts, gradients, DataClock(), EvaluatedNetwork())
 
 
 def build_compiled(

@@ -21,7 +21,7 @@ from dlexp.training import seed_everything
 _MOST_NETWORKS = 4
 # Fields that change the result and yet nothing that is traced.
 _EXCHANGED = {
-    *("seed", "learning_rate", "weight_decay", "label_smoothing"),
+    *("seed", "learning_rate", "weight_decay"),
     *("monitor", "monitor_mode", "early_stopping_patience", "plateau_patience"),
 }
 # Fields that change nothing in the result, but are traced into the training.
@@ -63,7 +63,8 @@ def trace_key(config: ExperimentConfig) -> str:
 def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
     seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = former.datasets.reseeded(config)
+    datasets = former.datasets
+    datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
     fresh, facts = build_compiled(config, datasets, initialize=initialize)
     fresh.optimizer.build(fresh.trainable_variables)
@@ -72,7 +73,8 @@ def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup
     _copy(fresh.variables, former.model.variables)
     set_rates(former.model.optimizer, config.optimization)
     former.gradients.reset()
-    return dataclasses.replace(former, config=config, datasets=datasets, facts=facts)
+    former.clock.reset()
+    return dataclasses.replace(former, config=config, facts=facts)
 
 
 def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:

@@ -14,7 +14,7 @@ from dlexp.config import ExperimentConfig
 from dlexp.datasets import build_datasets, mixing
 from dlexp.datasets.augment import build_augmentation
 from dlexp.datasets.randaugment import OPERATIONS
-from dlexp.datasets.randomness import derive_seed, mix_keys, uniform
+from dlexp.datasets.randomness import SeedKey, derive_seed, mix_keys, uniform
 from dlexp.errors import UnknownNameError
 from dlexp.registry import AUGMENTATIONS, register_augmentation
 
@@ -34,7 +34,7 @@ def trace(names: tuple[str, ...], seed: int, image_shape: tuple[int, ...]) -> An
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((), tf.int64),
     ]
-    return tf.function(build_augmentation(names, seed), autograph=False, input_signature=signature)
+    return tf.function(build_augmentation(names, SeedKey(seed, "augment")), autograph=False, input_signature=signature)
 
 
 def augment(*names: str, images: np.ndarray = COLOUR, rows: Any = range(24), epoch: int = 0, seed: int = 0) -> Any:
@@ -87,7 +87,7 @@ def test_augmentations_are_applied_in_the_order_given() -> None:
 
 def test_an_unknown_augmentation_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean flip"):
-        build_augmentation(["flipp"], seed=0)
+        build_augmentation(["flipp"], SeedKey(0, "augment"))
 
 
 def test_the_catalog_lists_what_the_modules_register() -> None:

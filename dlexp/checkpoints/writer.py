@@ -1,5 +1,6 @@
 """Writes checkpoints of a training in the background; the training waits only for a copy to host memory."""
 
+import functools
 import logging
 import pathlib
 import platform
@@ -61,6 +62,11 @@ class Subject:
         """Takes from the dataset what the files tell of it."""
         shape, names = dataset.image_shape, dataset.class_names
         return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in ("dlexp", "keras", "tensorflow")}
 
 
 class CheckpointWriter:
@@ -198,7 +204,6 @@ class CheckpointWriter:
                 "stopped": self._model.stop_training,
                 "callbacks": get_counters(self._callbacks),
             },
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("dlexp", "keras", "tensorflow")},
+            "versions": dict(_versions()),
             "written": now(),
         }

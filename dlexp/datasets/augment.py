@@ -22,21 +22,19 @@ and CutMix are the exception: their partner is the neighbour in the batch.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 # The built-in augmentations are registered where they are defined.
 from dlexp.datasets import colors, erasing, geometry, mixing, randaugment  # noqa: F401
 from dlexp.datasets.image_moves import IMAGE_MOVES, ImageMoves
-from dlexp.datasets.randomness import derive_seed, mix_keys
+from dlexp.datasets.randomness import SeedKey, mix_keys
 from dlexp.registry import AUGMENTATIONS
 
 
-def build_augmentation(names: Sequence[str], seed: int, *, first: int = 0) -> Callable[..., tuple[Any, Any]]:
+def build_augmentation(names: Sequence[str], key: SeedKey, *, first: int = 0) -> Callable[..., tuple[Any, Any]]:
     """Chains augmentations in the order given.
 
     Args:
         names: registered names; a name may come twice and then draws anew.
-        seed: the experiment's seed.
+        key: of the experiment's seed.
         first: position of the first one to do, where those before it are done by `build_image_moves`.
 
     Returns:
@@ -46,7 +44,7 @@ def build_augmentation(names: Sequence[str], seed: int, *, first: int = 0) -> Ca
         UnknownNameError: a name is not registered.
     """
     augmentations = [AUGMENTATIONS.get(name) for name in names]
-    keys_of = _example_keys(seed)
+    keys_of = _example_keys(key)
 
     def augment(images: Any, labels: Any, rows: Any, epoch: Any) -> tuple[Any, Any]:
         keys = keys_of(rows, epoch)
@@ -57,18 +55,17 @@ def build_augmentation(names: Sequence[str], seed: int, *, first: int = 0) -> Ca
     return augment
 
 
-def build_image_moves(names: Sequence[str], seed: int, image_shape: tuple[int, int, int]) -> ImageMoves:
+def build_image_moves(names: Sequence[str], key: SeedKey, image_shape: tuple[int, int, int]) -> ImageMoves:
     """The same for single images, equal bit for bit.
 
     Args:
         names: the first ones of a chain, as `count_moves` counts them.
-        seed: the experiment's seed.
+        key: of the experiment's seed.
         image_shape: (height, width, channels).
     """
-    return ImageMoves([IMAGE_MOVES[name] for name in names], _example_keys(seed), image_shape)
+    return ImageMoves([IMAGE_MOVES[name] for name in names], _example_keys(key), image_shape)
 
 
-def _example_keys(seed: int) -> Callable[[Any, Any], Any]:
+def _example_keys(key: SeedKey) -> Callable[[Any, Any], Any]:
     """(rows, epoch) to `uint32` keys `(batch,)`."""
-    seed_key = tf.constant(derive_seed(seed, "augment"), tf.uint32)
-    return lambda rows, epoch: mix_keys(mix_keys(seed_key, epoch), rows)
+    return lambda rows, epoch: mix_keys(mix_keys(key.value, epoch), rows)

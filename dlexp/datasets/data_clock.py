@@ -16,9 +16,19 @@ class DataClock:
 
     def __init__(self) -> None:
         self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._dataset = self._watched = None
 
     def watch(self, dataset: Any) -> Any:
-        """The same dataset, whose consumer is watched."""
+        """The same dataset, whose consumer is watched; that of the last call, if it is given again."""
+        if dataset is not self._dataset:
+            self._dataset, self._watched = dataset, self._watch(dataset)
+        return self._watched
+
+    def reset(self) -> None:
+        """Forgets the time of a former training."""
+        self._seconds.assign(0.0)
+
+    def _watch(self, dataset: Any) -> Any:
         # A zip asks its parts in turn, in the thread of whoever asks it: before the batch, and after it.
         watched = tf.data.Dataset.zip((self._clock(-1.0), dataset, self._clock(1.0)))
         options = tf.data.Options()

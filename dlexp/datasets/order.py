@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from dlexp.datasets.randomness import derive_seed, mix_keys, shuffle_positions
+from dlexp.datasets.randomness import SeedKey, mix_keys, shuffle_positions
 
 
 class TrainOrder:
@@ -29,7 +29,7 @@ class TrainOrder:
 
     def __init__(self, examples: pd.DataFrame, *, batch_size: int, seed: int) -> None:
         self._batch_size = batch_size
-        self._seed = derive_seed(seed, "order")
+        self._key = SeedKey(seed, "order")
         self._rows, self._turns = _arrange(examples)
         self.places = len(self._rows) if self._turns is None else len(self._turns[0])
         self.steps_per_epoch = -(-self.places // batch_size)
@@ -48,9 +48,13 @@ class TrainOrder:
         """
         epoch, first = step // self.steps_per_epoch, step % self.steps_per_epoch * self._batch_size
         positions = tf.range(first, tf.minimum(first + self._batch_size, self.places))
-        key = mix_keys(tf.constant(self._seed, tf.uint32), epoch)
+        key = mix_keys(self._key.value, epoch)
         places = shuffle_positions(positions, self.places, key)
         return tf.gather(self._rows, self._example_at(places, epoch)), epoch
+
+    def reseed(self, seed: int) -> None:
+        """Makes it the order of another seed, in pipelines that use it already too."""
+        self._key.reseed(seed)
 
     def _example_at(self, places: Any, epoch: Any) -> Any:
         """Numbers of the examples that have some places in an epoch."""

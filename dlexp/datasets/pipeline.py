@@ -1,6 +1,5 @@
 """The input pipeline: each batch a pure function of (dataset, seed, step), so that a training can begin at any step."""
 
-import copy
 import pathlib
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from dlexp.datasets.image_moves import count_moves
 from dlexp.datasets.order import TrainOrder
 from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
+from dlexp.datasets.randomness import SeedKey
 
 
 def build_datasets(config: ExperimentConfig) -> "Datasets":
@@ -54,29 +54,26 @@ class Datasets:
     def __init__(self, config: ExperimentConfig, dataset: Dataset) -> None:
         self.dataset = dataset
         self.batch_size = config.data.batch_size
-        self._pixels = _open_pixels(config, dataset)
-        self._labels = tf.constant(dataset.manifest["label"].to_numpy())
-        self._splits: dict[str, Any] = {}
-        self._use(config)
-        self.validation = self.split_batches("validation")
-        self.test = self.split_batches("test")
-
-    def reseeded(self, config: ExperimentConfig) -> "Datasets":
-        """The batches of a config with another seed, or other labels' smoothing; what these do not touch is shared."""
-        other = copy.copy(self)
-        other._use(config)
-        return other
-
-    def _use(self, config: ExperimentConfig) -> None:
-        dataset = self.dataset
         self._config = config
-        self._train_pixels, num_moves = _with_moves(self._pixels, config, dataset.image_shape)
-        self._augment = build_augmentation(config.data.augment, config.seed, first=num_moves)
+        self._pixels = _open_pixels(config, dataset)
+        self._augment_key = SeedKey(config.seed, "augment")
+        self._train_pixels, num_moves = _with_moves(self._pixels, config, self._augment_key, dataset.image_shape)
+        self._augment = build_augmentation(config.data.augment, self._augment_key, first=num_moves)
         train = dataset.manifest[dataset.manifest["split"] == "train"]
         self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
+        self._labels = tf.constant(dataset.manifest["label"].to_numpy())
+        self._made: dict[Any, Any] = {}
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
+        self.validation = self.split_batches("validation")
+        self.test = self.split_batches("test")
+
+    def reseed(self, seed: int) -> None:
+        """Makes them the batches of another seed, those of a pipeline that was made before too."""
+        self._config = self._config.replace(seed=seed)
+        self._order.reseed(seed)
+        self._augment_key.reseed(seed)
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Training batches from one step of the whole training to its end; step s is the same wherever one begins.
@@ -89,8 +86,12 @@ class Datasets:
         """
         if not 0 <= first_step <= self.total_steps:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
-        steps = tf.data.Dataset.range(first_step, self.total_steps)
-        return self._batches(self._train_pixels, steps, self._order.rows_of_step, self._finish_train)
+        if first_step not in self._made:
+            steps = tf.data.Dataset.range(first_step, self.total_steps)
+            self._made[first_step] = self._batches(
+                self._train_pixels, steps, self._order.rows_of_step, self._finish_train
+            )
+        return self._made[first_step]
 
     def split_batches(self, split: str) -> Any:
         """`tf.data.Dataset` of one split in the order of the manifest; training examples are not augmented either.
@@ -98,9 +99,9 @@ class Datasets:
         Args:
             split: `train`, `validation` or `test`.
         """
-        if split not in self._splits:
-            self._splits[split] = self._in_order(self.dataset.rows(split))
-        return self._splits[split]
+        if split not in self._made:
+            self._made[split] = self._in_order(self.dataset.rows(split))
+        return self._made[split]
 
     def train_indices(self, step: int) -> np.ndarray:
         """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""
@@ -148,10 +149,10 @@ def _open_pixels(config: ExperimentConfig, dataset: Dataset) -> HeldPixels | Dec
 
 
 def _with_moves(
-    pixels: HeldPixels | DecodedPixels, config: ExperimentConfig, image_shape: tuple[int, int, int]
+    pixels: HeldPixels | DecodedPixels, config: ExperimentConfig, key: SeedKey, image_shape: tuple[int, int, int]
 ) -> tuple[HeldPixels | DecodedPixels, int]:
     """The pixels of training, and how many of the augmentations are done as they are decoded, one image at a time."""
     if isinstance(pixels, HeldPixels):
         return pixels, 0
     moves = config.data.augment[: count_moves(config.data.augment, image_shape)]
-    return replace(pixels, moves=build_image_moves(moves, config.seed, image_shape)), len(moves)
+    return replace(pixels, moves=build_image_moves(moves, key, image_shape)), len(moves)

@@ -12,6 +12,27 @@ def derive_seed(seed: int, name: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+class SeedKey:
+    """A key that is made from a seed, and that pipelines which are traced already can be given another of.
+
+    Args:
+        seed: the experiment's seed.
+        use: what the key is for.
+
+    Attributes:
+        value: `uint32` scalar, a variable.
+    """
+
+    def __init__(self, seed: int, use: str) -> None:
+        self._use = use
+        with tf.device("CPU"):  # where the pipelines are
+            self.value = tf.Variable(derive_seed(seed, use), dtype=tf.uint32, trainable=False)
+
+    def reseed(self, seed: int) -> None:
+        """Makes it the key of another seed."""
+        self.value.assign(derive_seed(seed, self._use))
+
+
 def mix_keys(keys: Any, data: Any) -> Any:
     """New keys, in which `data` has been mixed; any difference in either gives unrelated keys.
 

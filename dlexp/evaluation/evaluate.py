@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
-from dlexp.evaluation.predictions import Predictions, compile_forward, predict_split
+from dlexp.evaluation.predictions import Forward, Predictions, compile_forward, predict_split
 from dlexp.evaluation.report import Subject
 from dlexp.evaluation.split_scores import SplitScores, fit_split_temperature, score_split
 
@@ -34,6 +34,7 @@ def evaluate_splits(
     *,
     metric_names: Sequence[str],
     tta: Sequence[str] = (),
+    forward: Forward | None = None,
 ) -> dict[str, Evaluation]:
     """Runs the model of a checkpoint once over each split, and scores what it says.
 
@@ -46,6 +47,7 @@ def evaluate_splits(
         splits: some of `train`, `validation` and `test`, none of them empty.
         metric_names: Keras metrics beside loss and accuracy.
         tta: test-time augmentations, see `make_views`.
+        forward: of `compile_forward` for the same, where it was made before.
 
     Returns:
         Evaluations by split, in the order of `splits`.
@@ -53,7 +55,7 @@ def evaluate_splits(
     Raises:
         DataError: an image can no longer be read, naming it.
     """
-    forward = compile_forward(checkpoint.model, datasets, tta=tta)
+    forward = forward or compile_forward(checkpoint.model, datasets, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
     of_splits = {
         split: predict_split(forward, datasets, split, metric_names=metric_names)

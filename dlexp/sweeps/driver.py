@@ -15,7 +15,7 @@ from dlexp.runs import RECORD_FILE, Run, Status, SweepTrial, describe_run, now
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import values_of_run
-from dlexp.sweeps.plan import SweepPlan
+from dlexp.sweeps.plan import Point, SweepPlan
 from dlexp.sweeps.ranking import mean_values
 from dlexp.sweeps.search import GridSearch, Pruning, SampledSearch, Search, build_pruner
 from dlexp.sweeps.space import Space
@@ -139,6 +139,8 @@ class SweepDriver:
                 elif ended is None or trial.state is TrialState.RUNNING:
                     state = TrialState.WAITING if ended is None else ended
                     self._write(dataclasses.replace(trial, state=state, attempts=0, reason=""))
+        for number, trials in self._points().items():
+            self._add_trials(number, trials[0].point)
 
     def _ended_state(self, trial: Trial) -> TrialState | None:
         run = self.run_of(trial)
@@ -193,10 +195,15 @@ class SweepDriver:
         point = None if total is not None and number >= total else self._search.next_point()
         if point is None:
             return False
-        first = len(self.trials)
-        for offset, config in enumerate(self.plan.configs(point)):
-            self._write(Trial(first + offset, number, point, config.seed))
+        self._add_trials(number, point)
         return True
+
+    def _add_trials(self, point_number: int, point: Point) -> None:
+        """Adds the trials of a point that it lacks: all, or those that a killed driver did not come to."""
+        known = {trial.seed for trial in self._points().get(point_number, ())}
+        for config in self.plan.configs(point):
+            if config.seed not in known:
+                self._write(Trial(len(self.trials), point_number, point, config.seed))
 
     def _points(self) -> dict[int, list[Trial]]:
         points: dict[int, list[Trial]] = {}

@@ -7,6 +7,7 @@ of step, and none that a kill could damage.
 import abc
 import itertools
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -211,11 +212,13 @@ def import_optuna() -> Any:
 
 def _build_sampler(name: str, seed: int) -> Any:
     samplers = import_optuna().samplers
-    if name == "tpe":
-        return samplers.TPESampler(seed=seed, constant_liar=True)
-    return {"random": samplers.RandomSampler, "qmc": samplers.QMCSampler, "nsgaii": samplers.NSGAIISampler}[name](
-        seed=seed
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are marked experimental
+        if name == "tpe":
+            return samplers.TPESampler(seed=seed, constant_liar=True)
+        if name == "qmc":
+            return samplers.QMCSampler(seed=seed, scramble=True)  # otherwise the seed would change nothing
+        return {"random": samplers.RandomSampler, "nsgaii": samplers.NSGAIISampler}[name](seed=seed)
 
 
 def _distribution(parameter: Parameter) -> Any:

@@ -1,0 +1,63 @@
+"""The network that the checkpoints of one training after the other are evaluated with: loaded and traced once."""
+
+import dataclasses
+import pathlib
+import zipfile
+
+from dlexp.checkpoints.files import LOAD_ERRORS, LoadedCheckpoint, load_checkpoint
+from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.seal import check_seal
+from dlexp.datasets import Datasets
+from dlexp.errors import CheckpointError
+from dlexp.evaluation.predictions import Forward, compile_forward
+
+_NETWORK_MEMBER = "config.json"  # of a `.keras` archive
+
+
+class EvaluatedNetwork:
+    """Loads checkpoints: by Keras at first, and by their weights alone where the network is the same again."""
+
+    def __init__(self) -> None:
+        self._checkpoint: LoadedCheckpoint | None = None
+        self._network = b""
+        self._forward: Forward | None = None
+
+    def load(self, path: pathlib.Path) -> LoadedCheckpoint:
+        """As `load_checkpoint` does; the model of a former call is given the new weights.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        network = _read_network(path)
+        if self._checkpoint is None or network != self._network:
+            self._checkpoint, self._network, self._forward = load_checkpoint(path), network, None
+            return self._checkpoint
+        metadata = read_metadata(path)
+        check_seal(path)
+        try:
+            self._checkpoint.model.load_weights(path)
+        except LOAD_ERRORS as err:
+            raise CheckpointError(f"the weights of checkpoint {str(path)!r} cannot be loaded: {err}") from err
+        self._checkpoint = dataclasses.replace(
+            self._checkpoint,
+            config=self._checkpoint.config.of(**metadata["config"]),
+            metrics=metadata["metrics"],
+            metadata=metadata,
+            path=path,
+        )
+        return self._checkpoint
+
+    def forward(self, datasets: Datasets) -> Forward:
+        """The function from batches to logits of the model that was loaded last, for the datasets of that training."""
+        assert self._checkpoint is not None  # load() comes first
+        if self._forward is None:
+            self._forward = compile_forward(self._checkpoint.model, datasets)
+        return self._forward
+
+
+def _read_network(path: pathlib.Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(_NETWORK_MEMBER)
+    except LOAD_ERRORS as err:
+        raise CheckpointError(f"checkpoint {str(path)!r} cannot be read: {err}") from err
