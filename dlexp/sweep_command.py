@@ -7,7 +7,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -107,13 +107,14 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     check_search(given["search"], given["pruner"])
     check_store(store)
-    workers = given["workers"] or _count_workers()
+    workers, limits, keep = given["workers"] or _count_workers(), _read_limits(given), _read_keep(given)
     if given["resume"]:
         folder, plan = _open_former(values, given, workers)
     else:
         plan = _make_plan(values, given, workers)
         folder = create_sweep(store, plan.name, plan.to_dict())
-    return _drive(folder, plan, given, workers)
+    launcher = {"workers": workers, "trials_per_worker": 1 if given["fresh_process"] else _TRIALS_PER_WORKER}
+    return _drive(folder, plan, limits, keep=keep, store=store, launcher=launcher)
 
 
 def _make_plan(values: flags.FlagValues, given: dict[str, Any], workers: int) -> SweepPlan:
@@ -200,32 +201,26 @@ def _field(values: flags.FlagValues, name: str) -> Any:
     return config_from_flags(values).flat()[name]
 
 
-def _drive(folder: SweepFolder, plan: SweepPlan, given: dict[str, Any], workers: int) -> int:
-    limits = SweepLimits(
-        time_budget_s=parse_seconds("time_budget", given["time_budget"]),
-        trial_seconds=parse_seconds("trial_time_limit", given["trial_time_limit"]),
-        trial_bytes=parse_bytes("trial_memory_limit", given["trial_memory_limit"]),
-        retries=given["retries"],
-        retry_failed=given["retry_failed"],
-    )
-    keep = _parse_keep(given["keep_checkpoints"])
+def _drive(
+    folder: SweepFolder,
+    plan: SweepPlan,
+    limits: SweepLimits,
+    *,
+    keep: int | None,
+    store: str,
+    launcher: Mapping[str, int],
+) -> int:
+    from dlexp.sweep_tracking import SweepTracking
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    trials_per_worker = 1 if given["fresh_process"] else _TRIALS_PER_WORKER
-    with folder.hold(), contextlib.ExitStack() as stack:
-        launcher = LocalLauncher(_RUNNER, workers=workers, trials_per_worker=trials_per_worker)
-        stack.callback(launcher.close)
-        from dlexp.sweep_tracking import SweepTracking
-
+    with folder.hold(), contextlib.closing(LocalLauncher(_RUNNER, **launcher)) as launched:
         tracking = SweepTracking(folder, plan, registers_best=keep is None)
-        display = build_display(plan)
-        stack.callback(display.close)
         keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
-        driver = SweepDriver(folder, plan, limits, launcher, [display, tracking, *keepers])
-        with _stopping_at_signals(driver):
-            driver.run()
-        launcher.close()
-        display.close()
+        with contextlib.closing(build_display(plan)) as display:
+            driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
+            with _stopping_at_signals(driver):
+                driver.run()
         trials = folder.trials()
         write_table(folder, trials)
         has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
@@ -233,11 +228,33 @@ def _drive(folder: SweepFolder, plan: SweepPlan, given: dict[str, Any], workers:
         tracking.finish(trials, status=status, kept=keepers[0].kept_runs() if keepers else ())
     print_status(folder)
     if driver.stopping:
-        command = f"dlexp sweep --resume={folder.name}{store_option(given['store'])}"
+        command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
         raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
     if has_failed:
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
+
+
+def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
+    if given["retries"] < 0:
+        raise ConfigError(f"--retries={given['retries']} must be 0 or more")
+    return SweepLimits(
+        time_budget_s=parse_seconds("time_budget", given["time_budget"]),
+        trial_seconds=parse_seconds("trial_time_limit", given["trial_time_limit"]),
+        trial_bytes=parse_bytes("trial_memory_limit", given["trial_memory_limit"]),
+        retries=given["retries"],
+        retry_failed=given["retry_failed"],
+    )
+
+
+def _read_keep(given: Mapping[str, Any]) -> int | None:
+    """How many trials keep their checkpoints; None for all."""
+    text = given["keep_checkpoints"]
+    if text == "all":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -256,15 +273,6 @@ def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _parse_keep(text: str) -> int | None:
-    """How many trials keep their checkpoints; None for all."""
-    if text == "all":
-        return None
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
-    return int(text)
 
 
 def _count_workers() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlexp.config import ExperimentConfig, config_sections
 from dlexp.errors import ConfigError, DlexpError
-from dlexp.flags import config_from_words
+from dlexp.flags import config_from_words, config_to_flagfile
 
 _MAX_CHARS = 1_000_000
 
@@ -27,13 +27,12 @@ class Commands:
     points: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def read(cls, path: str | pathlib.Path, base: ExperimentConfig, words: Sequence[str] = ()) -> "Commands":
+    def read(cls, path: str | pathlib.Path, base: ExperimentConfig) -> "Commands":
         """Reads a file with the flags of one run a line, `dlexp train` in front or not; # begins a comment.
 
         Args:
             path: of the file; relative `--flagfile`s are looked for from the working directory.
-            base: config of `words`.
-            words: flags that stand before those of each line.
+            base: what a line's flags change.
 
         Raises:
             ConfigError: the file cannot be read, or a line is wrong: its number is named.
@@ -44,6 +43,7 @@ class Commands:
             raise ConfigError(f"--runs_file={path} cannot be read: {err}") from err
         if len(text) > _MAX_CHARS:
             raise ConfigError(f"--runs_file={path} of {len(text):,} characters is too large: at most {_MAX_CHARS:,}")
+        words = [line for line in config_to_flagfile(base).splitlines() if line.startswith("--")]
         points = []
         for number, line in enumerate(text.splitlines(), start=1):
             try:

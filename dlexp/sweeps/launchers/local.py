@@ -7,6 +7,7 @@ when it has grown. A worker ends when the pipe to its driver closes, which the k
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class LocalLauncher(Launcher):
     def _add_worker(self) -> _Worker:
         slot = min(set(range(self.slots)) - {each.slot for each in self._workers})
         ours, theirs = self._context.Pipe()
-        options = WorkerOptions(self._runner, slot)
+        options = WorkerOptions(self._runner, slot, os.getcwd())
         process = self._context.Process(target=work, args=(theirs, options), name=f"dlexp-worker-{slot}", daemon=True)
         process.start()
         theirs.close()

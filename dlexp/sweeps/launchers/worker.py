@@ -24,10 +24,12 @@ class WorkerOptions:
         runner: `module:name` of a class without arguments that makes a `Runner`.
         slot: from 0 on, different for workers that live at the same time; the GPU that the worker uses, where there are
             GPUs.
+        folder: working directory, which paths in configs may start from.
     """
 
     runner: str
     slot: int
+    folder: str
 
 
 def work(connection: Connection, options: WorkerOptions) -> None:
@@ -36,6 +38,7 @@ def work(connection: Connection, options: WorkerOptions) -> None:
     It has a session of its own, so that a Ctrl-C in the terminal reaches the driver alone.
     """
     os.setsid()
+    os.chdir(options.folder)
     os.environ["DLEXP_WORKER_SLOT"] = str(options.slot)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, received), daemon=True).start()
