@@ -1,0 +1,98 @@
+"""A hundred tracked runs of a small CNN on the digits, beside what a user would write for them; and halving.
+
+Each run: two 3x3 convolutions and a dense layer, batches of 64, AdamW, 5 epochs, the best and the last checkpoint kept,
+all of it in MLflow (KerasTuner has none). A script and its process for each run take so long that five are measured and
+scaled. dlexp evaluates each best checkpoint on validation and test as well, which the peers do not.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tests.benchmarks.measuring import Row, process_seconds
+
+_PEERS = pathlib.Path(__file__).parent / "peers"
+_ENVIRONMENTS = pathlib.Path(__file__).parents[2] / "build" / "peers"
+_RUNS, _MEASURED_SCRIPTS = 100, 5
+_TASK = "100 runs of a small CNN on digits, s"
+_SPACE = "--space=learning_rate=log(1e-4,1e-2); weight_decay=log(1e-6,1e-2)"
+_GRID = "--space=learning_rate=choice(0.0003,0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"
+_GRID_EPOCHS = 9
+
+
+def measure(folder: str) -> list[Row]:
+    """Rows of the table.
+
+    Args:
+        folder: an empty one for the stores.
+    """
+    root = pathlib.Path(folder)
+    warm = process_seconds(sweep_command(root / "warm", runs=_RUNS))
+    fresh = process_seconds(sweep_command(root / "fresh", "--fresh_process", runs=_RUNS))
+    script = _time_scripts(root / "script") * _RUNS / _MEASURED_SCRIPTS
+    lightning = _time_peer("lightning_loop.py", root / "lightning", ["torch", "lightning", "mlflow", "scikit-learn"])
+    tuner = _time_peer("keras_tuner_search.py", root / "tuner", ["tensorflow", "keras", "keras-tuner", "scikit-learn"])
+    scaled = f"Keras script, {_MEASURED_SCRIPTS} measured"
+
+    def row(seconds: float, peer: float, name: str, factor: float, what: str = _TASK) -> Row:
+        return Row(what, seconds, peer, name, f"<= 1/{factor:g}", seconds * factor <= peer, digits=1)
+
+    return [
+        row(warm, script, scaled, 30),
+        row(warm, lightning, "Lightning loop in one process", 1.5),
+        row(warm, tuner, "KerasTuner", 4),
+        row(fresh, script, scaled, 15, "the same, each in a fresh process, s"),
+        _compare_halving(root / "halving"),
+    ]
+
+
+def sweep_command(store: pathlib.Path, *words: str, runs: int) -> list[str]:
+    """A random search over two rates."""
+    flags = ["--dataset=digits", "--epochs=5", "--batch_size=64", f"--store={store}", _SPACE]
+    return [sys.executable, "-m", "dlexp.cli", "sweep", *flags, "--search=random", f"--trials={runs}", *words]
+
+
+def _time_scripts(store: pathlib.Path) -> float:
+    store.mkdir()
+    script = [sys.executable, str(_PEERS / "keras_script.py"), str(store)]
+    # The first makes the database, which a hundred do once.
+    process_seconds([*script, "0"])
+    return sum(process_seconds([*script, str(seed)]) for seed in range(1, 1 + _MEASURED_SCRIPTS))
+
+
+def _time_peer(script: str, store: pathlib.Path, packages: Sequence[str]) -> float:
+    store.mkdir()
+    python = _environment(script.partition("_")[0], packages)
+    return process_seconds([str(python), str(_PEERS / script), str(store), str(_RUNS)])
+
+
+def _environment(name: str, packages: Sequence[str]) -> pathlib.Path:
+    """Python of an environment with these packages, made at the first call."""
+    folder = _ENVIRONMENTS / name
+    python, done = folder / "bin" / "python", folder / ".installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
+        done.touch()
+    return python
+
+
+def _compare_halving(store: pathlib.Path) -> Row:
+    """Epochs that successive halving trains until it has what the whole grid has, against those of the grid."""
+    command = [sys.executable, "-m", "dlexp.cli", "sweep", "--dataset=digits", f"--store={store}", _GRID]
+    command.append(f"--epochs={_GRID_EPOCHS}")
+    process_seconds([*command, "--sweep_name=grid"])
+    process_seconds([*command, "--sweep_name=halving", "--pruner=halving"])
+    grid, halving = (_trials(store / "sweeps" / name) for name in ("grid", "halving"))
+    best = [max(trial["values"]["val_accuracy"] for trial in each) for each in (grid, halving)]
+    epochs = [sum(trial["epochs"] for trial in each) for each in (halving, grid)]
+    met = best[1] >= best[0] and epochs[0] <= epochs[1] / 2
+    what = f"epochs of successive halving; best val_accuracy {best[1]:.4f}, of the grid {best[0]:.4f}"
+    return Row(what, epochs[0], epochs[1], "the whole grid", "<= 0.5, as good", met, digits=0)
+
+
+def _trials(folder: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "trials").glob("*.json")]
