@@ -112,7 +112,7 @@ def _observers(
 ) -> list[keras.callbacks.Callback]:
     """What only looks."""
     run, tracking, observers = session.run, config.tracking, list[Any]()
-    images = datasets.validation.element_spec[0]
+    images = tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)
     forward = tf.function(lambda each: model(each, training=False), input_signature=[images])
     if tracking.sample_pictures:
         observers.append(TrainingBatchPicture(run, session.tracker, datasets))

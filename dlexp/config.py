@@ -217,10 +217,10 @@ class TrackingConfig:
         changes_result=False,
     )
 
-    evaluation_pictures: bool = _setting(
+    evaluation_report: bool = _setting(
         True,
-        "Draw the curves, and the pictures and the page of the evaluation at the end of the run; metrics and "
-        "predictions are written anyway, and dlexp evaluate draws them later.",
+        "At the end of the run score the best model on validation and test, with pictures and a page; otherwise only "
+        "the metrics and predictions of the test are written, and dlexp evaluate makes the rest when it is wanted.",
         changes_result=False,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from dlexp.callbacks import build_callbacks
-from dlexp.checkpoints.files import drop_state
+from dlexp.checkpoints.files import LoadedCheckpoint, drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.config import ExperimentConfig
@@ -18,8 +18,8 @@ from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.files import FOLDER
-from dlexp.evaluation.folder import write_evaluation
-from dlexp.evaluation.predictions import Predictions
+from dlexp.evaluation.folder import write_evaluation, write_predictions
+from dlexp.evaluation.predictions import Predictions, predict_split
 from dlexp.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.history import draw_history
 from dlexp.interruption import StopRequests, catch_signals
@@ -151,7 +151,7 @@ def train_and_evaluate(
         try:
             train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=setup.clock, start=start)
         except DivergedError:
-            if config.tracking.evaluation_pictures:
+            if config.tracking.evaluation_report:
                 draw_history(session.run)
             raise
     if not hooks.best.kept:
@@ -163,31 +163,37 @@ def train_and_evaluate(
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
-    """Evaluates the best checkpoint from its file, on validation and test; draws the pictures; records the metrics."""
-    run, datasets, record = session.run, setup.datasets, session.run.record()
+    """Evaluates the best checkpoint from its file, and records the metrics of the test."""
+    run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
     checkpoint = setup.evaluated.load(run.path / record["best_checkpoint"])
-    with requests.allow():
-        evaluations = evaluate_splits(
-            checkpoint,
-            datasets,
-            ("validation", "test"),
-            metric_names=setup.config.selection.metrics,
-            forward=setup.evaluated.forward(datasets),
-        )
-    draws = setup.config.tracking.evaluation_pictures
-    if draws:
-        write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
-    step = int(setup.model.optimizer.iterations.numpy())
-    for split, evaluation in evaluations.items():
-        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset, pictures=draws)
-        for name, path in written.pictures.items():
-            session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
-    metrics = metrics_of_test(evaluations["test"].predictions)
-    if draws:
-        draw_history(run)
-        session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
+    if setup.config.tracking.evaluation_report:
+        predictions = write_reports(setup, session, requests, checkpoint, step=step)
+    else:
+        forward, names = setup.evaluated.forward(setup.datasets), setup.config.selection.metrics
+        with requests.allow():
+            predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
+        write_predictions(run.path / FOLDER / "test", predictions)
+    metrics = metrics_of_test(predictions)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])
+
+
+def write_reports(
+    setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
+) -> Predictions:
+    """Scores a checkpoint on validation and test, draws all pictures, and returns what it says of the test."""
+    run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
+    with requests.allow():
+        forward = setup.evaluated.forward(datasets)
+        evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), metric_names=names, forward=forward)
+    write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
+    for split, evaluation in evaluations.items():
+        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset)
+        for name, path in written.pictures.items():
+            session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
+    draw_history(run)
+    session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
+    return evaluations["test"].predictions
 
 
 def metrics_of_test(predictions: Predictions) -> dict[str, float]:

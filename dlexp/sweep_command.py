@@ -43,7 +43,7 @@ from dlexp.sweeps.units import parse_bytes, parse_seconds
 
 _RUNNER = "dlexp.trial:TrialRunner"
 # What a trial leaves out unless its flag is given: each takes longer than many a trial.
-_LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_pictures")
+_LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
 _PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
 _PLAN_FIELDS = {"trials": "num_points"}
 _TRIALS_PER_WORKER = 50

@@ -18,7 +18,7 @@ BASE: dict[str, Any] = {
     "dataset": "digits", "model": "mlp", "model_args": {"hidden_sizes": [24], "dropout": 0.3}, "epochs": 2,
     "batch_size": 128, "num_threads": 1, "num_workers": 1, "verbose": 0, "weight_decay": 0.01,
     "mlflow_autolog": False, "system_metrics": False, "tensorboard": False, "sample_pictures": False,
-    "evaluation_pictures": False,
+    "evaluation_report": False,
 }  # fmt: skip
 CNN: dict[str, Any] = {"model": "small_cnn", "model_args": {"filters": [4], "dropout": 0.2}}
 # Two trials of each kind trace the same, so that the second one to run takes the network of the first.

@@ -1,5 +1,6 @@
 """The input pipeline: each batch a pure function of (dataset, seed, step), so that a training can begin at any step."""
 
+import math
 import pathlib
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from dlexp.datasets.order import TrainOrder
 from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
 from dlexp.datasets.randomness import SeedKey
+
+_FIXED_BYTES = 2**25  # of a split whose batches are worth a copy
 
 
 def build_datasets(config: ExperimentConfig) -> "Datasets":
@@ -115,6 +118,11 @@ class Datasets:
     def _in_order(self, positions: np.ndarray) -> Any:
         """Batches of the examples at these positions of the manifest, one after the other."""
         batch_size, all_rows = self.batch_size, tf.constant(positions)
+        if (
+            isinstance(self._pixels, HeldPixels)
+            and 0 < len(positions) * math.prod(self.dataset.image_shape) <= _FIXED_BYTES
+        ):
+            return self._pixels.fixed_batches(positions, self._one_hot(all_rows), batch_size)
 
         def rows_of(step: Any) -> tuple[Any, Any]:
             return all_rows[step * batch_size : (step + 1) * batch_size], tf.constant(0, tf.int64)

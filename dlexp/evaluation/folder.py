@@ -19,6 +19,7 @@ from dlexp.evaluation.evaluate import Evaluation
 from dlexp.evaluation.files import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
 from dlexp.evaluation.page import build_page
 from dlexp.evaluation.pictures import draw_pictures
+from dlexp.evaluation.predictions import Predictions
 from dlexp.evaluation.report import build_report
 
 
@@ -46,16 +47,13 @@ class EvaluationFolder:
         return pd.read_parquet(self.path / PREDICTIONS_FILE)
 
 
-def write_evaluation(
-    folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset, *, pictures: bool = True
-) -> EvaluationFolder:
+def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset) -> EvaluationFolder:
     """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder is as it was.
 
     Args:
         folder: where; files of the same names are replaced.
         evaluation: of a split.
         dataset: that the split is of.
-        pictures: draw the pictures and make the page, which take a second.
 
     Raises:
         StoreError: the folder cannot be made.
@@ -63,13 +61,17 @@ def write_evaluation(
     predictions, scores = evaluation.predictions, evaluation.scores
     report = build_report(evaluation.subject, predictions, scores, dataset.class_names)
     with _staged(folder) as stage:
-        with atomic_file(stage / PREDICTIONS_FILE) as temporary:
-            predictions.table.to_parquet(temporary, index=False)
+        write_predictions(stage, predictions)
         write_text_atomically(stage / REPORT_FILE, json.dumps(report, indent=2) + "\n")
-        drawn = draw_pictures(stage, predictions, scores, dataset) if pictures else {}
-        if pictures:
-            write_text_atomically(stage / PAGE_FILE, build_page(report, drawn))
-    return EvaluationFolder(folder, report, {name: folder / path.name for name, path in drawn.items()})
+        pictures = draw_pictures(stage, predictions, scores, dataset)
+        write_text_atomically(stage / PAGE_FILE, build_page(report, pictures))
+    return EvaluationFolder(folder, report, {name: folder / path.name for name, path in pictures.items()})
+
+
+def write_predictions(folder: pathlib.Path, predictions: Predictions) -> None:
+    """Writes predictions.parquet alone."""
+    with atomic_file(folder / PREDICTIONS_FILE) as temporary:
+        predictions.table.to_parquet(temporary, index=False)
 
 
 @contextlib.contextmanager
