@@ -24,7 +24,7 @@ def plan_of(store: pathlib.Path, space: str = GRID, **values: Any) -> SweepPlan:
 
 
 def commands_plan(store: pathlib.Path, *points: dict[str, Any], **values: Any) -> SweepPlan:
-    return SweepPlan(name="s", candidates=Commands(base_of(store), points), **values)
+    return SweepPlan(name="s", candidates=Commands(base_of(store), list(points)), **values)
 
 
 def begin(plan: SweepPlan) -> SweepFolder:
