@@ -19,6 +19,7 @@ from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.ranking import rank_points
 from dlexp.syncing import copy_to_mlflow
 from dlexp.tracking.connection import connect, find_or_create_experiment, will_pass
+from dlexp.tracking.mlflow import MlflowTracker
 from dlexp.tracking.mlflow_runs import param_text
 from dlexp.tracking.write_queue import WriteQueue
 
@@ -39,12 +40,13 @@ class SweepTracking:
         self._folder, self._plan, self._registers_best = folder, plan, registers_best
         self._sweep_id = folder.record()["sweep_id"]
         self._queue: WriteQueue | None = None
+        self._has_told = False
         try:
             self._client = connect(plan.base.tracking)
             self._parent = self._find_or_make_parent()
         except Exception as err:  # noqa: BLE001
             # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
-            _tell(err)
+            self._tell(err)
             return
         self._queue = WriteQueue(_will_pass, grace_s=_GRACE_SECONDS)
         for trial in folder.trials():
@@ -54,7 +56,7 @@ class SweepTracking:
         """Queues the run of a trial that has ended, unless MLflow has it."""
         if trial.state.has_ended and trial.reused_from is None:
             run = self._folder.run_of(trial, self._sweep_id)
-            self._put(lambda: self._copy(run, registers_best=self._registers_best))
+            self._put(lambda: self._copy_if_missing(run))
 
     def refresh(self, driver: SweepDriver) -> None:
         """Nothing is shown."""
@@ -68,13 +70,13 @@ class SweepTracking:
             kept: runs whose best checkpoint becomes a LoggedModel now.
         """
         for run in kept:
-            self._put(lambda run=run: copy_to_mlflow(run, registers_best=True))
+            self._put(lambda run=run: self._copy(run, registers_best=True))
         self._put(lambda: self._close_parent(trials, status))
         if self._queue is not None:
             try:
                 self._queue.close()
             except Exception as err:  # noqa: BLE001
-                _tell(err)
+                self._tell(err)
 
     def _find_or_make_parent(self) -> str:
         known = self._folder.record().get("parent_run_id")
@@ -94,18 +96,24 @@ class SweepTracking:
             self._client.log_param(parent, name, param_text(value))
         return parent
 
+    def _copy_if_missing(self, run: Run) -> None:
+        """Copies one run, if it has begun, unless MLflow has it below this parent."""
+        record = run.record() if (run.path / RECORD_FILE).is_file() else {}
+        if record and (record.get("unsynced") or record.get("parent_run_id") != self._parent):
+            self._copy(run, registers_best=self._registers_best)
+
     def _copy(self, run: Run, *, registers_best: bool) -> None:
         """Copies one run; where that cannot be done, the others go on."""
-        if not (run.path / RECORD_FILE).is_file() or not run.record().get("unsynced"):
-            return
         try:
-            if run.record().get("parent_run_id") != self._parent:
-                run.update(parent_run_id=self._parent)
+            record = run.record()
+            if record.get("parent_run_id") != self._parent:
+                unsynced = dict.fromkeys([*record.get("unsynced", []), MlflowTracker.name])
+                run.update(parent_run_id=self._parent, unsynced=list(unsynced))
             copy_to_mlflow(run, registers_best=registers_best)
         except Exception as err:
             if _will_pass(err):
                 raise
-            _tell(err)
+            self._tell(err, f"run {run.id[:8]}, ")
 
     def _close_parent(self, trials: Sequence[Trial], status: str) -> None:
         client, parent = self._client, self._parent
@@ -130,10 +138,20 @@ class SweepTracking:
         try:
             self._queue.raise_failed()
         except Exception as err:  # noqa: BLE001
-            _tell(err)
+            self._tell(err)
             self._queue = None
             return
         self._queue.put(write)
+
+    def _tell(self, err: Exception, what: str = "") -> None:
+        """Warns of the first thing that failed; when a database is lost, every further copy fails as well."""
+        if not self._has_told:
+            self._has_told = True
+            reason = str(err).strip().partition("\n")[0]
+            _log.warning(
+                "MLflow does not have all of this sweep (%s%s: %s); its runs are complete in their folders: "
+                "dlexp sync copies them later", what, type(err).__name__, reason,
+            )  # fmt: skip
 
 
 def _will_pass(err: Exception) -> bool:
@@ -149,11 +167,3 @@ def _params(plan: SweepPlan) -> dict[str, Any]:
         "model": plan.base.model.model,
         "dataset": plan.base.data.dataset,
     }
-
-
-def _tell(err: Exception) -> None:
-    reason = str(err).strip().partition("\n")[0]
-    _log.warning(
-        "MLflow cannot be used for this sweep (%s: %s); its runs are complete in their folders: "
-        "dlexp sync copies them later", type(err).__name__, reason,
-    )  # fmt: skip

@@ -16,7 +16,7 @@ GRID = "learning_rate=choice(0.001,0.01,0.1); weight_decay=choice(0,0.1)"
 
 
 def base_of(store: pathlib.Path, **values: Any) -> ExperimentConfig:
-    return ExperimentConfig.of(**{"store": str(store), "epochs": 2} | values)
+    return ExperimentConfig.of(**{"store": str(store), "epochs": 2, "tensorboard": False} | values)
 
 
 def plan_of(store: pathlib.Path, space: str = GRID, **values: Any) -> SweepPlan:
