@@ -39,7 +39,7 @@ from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
 from dlexp.sweeps.space import Space
 from dlexp.sweeps.table import write_table
-from dlexp.sweeps.units import parse_bytes, parse_seconds
+from dlexp.sweeps.units import format_seconds, parse_bytes, parse_seconds
 
 _RUNNER = "dlexp.trial:TrialRunner"
 # What a trial leaves out unless its flag is given: each takes longer than many a trial.
@@ -215,9 +215,10 @@ def _drive(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with folder.hold(), contextlib.closing(LocalLauncher(_RUNNER, **launcher)) as launched:
-        tracking = SweepTracking(folder, plan, registers_best=keep is None)
+        tracking = SweepTracking(folder, plan)
         keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
         with contextlib.closing(build_display(plan)) as display:
+            display.print_line(_describe_start(plan, folder, limits, workers=launcher["workers"]))
             driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
             with _stopping_at_signals(driver):
                 driver.run()
@@ -225,7 +226,7 @@ def _drive(
         write_table(folder, trials)
         has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
         status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
-        tracking.finish(trials, status=status, kept=keepers[0].kept_runs() if keepers else ())
+        tracking.finish(trials, status=status)
     print_status(folder)
     if driver.stopping:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
@@ -233,6 +234,14 @@ def _drive(
     if has_failed:
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
+
+
+def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
+    points = plan.total_points()
+    count = f"{points * plan.seeds} trials" if points else f"trials for {format_seconds(limits.time_budget_s)}"
+    threads = plan.base.execution.num_threads or count_cores()
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {each} each"
 
 
 def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
