@@ -101,6 +101,8 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     parse_flags(values, argv)
     given = {name: values[name].value for name in (*_FLAGS, "store")}
     store = values["store"].value
+    if given["workers"] < 0:
+        raise ConfigError(f"--workers={given['workers']} must be 0 or more")
     if given["status"]:
         print_status(find_sweep(store, given["status"]))
         return 0
@@ -171,8 +173,8 @@ def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
             raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
     else:
         plan.candidates.grid_size() or next(plan.candidates.grid())
-    if plan.pruner != "none" and (plan.seeds > 1 or len(plan.objectives) > 1):
-        raise ConfigError(f"--pruner={plan.pruner} compares single runs by one metric: leave out --seeds, give one")
+    if plan.pruner != "none" and len(plan.objectives) > 1:
+        raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
 
 
 def _open_former(values: flags.FlagValues, given: dict[str, Any], workers: int) -> tuple[SweepFolder, SweepPlan]:

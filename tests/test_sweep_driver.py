@@ -331,6 +331,21 @@ def test_a_pruner_gives_up_worse_trials_and_never_the_best(tmp_path: pathlib.Pat
     assert not all(goes_on for _, goes_on in launcher.answers)
 
 
+def test_the_seeds_of_a_point_are_given_up_with_its_first_and_else_run_to_their_end(tmp_path: pathlib.Path) -> None:
+    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.3,0.5,0.7,0.9)", pruner="halving", seeds=3)
+    _, trials, launcher = drive(plan)
+    leaders = {trial.point_number: trial for trial in trials[::3]}
+    assert {trial.state for trial in leaders.values()} == {TrialState.FINISHED, TrialState.PRUNED}
+    followers = [trial for trial in trials if trial.number % 3]
+    assert all(trial.state is leaders[trial.point_number].state for trial in followers)
+    started = {job.trial.trial: job.waits_for_verdict for job in launcher.jobs}
+    assert {number for number, waits in started.items() if waits} == {trial.number for trial in leaders.values()}
+    assert {number for number, waits in started.items() if not waits} == {
+        trial.number for trial in followers if trial.state is TrialState.FINISHED
+    }
+    assert [len(point.trials) for point in rank_points(trials, plan)] == [3] * len(rank_points(trials, plan))
+
+
 def test_a_pruner_remembers_the_trials_before_a_resume(tmp_path: pathlib.Path) -> None:
     plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.011,0.012,0.9)", pruner="halving", num_points=3)
     folder, _, launcher = drive(plan, slots=1)

@@ -19,7 +19,8 @@ def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFram
         if "seed" not in row:
             row["seed"] = trial.seed
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
-        last |= {"run_id": folder.run_of(trial, sweep_id).id, "reason": trial.reason.partition("\n")[0]}
+        run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
+        last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
         rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
     return pd.DataFrame(rows)
 
