@@ -142,7 +142,7 @@ class SweepDriver:
     def _build_search(self) -> Search:
         points = sorted(self._book.points().items())
         if self.plan.search == "grid":
-            return GridSearch(self.plan.candidates.grid(), first=len(points))
+            return GridSearch(self.plan.grid(), first=len(points))
         assert isinstance(self.plan.candidates, Space)  # checked when the plan was made
         former = [(trials[0].point, self._book.values_of_point(number)) for number, trials in points]
         return SampledSearch(self.plan.candidates, self.plan, former)
