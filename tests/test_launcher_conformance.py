@@ -1,5 +1,6 @@
-"""Launchers of this machine keep the contract."""
+"""Launchers of this machine keep the contract; and the suite that says so finds those that do not."""
 
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -7,9 +8,10 @@ import sys
 import pytest
 
 from dlexp.sweeps.launchers.base import EpochEnded
-from dlexp.testing import LauncherContract, LauncherMaker
+from dlexp.testing import LauncherContract, LauncherMaker, launching
 from dlexp.testing.fake_trials import fake_job
 from dlexp.testing.launching import ends_of, wait_until
+from tests.broken_launchers import BREAKS
 from tests.kept_workers import KeptWorkersTests
 
 LOCAL = "dlexp.sweeps.launchers.local:LocalLauncher"
@@ -37,6 +39,34 @@ class TestFreshProcesses(LauncherContract):
     @pytest.fixture
     def maker(self) -> LauncherMaker:
         return LauncherMaker(LOCAL, {"trials_per_worker": 1})
+
+
+METHODS = [name for name in vars(LauncherContract) if name.startswith("test_")]
+
+
+def run_suite_test(method: str, maker: LauncherMaker, request: pytest.FixtureRequest) -> None:
+    test = getattr(LauncherContract(), method)
+    fixtures = set(inspect.signature(test).parameters) - {"maker"}
+    test(maker, **{name: request.getfixturevalue(name) for name in fixtures})
+
+
+def _test_name(part: str) -> str:
+    (name,) = [name for name in METHODS if part in name]
+    return name
+
+
+@pytest.mark.parametrize("breaks", BREAKS)
+def test_a_broken_promise_fails_its_own_test(
+    breaks: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "PATIENCE_SECONDS", 3.0)
+    maker = LauncherMaker("tests.broken_launchers:make_broken", {"breaks": breaks})
+    with pytest.raises(AssertionError, match=BREAKS[breaks][1]):
+        run_suite_test(_test_name(breaks), maker, request)
+
+
+def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
+    assert set(METHODS) == {_test_name(part) for part in BREAKS}
 
 
 def test_workers_that_live_at_the_same_time_have_different_slots() -> None:
