@@ -21,7 +21,7 @@ from dlexp.sweeps.launchers.ray_cluster import TrialResources, connect, count_fi
 _POLL_SECONDS = 0.2  # how long an actor waits for an event before it looks at other calls, such as a stop
 _START_SECONDS = 60.0
 _MOST_FAILED_STARTS = 3  # of actors, in a row
-_PASSED_ON = ("DLEXP_", "KERAS_", "TF_")  # environment variables that begin so
+_PASSED_ON = ("DLEXP_", "KERAS_", "MLFLOW_DISABLE_TELEMETRY", "TF_")  # environment variables that begin so
 _logger = logging.getLogger(__name__)
 
 
