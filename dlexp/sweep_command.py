@@ -146,7 +146,7 @@ def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidate
     if given["space"]:
         return Space.parse(given["space"], base)
     try:
-        text = pathlib.Path(given["space_file"]).read_text(encoding="utf-8")
+        text = pathlib.Path(given["space_file"]).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"--space_file={given['space_file']} cannot be read: {err}") from err
     return Space.from_json(text, base)

@@ -11,34 +11,13 @@ import pytest
 
 from dlexp.config import ExperimentConfig
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
-from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, create_sweep, find_sweep
+from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, create_sweep
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import parse_objectives
-from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.ranking import pareto_front, rank_points
 from dlexp.sweeps.space import Space
-from tests.scripted_launcher import Script, ScriptedLauncher, end, finish, write_run
-
-GRID = "learning_rate=choice(0.001,0.01,0.1); weight_decay=choice(0,0.1)"
-
-
-def plan_of(store: pathlib.Path, space: str = GRID, *, epochs: int = 2, **values: Any) -> SweepPlan:
-    base = ExperimentConfig.of(store=str(store), epochs=epochs)
-    return SweepPlan(name="s", candidates=Space.parse(space, base), **values)
-
-
-def drive(
-    plan: SweepPlan, script: Script = finish, *, slots: int = 2, **limits: Any
-) -> tuple[SweepFolder, list[Trial], ScriptedLauncher]:
-    """Begins the sweep, or goes on with it, to its end."""
-    store = plan.base.tracking.store
-    try:
-        folder = find_sweep(store, plan.name)
-    except LookupError:
-        folder = create_sweep(store, plan.name, plan.to_dict())
-    launcher = ScriptedLauncher(script, slots=slots)
-    SweepDriver(folder, plan, SweepLimits(**limits), launcher).run()
-    return folder, folder.trials(), launcher
+from tests.scripted_launcher import ScriptedLauncher, end, finish, write_run
+from tests.small_sweeps import drive, plan_of
 
 
 def states(trials: Sequence[Trial]) -> set[TrialState]:

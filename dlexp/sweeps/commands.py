@@ -38,7 +38,7 @@ class Commands:
             ConfigError: the file cannot be read, or a line is wrong: its number is named.
         """
         try:
-            text = pathlib.Path(path).read_text(encoding="utf-8")
+            text = pathlib.Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as err:
             raise ConfigError(f"--runs_file={path} cannot be read: {err}") from err
         if len(text) > _MAX_CHARS:

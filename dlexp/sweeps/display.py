@@ -104,7 +104,7 @@ def print_status(folder: SweepFolder) -> None:
         if trial.state is TrialState.RUNNING and driven:
             print(f"  running: trial {trial.number}  epoch {trial.epochs}  {_label(trial, plan)}")
     ranked = rank_points(trials, plan)
-    if len(plan.objectives) > 1:
+    if ranked and len(plan.objectives) > 1:
         print("Pareto front:")
         ranked = pareto_front(ranked, plan.objectives)
     elif ranked:
@@ -143,21 +143,22 @@ def _label(trial: Trial, plan: SweepPlan) -> str:
 
 def _live_table(driver: "SweepDriver") -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     plan, trials, now = driver.plan, list(driver.trials.values()), time.monotonic()
     table = Table.grid(padding=(0, 2))
-    for row in [*_running_rows(driver, trials, now), *_best_rows(trials, plan), ("", _rate_text(driver, trials, now))]:
-        table.add_row(*row)
+    for row in [*_running_rows(driver, now), *_best_rows(trials, plan), ("", _rate_text(driver, trials, now))]:
+        table.add_row(*map(Text, row))  # brackets in a value are no markup
     return table
 
 
-def _running_rows(driver: "SweepDriver", trials: Sequence[Trial], now: float) -> list[tuple[str, str]]:
-    epochs = driver.plan.base.optimization.epochs
-    return [
-        (f"trial {number}", f"epoch {driver.trials[number].epochs}/{epochs}  {now - began:.0f} s  "
-         f"{_label(driver.trials[number], driver.plan)}")
-        for number, began in driver.running.items()
-    ]  # fmt: skip
+def _running_rows(driver: "SweepDriver", now: float) -> list[tuple[str, str]]:
+    plan, rows = driver.plan, []
+    for number, began in driver.running.items():
+        trial = driver.trials[number]
+        epochs = plan.candidates.config(trial.point).optimization.epochs
+        rows.append((f"trial {number}", f"epoch {trial.epochs}/{epochs}  {now - began:.0f} s  {_label(trial, plan)}"))
+    return rows
 
 
 def _best_rows(trials: Sequence[Trial], plan: SweepPlan) -> list[tuple[str, str]]:
@@ -176,5 +177,5 @@ def _rate_text(driver: "SweepDriver", trials: Sequence[Trial], now: float) -> st
     total = driver.plan.total_points()
     if total is None:
         return text
-    left = total * driver.plan.seeds - sum(trial.state.has_ended for trial in trials)
+    left = max(0, total * driver.plan.seeds - sum(trial.state.has_ended for trial in trials))
     return f"{text}  {format_seconds(left / per_hour * 3600)} left"

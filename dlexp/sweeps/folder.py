@@ -23,6 +23,7 @@ from dlexp.runs import Run, now, run_folder
 
 SWEEPS_FOLDER = "sweeps"
 TABLE_FILE = "trials.csv"
+LATEST = "latest"
 _SWEEP_FILE = "sweep.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -107,7 +108,8 @@ class SweepFolder:
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
-        return [_read_trial(path) for path in sorted((self.path / "trials").glob("[0-9]*.json"))]
+        found = map(_read_trial, (self.path / "trials").glob("[0-9]*.json"))
+        return sorted(found, key=lambda trial: trial.number)
 
     def write_trial(self, trial: Trial) -> None:
         """Writes the file of a trial, whole or not at all."""
@@ -164,7 +166,7 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
         plan: what the sweep is, as JSON has it.
 
     Raises:
-        ConfigError: the name cannot be that of a folder, or there is such a sweep.
+        ConfigError: the name cannot be that of a sweep, or there is one of that name.
         StoreError: the folder cannot be written.
     """
     name = name or default_name()
@@ -172,6 +174,8 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
         raise ConfigError(
             f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', 100 at the most"
         )
+    if name == LATEST:
+        raise ConfigError(f"--sweep_name={name} cannot name a sweep: --resume={name} is the one that was made last")
     folder = SweepFolder(pathlib.Path(store).resolve() / SWEEPS_FOLDER / name)
     if (folder.path / _SWEEP_FILE).exists():
         raise ConfigError(f"there is a sweep {name} already: go on with --resume={name}, or choose another name")
@@ -200,7 +204,7 @@ def find_sweep(store: str | pathlib.Path, name: str) -> SweepFolder:
     """
     root = pathlib.Path(store).resolve() / SWEEPS_FOLDER
     known = {path.parent.name: SweepFolder(path.parent) for path in root.glob(f"*/{_SWEEP_FILE}")}
-    if name == "latest" and known:
+    if name == LATEST and known:
         return max(known.values(), key=lambda folder: str(folder.record()["created"]))
     if name not in known:
         raise RunNotFoundError(

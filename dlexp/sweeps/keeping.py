@@ -48,5 +48,7 @@ class CheckpointKeeper:
         return value if self._objective.smaller_is_better else -value
 
     def _remove(self, trial: Trial) -> None:
-        for path in checkpoint_files(self._folder.run_of(trial, self._sweep_id)):
-            path.unlink(missing_ok=True)
+        run = self._folder.run_of(trial, self._sweep_id)
+        if run.checkpoints_folder.is_dir():  # a trial may fail before it has a run
+            for path in checkpoint_files(run):
+                path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """What a sweep is judged by: metrics of finished runs, and which way each is better."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,4 +74,4 @@ def values_of_run(row: Mapping[str, Any], objectives: Sequence[Objective]) -> di
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)

@@ -82,7 +82,8 @@ def _draw(path: pathlib.Path, draw: Callable[[], Any]) -> bool:
                 figure.set_size_inches(11, 5)
                 figure.subplots_adjust(bottom=0.25)  # for the slanting names; no layout engine can place these axes
             else:
-                figure.set_layout_engine("constrained")
+                # A color bar beside a single plot is more than the constrained layout can place.
+                figure.set_layout_engine("constrained" if hasattr(axes, "flat") else "tight")
             save_figure(figure, path)
         except (ValueError, RuntimeError) as err:
             _log.info("%s was not drawn: %s", path.name, err)

@@ -115,12 +115,12 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
         stored: `to_dict` of the one that was begun.
     """
     wanted = json.loads(json.dumps(plan.to_dict()))
-    base = {name for name in wanted["base"] if wanted["base"][name] != stored["base"].get(name)}
+    former_base = ExperimentConfig.of(**stored["base"]).flat()  # with the defaults of fields that are new since then
+    base = {name for name in wanted["base"] if wanted["base"][name] != former_base[name]}
     differences = [f"--{name}" for name in sorted(base & _fields_that_matter())]
+    flags = {"candidates": "runs_file" if isinstance(plan.candidates, Commands) else "space", "objectives": "objective"}
     differences += [
-        f"--{_FLAGS.get(name, name)}"
-        for name in wanted
-        if name not in ("base", "num_points") and wanted[name] != stored.get(name)
+        f"--{flags.get(name, name)}" for name in wanted if name not in _MAY_DIFFER and wanted[name] != stored.get(name)
     ]
     if differences:
         raise ConfigError(
@@ -129,7 +129,7 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
         )
 
 
-_FLAGS = {"candidates": "space", "objectives": "objective"}
+_MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
 
 
 def _fields_that_matter() -> set[str]:

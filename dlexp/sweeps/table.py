@@ -7,6 +7,7 @@ import pandas as pd
 from dlexp.atomic import atomic_file
 from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial
 
+_FIRST = ("trial", "state", "seed")
 _LAST = ("run_id", "attempts", "epochs", "seconds", "started", "ended", "reused_from", "reason")
 
 
@@ -15,14 +16,12 @@ def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFram
     sweep_id = folder.record()["sweep_id"]
     rows = []
     for trial in sorted(trials, key=lambda each: each.number):
-        row = {"trial": trial.number, "state": str(trial.state), **trial.point}
-        if "seed" not in row:
-            row["seed"] = trial.seed
+        row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
         run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
         last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
         rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else [*_FIRST, *_LAST])
 
 
 def write_table(folder: SweepFolder, trials: Iterable[Trial]) -> None:

@@ -1,5 +1,6 @@
 """Times and sizes as people write them."""
 
+import math
 import re
 
 from dlexp.errors import ConfigError
@@ -18,12 +19,12 @@ def parse_seconds(flag: str, text: str) -> float:
 
 
 def parse_bytes(flag: str, text: str) -> int:
-    """Bytes of `800MB` or `4GB`; 0 for an empty text.
+    """Bytes of `800MB` or `4GB`, never less than one; 0 for an empty text.
 
     Raises:
         ConfigError: the text is no such size.
     """
-    return int(_parse(flag, text, _BYTES, example="800MB or 4GB"))
+    return math.ceil(_parse(flag, text, _BYTES, example="800MB or 4GB"))
 
 
 def format_seconds(seconds: float) -> str:
@@ -40,6 +41,7 @@ def _parse(flag: str, text: str, units: dict[str, int], *, example: str) -> floa
     if not text:
         return 0.0
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]+)", text.strip().lower())
-    if not found or found[2] not in units or not float(found[1]):
+    amount = float(found[1]) * units.get(found[2], 0) if found else 0.0
+    if not 0 < amount < math.inf:
         raise ConfigError(f"--{flag}={text} must be a number with a unit, such as {example}")
-    return float(found[1]) * units[found[2]]
+    return amount

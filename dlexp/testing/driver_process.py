@@ -1,4 +1,4 @@
-"""Run as a script: drives a launcher in a process of its own, which a test can kill."""
+"""Run as a module: drives a launcher in a process of its own, which a test can kill."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def start_driver(
     Yields:
         The process, and the others that it has brought: its children, theirs, and those that its trials have told of.
     """
-    command = [sys.executable, __file__, json.dumps([name, dict(options), dict(jobs)])]
+    command = [sys.executable, "-m", __name__, json.dumps([name, dict(options), dict(jobs)])]
     driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None  # a pipe was asked for
     try:
