@@ -67,6 +67,11 @@ class SweepTrial:
     run_id: str
     parent_run_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """Name of the run: `first-0042`."""
+        return f"{self.sweep}-{self.trial:04d}"
+
 
 @dataclass(frozen=True)
 class Run:

@@ -69,7 +69,7 @@ def open_run(
     A trial of a sweep leaves MLflow to the driver of the sweep, which copies the runs of all its trials.
     """
     others = build_trackers(config.tracking)
-    name = config.tracking.run_name or default_run_name(config, dataset)
+    name = config.tracking.run_name or (trial.name if trial else default_run_name(config, dataset))
     mlflow_tracker = MlflowTracker(config.tracking)
     mlflow_id = None if trial else _open_mlflow(mlflow_tracker, name)
     run_id = trial.run_id if trial else mlflow_id or uuid.uuid4().hex

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-import psutil
 from absl import flags
 
 from dlexp.checks import check_names
@@ -33,21 +32,19 @@ from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import SweepFolder, TrialState, create_sweep, default_name, find_sweep
 from dlexp.sweeps.keeping import CheckpointKeeper
-from dlexp.sweeps.launchers.local import LocalLauncher
+from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, LauncherChoice, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
 from dlexp.sweeps.space import Space
 from dlexp.sweeps.table import write_table
-from dlexp.sweeps.units import parse_bytes, parse_seconds
+from dlexp.sweeps.units import format_seconds, parse_bytes, parse_seconds
 
 _RUNNER = "dlexp.trial:TrialRunner"
 # What a trial leaves out unless its flag is given: each takes longer than many a trial.
 _LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
 _PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
 _PLAN_FIELDS = {"trials": "num_points"}
-_TRIALS_PER_WORKER = 50
-_BYTES_PER_WORKER = 2_000_000_000
 _FLAGS: dict[str, tuple[Any, str]] = {
     "sweep_name": ("", "Name of the sweep and of its folder; made from the time if empty."),
     "space": (
@@ -64,8 +61,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "seeds": (1, "Trials of each point, with as many seeds; a point is judged by their mean."),
     "objective": ("val_accuracy", "What is best: a metric, metric:min or metric:max; several by commas: Pareto front."),
     "pruner": ("none", f"Gives up trials early, one of {', '.join(PRUNERS)}; needs dlexp[sweep]."),
-    "workers": (0, "Trials at once; 0: one for each core, or GPU, as far as memory goes."),
-    "fresh_process": (False, "Give each trial a process of its own."),
+    **LAUNCHER_FLAGS,
     "time_budget": ("", "No trial starts after this time: 90s, 45m, 2h."),
     "trial_time_limit": ("", "A trial that takes longer has failed: 90s, 45m, 2h."),
     "trial_memory_limit": ("", "A trial whose process holds more has failed: 800MB, 4GB."),
@@ -107,18 +103,17 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     check_search(given["search"], given["pruner"])
     check_store(store)
-    workers, limits, keep = given["workers"] or _count_workers(), _read_limits(given), _read_keep(given)
+    launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
     if given["resume"]:
-        folder, plan = _open_former(values, given, workers)
+        folder, plan = _open_former(values, given)
     else:
-        plan = _make_plan(values, given, workers)
+        plan = _make_plan(values, given, launcher.threads)
         folder = create_sweep(store, plan.name, plan.to_dict())
-    launcher = {"workers": workers, "trials_per_worker": 1 if given["fresh_process"] else _TRIALS_PER_WORKER}
     return _drive(folder, plan, limits, keep=keep, store=store, launcher=launcher)
 
 
-def _make_plan(values: flags.FlagValues, given: dict[str, Any], workers: int) -> SweepPlan:
-    base = _trial_config(values, workers)
+def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
+    base = _trial_config(values, threads)
     plan = SweepPlan(
         name=given["sweep_name"] or default_name(),
         candidates=_read_candidates(given, base),
@@ -133,10 +128,9 @@ def _make_plan(values: flags.FlagValues, given: dict[str, Any], workers: int) ->
     return plan
 
 
-def _trial_config(values: flags.FlagValues, workers: int) -> ExperimentConfig:
+def _trial_config(values: flags.FlagValues, threads: int) -> ExperimentConfig:
     """The config of the flags, as trials side by side need it."""
     own: dict[str, Any] = {name: False for name in _LEFT_OUT if not values[name].present}
-    threads = max(1, count_cores() // workers)
     own |= {name: threads for name in ("num_threads", "num_workers") if not values[name].present}
     return config_from_flags(values).replace(**own, verbose=0, store=str(pathlib.Path(values["store"].value).resolve()))
 
@@ -171,11 +165,11 @@ def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
             raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
     else:
         plan.candidates.grid_size() or next(plan.candidates.grid())
-    if plan.pruner != "none" and (plan.seeds > 1 or len(plan.objectives) > 1):
-        raise ConfigError(f"--pruner={plan.pruner} compares single runs by one metric: leave out --seeds, give one")
+    if plan.pruner != "none" and len(plan.objectives) > 1:
+        raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
 
 
-def _open_former(values: flags.FlagValues, given: dict[str, Any], workers: int) -> tuple[SweepFolder, SweepPlan]:
+def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[SweepFolder, SweepPlan]:
     """A sweep that was begun before, with what is given now changed in it."""
     folder = find_sweep(values["store"].value, given["resume"])
     stored = folder.record()["plan"]
@@ -208,16 +202,17 @@ def _drive(
     *,
     keep: int | None,
     store: str,
-    launcher: Mapping[str, int],
+    launcher: LauncherChoice,
 ) -> int:
     from dlexp.sweep_tracking import SweepTracking
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with folder.hold(), contextlib.closing(LocalLauncher(_RUNNER, **launcher)) as launched:
-        tracking = SweepTracking(folder, plan, registers_best=keep is None)
+    with folder.hold(), contextlib.closing(launcher.open(_RUNNER)) as launched:
+        tracking = SweepTracking(folder, plan)
         keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
         with contextlib.closing(build_display(plan)) as display:
+            display.print_line(_describe_start(plan, folder, limits, workers=launched.slots))
             driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
             with _stopping_at_signals(driver):
                 driver.run()
@@ -225,7 +220,7 @@ def _drive(
         write_table(folder, trials)
         has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
         status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
-        tracking.finish(trials, status=status, kept=keepers[0].kept_runs() if keepers else ())
+        tracking.finish(trials, status=status)
     print_status(folder)
     if driver.stopping:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
@@ -233,6 +228,14 @@ def _drive(
     if has_failed:
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
+
+
+def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
+    points = plan.total_points()
+    count = f"{points * plan.seeds} trials" if points else f"trials for {format_seconds(limits.time_budget_s)}"
+    threads = plan.base.execution.num_threads or count_cores()
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {each} each"
 
 
 def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
@@ -273,10 +276,3 @@ def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _count_workers() -> int:
-    """One for each GPU; without any, one for each core, as far as memory goes."""
-    gpus = len(list(pathlib.Path("/dev").glob("nvidia[0-9]*")))
-    fitting = max(1, psutil.virtual_memory().available // _BYTES_PER_WORKER)
-    return gpus or min(count_cores(), fitting)

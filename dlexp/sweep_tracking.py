@@ -33,11 +33,10 @@ class SweepTracking:
     Args:
         folder: of the sweep.
         plan: what it is.
-        registers_best: make the best checkpoint of every trial a LoggedModel; else only those of `finish`.
     """
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan, *, registers_best: bool) -> None:
-        self._folder, self._plan, self._registers_best = folder, plan, registers_best
+    def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
+        self._folder, self._plan = folder, plan
         self._sweep_id = folder.record()["sweep_id"]
         self._queue: WriteQueue | None = None
         self._has_told = False
@@ -61,16 +60,19 @@ class SweepTracking:
     def refresh(self, driver: SweepDriver) -> None:
         """Nothing is shown."""
 
-    def finish(self, trials: Sequence[Trial], *, status: str, kept: Sequence[Run] = ()) -> None:
-        """Writes the table, the pictures and the best trial, and closes the sweep's run when all is copied.
+    def finish(self, trials: Sequence[Trial], *, status: str) -> None:
+        """Writes the table, the pictures and the best point, and closes the sweep's run when all is copied.
+
+        The best checkpoints of the best point become LoggedModels; `dlexp sync RUN` makes those of other trials ones.
 
         Args:
             trials: all there are.
             status: `FINISHED`, `FAILED` or `KILLED`, of the sweep.
-            kept: runs whose best checkpoint becomes a LoggedModel now.
         """
-        for run in kept:
-            self._put(lambda run=run: self._copy(run, registers_best=True))
+        for point in rank_points(trials, self._plan)[:1]:
+            for trial in point.trials:
+                run = self._folder.run_of(trial, self._sweep_id)
+                self._put(lambda run=run: self._copy(run, registers_best=True))
         self._put(lambda: self._close_parent(trials, status))
         if self._queue is not None:
             try:
@@ -100,7 +102,7 @@ class SweepTracking:
         """Copies one run, if it has begun, unless MLflow has it below this parent."""
         record = run.record() if (run.path / RECORD_FILE).is_file() else {}
         if record and (record.get("unsynced") or record.get("parent_run_id") != self._parent):
-            self._copy(run, registers_best=self._registers_best)
+            self._copy(run, registers_best=False)
 
     def _copy(self, run: Run, *, registers_best: bool) -> None:
         """Copies one run; where that cannot be done, the others go on."""

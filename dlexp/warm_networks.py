@@ -79,4 +79,4 @@ def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup
 
 def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:
     for new, old in zip(source, target, strict=True):
-        old.assign(new)
+        old.assign(new.value)

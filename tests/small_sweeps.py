@@ -19,8 +19,8 @@ def base_of(store: pathlib.Path, **values: Any) -> ExperimentConfig:
     return ExperimentConfig.of(**{"store": str(store), "epochs": 2, "tensorboard": False} | values)
 
 
-def plan_of(store: pathlib.Path, space: str = GRID, **values: Any) -> SweepPlan:
-    return SweepPlan(name="s", candidates=Space.parse(space, base_of(store)), **values)
+def plan_of(store: pathlib.Path, space: str = GRID, *, epochs: int = 2, **values: Any) -> SweepPlan:
+    return SweepPlan(name="s", candidates=Space.parse(space, base_of(store, epochs=epochs)), **values)
 
 
 def commands_plan(store: pathlib.Path, *points: dict[str, Any], **values: Any) -> SweepPlan:

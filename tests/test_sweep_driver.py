@@ -304,15 +304,32 @@ def test_tpe_learns_from_what_it_is_told(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "halving", "hyperband"])
 def test_a_pruner_gives_up_worse_trials_and_never_the_best(tmp_path: pathlib.Path, pruner: str) -> None:
-    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.02,0.3,0.4,0.5,0.6,0.7,0.8,0.9)", pruner=pruner)
+    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.02,0.3,0.4,0.5,0.6,0.7,0.8,0.9)", epochs=9, pruner=pruner)
     _, trials, launcher = drive(plan, slots=1)
     assert states(trials) == {TrialState.FINISHED, TrialState.PRUNED}
-    assert trials[0].state is TrialState.FINISHED
+    assert [trial.state for trial in trials if trial.point["learning_rate"] == 0.01] == [TrialState.FINISHED]
     assert not all(goes_on for _, goes_on in launcher.answers)
 
 
+def test_the_seeds_of_a_point_are_given_up_with_its_first_and_else_run_to_their_end(tmp_path: pathlib.Path) -> None:
+    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.3,0.5,0.7,0.9)", epochs=9, pruner="halving", seeds=3)
+    _, trials, launcher = drive(plan)
+    leaders = {trial.point_number: trial for trial in trials[::3]}
+    assert {trial.state for trial in leaders.values()} == {TrialState.FINISHED, TrialState.PRUNED}
+    followers = [trial for trial in trials if trial.number % 3]
+    assert all(trial.state is leaders[trial.point_number].state for trial in followers)
+    started = {job.trial.trial: job.waits_for_verdict for job in launcher.jobs}
+    assert {number for number, waits in started.items() if waits} == {trial.number for trial in leaders.values()}
+    assert {number for number, waits in started.items() if not waits} == {
+        trial.number for trial in followers if trial.state is TrialState.FINISHED
+    }
+    assert [len(point.trials) for point in rank_points(trials, plan)] == [3] * len(rank_points(trials, plan))
+
+
 def test_a_pruner_remembers_the_trials_before_a_resume(tmp_path: pathlib.Path) -> None:
-    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.011,0.012,0.9)", pruner="halving", num_points=3)
+    space = "learning_rate=choice(0.01,0.011,0.012,0.9)"
+    plans = [plan_of(tmp_path, space, epochs=9, pruner="halving", num_points=3, search_seed=n) for n in range(30)]
+    plan = next(each for each in plans if list(each.grid())[-1]["learning_rate"] == 0.9)
     folder, _, launcher = drive(plan, slots=1)
     for job in launcher.jobs:
         log = folder.run_of(folder.trials()[job.trial.trial], folder.record()["sweep_id"]).point_log()

@@ -102,7 +102,7 @@ def test_a_trial_that_failed_before_it_had_a_run_is_passed_over(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = begin(plan_of(tmp_path, RATES))
-    tracking = SweepTracking(folder, plan_of(tmp_path, RATES), registers_best=False)
+    tracking = SweepTracking(folder, plan_of(tmp_path, RATES))
     tracking.changed(Trial(0, 0, {}, 0, TrialState.FAILED))
     write_table(folder, [])
     tracking.finish([], status="FAILED")
@@ -160,11 +160,9 @@ def test_a_run_that_is_repeated_by_hand_is_no_child_of_the_sweep(tmp_path: pathl
 # The best models.
 
 
-def test_the_best_of_every_trial_is_a_model_where_all_keep_theirs(tmp_path: pathlib.Path) -> None:
-    folder, trials = sweep(plan_of(tmp_path, RATES), train_to_a_checkpoint, registers_best=True)
-    assert sources_of_models(tmp_path) == {run_of(folder, trial.number).id for trial in trials}
-
-
-def test_only_those_that_are_kept_in_the_end_are_models_otherwise(tmp_path: pathlib.Path) -> None:
-    folder, _ = sweep(plan_of(tmp_path, RATES), train_to_a_checkpoint, kept=[1])
-    assert sources_of_models(tmp_path) == {run_of(folder, 1).id}
+@pytest.mark.parametrize(("seeds", "best"), [(1, {1}), (2, {2, 3})])
+def test_the_trials_of_the_best_point_have_models_and_no_others(
+    tmp_path: pathlib.Path, seeds: int, best: set[int]
+) -> None:
+    folder, _ = sweep(plan_of(tmp_path, RATES, seeds=seeds), train_to_a_checkpoint)
+    assert sources_of_models(tmp_path) == {run_of(folder, number).id for number in best}

@@ -132,11 +132,11 @@ def test_a_model_that_cannot_be_made_is_told_and_the_run_of_the_sweep_is_closed(
 ) -> None:
     def script(job: TrialJob) -> Sequence[Event]:
         events = train_to_a_checkpoint(job)
-        if job.trial.trial == 1:
+        if job.trial.trial == 2:  # of the best point, with trial 3
             (write_run(job, Outcome.FINISHED).checkpoints_folder / "a__best.keras").write_text("no archive")
         return events
 
-    folder, _ = sweep(plan_of(tmp_path, RATES), script, kept=[1, 2])
-    assert sources_of_models(tmp_path) == {run_of(folder, 2).id}
+    folder, _ = sweep(plan_of(tmp_path, RATES, seeds=2), script)
+    assert sources_of_models(tmp_path) == {run_of(folder, 3).id}
     assert runs_of(tmp_path)[folder.record()["parent_run_id"]].info.status == "FINISHED"
     assert len(caplog.messages) == 1

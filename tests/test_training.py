@@ -9,7 +9,7 @@ from dlexp.checkpoints.files import weights_digest
 from dlexp.config import ExecutionConfig, ExperimentConfig
 from dlexp.errors import ConfigError
 from dlexp.preparation import prepare
-from dlexp.training import choose_steps_per_execution, train_model
+from dlexp.training import choose_steps_per_execution, train_model, use_threads
 
 
 def choose(
@@ -51,6 +51,13 @@ def test_number_that_was_asked_for_is_taken() -> None:
 def test_number_that_does_not_divide_the_epoch_is_refused_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match="does not divide the 20 steps of an epoch: use 1, 2, 4, 5, 10, 20"):
         choose("3", steps_per_epoch=20)
+
+
+def test_threads_that_come_too_late_are_refused() -> None:
+    keras.ops.zeros(1)  # TensorFlow runs from here on
+    use_threads(0)
+    with pytest.raises(ConfigError, match="num_threads=3 cannot be set any more"):
+        use_threads(3)
 
 
 def test_loop_gives_what_fit_gives() -> None:

@@ -42,17 +42,15 @@ def train(job: TrialJob) -> Sequence[Event]:
     return finish(job)
 
 
-def sweep(
-    plan: SweepPlan, script: Script = train, *, registers_best: bool = False, kept: Sequence[int] = (), **limits: Any
-) -> tuple[SweepFolder, list[Trial]]:
+def sweep(plan: SweepPlan, script: Script = train, **limits: Any) -> tuple[SweepFolder, list[Trial]]:
     """Drives a sweep as `dlexp sweep` does, in a store with a database, which MLflow would take seconds to make."""
     folder = begin(plan)
     if not database_path(folder.store).exists():
         shutil.copy(_empty_database(), database_path(folder.store))
-    tracking = SweepTracking(folder, plan, registers_best=registers_best)
+    tracking = SweepTracking(folder, plan)
     _, trials, _ = drive(plan, script, observers=[tracking], **limits)
     write_table(folder, trials)
-    tracking.finish(trials, status="FINISHED", kept=[run_of(folder, number) for number in kept])
+    tracking.finish(trials, status="FINISHED")
     return folder, trials
 
 

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlexp.config import ExperimentConfig
-from dlexp.runs import RECORD_FILE, Run, Status, SweepTrial, describe_run, now
+from dlexp.runs import RECORD_FILE, Status, describe_run, now
+from dlexp.sweeps.book import TrialBook
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import values_of_run
-from dlexp.sweeps.plan import Point, SweepPlan
-from dlexp.sweeps.ranking import mean_values
+from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.search import GridSearch, Pruning, SampledSearch, Search, build_pruner
 from dlexp.sweeps.space import Space
 
@@ -69,7 +68,6 @@ class SweepDriver:
         observers: are told.
 
     Attributes:
-        trials: all there are, by number.
         stopping: no trial is started any more.
         started: when it began, by `time.monotonic`.
         ended_now: trials that have ended since then.
@@ -86,15 +84,9 @@ class SweepDriver:
         self.folder, self.plan, self.limits = folder, plan, limits
         self.stopping = False
         self.started, self.ended_now = time.monotonic(), 0
-        self.trials = {trial.number: trial for trial in folder.trials()}
+        self._book = TrialBook(folder, plan)
         self._launcher, self._observers = launcher, observers
-        record = folder.record()
-        self._sweep_id, self._parent_run_id = record["sweep_id"], record.get("parent_run_id", "")
         self._began: dict[int, float] = {}
-        self._digests: dict[int, str] = {}
-        self._first_of_config: dict[str, int] = {}
-        for trial in self.trials.values():
-            self._first_of_config.setdefault(self._digest_of(trial), trial.number)
         self._settle_former()
         self._search = self._build_search()
         self._pruning = self._build_pruning()
@@ -120,9 +112,10 @@ class SweepDriver:
         for number in self._began:
             self._launcher.stop(number)
 
-    def run_of(self, trial: Trial) -> Run:
-        """The run of a trial."""
-        return self.folder.run_of(trial, self._sweep_id)
+    @property
+    def trials(self) -> Mapping[int, Trial]:
+        """All trials there are, by number."""
+        return self._book.trials
 
     @property
     def running(self) -> Mapping[int, float]:
@@ -139,31 +132,32 @@ class SweepDriver:
                 elif ended is None or trial.state is TrialState.RUNNING:
                     state = TrialState.WAITING if ended is None else ended
                     self._write(dataclasses.replace(trial, state=state, attempts=0, reason=""))
-        for number, trials in self._points().items():
-            self._add_trials(number, trials[0].point)
+        for number, trials in self._book.points().items():
+            self._book.add_trials(number, trials[0].point)
 
     def _ended_state(self, trial: Trial) -> TrialState | None:
-        run = self.run_of(trial)
+        run = self._book.run_of(trial)
         return _ENDED_RUNS.get(run.status()) if (run.path / RECORD_FILE).is_file() else None
 
     def _build_search(self) -> Search:
-        points = self._points()
+        points = sorted(self._book.points().items())
         if self.plan.search == "grid":
-            return GridSearch(self.plan.candidates.grid(), first=len(points))
+            return GridSearch(self.plan.grid(), first=len(points))
         assert isinstance(self.plan.candidates, Space)  # checked when the plan was made
-        former = [(trials[0].point, self._values_of_point(number)) for number, trials in sorted(points.items())]
+        former = [(trials[0].point, self._book.values_of_point(number)) for number, trials in points]
         return SampledSearch(self.plan.candidates, self.plan, former)
 
     def _build_pruning(self) -> Pruning | None:
         pruner = build_pruner(self.plan.pruner, epochs=self.plan.base.optimization.epochs)
         if pruner is None:
             return None
-        ended = [each for each in self.trials.values() if each.state in (TrialState.FINISHED, TrialState.PRUNED)]
+        leaders = [trials[0] for _, trials in sorted(self._book.points().items())]
+        ended = [each for each in leaders if each.state in (TrialState.FINISHED, TrialState.PRUNED)]
         former = [(self._epochs_of(trial), trial.state is TrialState.FINISHED) for trial in ended]
         return Pruning(pruner, self.plan.objectives[0], [each for each in former if each[0]])
 
     def _epochs_of(self, trial: Trial) -> dict[int, float]:
-        points = self.run_of(trial).points()
+        points = self._book.run_of(trial).points()
         chosen = points[points["key"] == self.plan.objectives[0].name]
         return dict(zip(chosen["epoch"].astype(int), chosen["value"], strict=True))
 
@@ -172,81 +166,36 @@ class SweepDriver:
             trial = self._next_waiting()
             if trial is None:
                 return
-            if not self._reuse(trial):
+            ended = self._book.without_a_run(trial)
+            if ended is None:
                 self._start(trial)
+            else:
+                self._finish(ended)
 
     def _is_out_of_time(self) -> bool:
         return 0 < self.limits.time_budget_s <= time.monotonic() - self.started
 
     def _next_waiting(self) -> Trial | None:
-        """The first trial that waits, and not for an equal one to end."""
-        while True:
-            for trial in self.trials.values():
-                if trial.state is TrialState.WAITING:
-                    twin = self._equal_trial(trial)
-                    if twin is None or twin.state.has_ended:
-                        return trial
-            if not self._propose():
-                return None
+        trial = self._book.next_waiting()
+        while trial is None and self._propose():
+            trial = self._book.next_waiting()
+        return trial
 
     def _propose(self) -> bool:
         """Adds the trials of the next point; False if there are no more."""
-        number, total = len(self._points()), self.plan.total_points()
+        number, total = len(self._book.points()), self.plan.total_points()
         point = None if total is not None and number >= total else self._search.next_point()
         if point is None:
             return False
-        self._add_trials(number, point)
-        return True
-
-    def _add_trials(self, point_number: int, point: Point) -> None:
-        """Adds the trials of a point that it lacks: all, or those that a killed driver did not come to."""
-        known = {trial.seed for trial in self._points().get(point_number, ())}
-        for config in self.plan.configs(point):
-            if config.seed not in known:
-                self._write(Trial(len(self.trials), point_number, point, config.seed))
-
-    def _points(self) -> dict[int, list[Trial]]:
-        points: dict[int, list[Trial]] = {}
-        for trial in self.trials.values():
-            points.setdefault(trial.point_number, []).append(trial)
-        return points
-
-    def _config_of(self, trial: Trial) -> ExperimentConfig:
-        return self.plan.candidates.config(trial.point).replace(seed=trial.seed)
-
-    def _equal_trial(self, trial: Trial) -> Trial | None:
-        """An earlier trial of the same config, unless it has failed."""
-        number = self._first_of_config.setdefault(self._digest_of(trial), trial.number)
-        twin = self.trials[number]
-        return None if number >= trial.number or twin.state is TrialState.FAILED else twin
-
-    def _digest_of(self, trial: Trial) -> str:
-        if trial.number not in self._digests:
-            self._digests[trial.number] = self._config_of(trial).digest()
-        return self._digests[trial.number]
-
-    def _reuse(self, trial: Trial) -> bool:
-        """Takes over what came of an equal trial, if there is one."""
-        twin = self._equal_trial(trial)
-        if twin is None:
-            return False
-        reused = dataclasses.replace(
-            twin,
-            number=trial.number,
-            point_number=trial.point_number,
-            reused_from=twin.number,
-            reason=f"equal to trial {twin.number}, whose run it shares",
-            attempts=0,
-            seconds=0.0,
-        )
-        self._finish(reused)
+        for trial in self._book.add_trials(number, point):
+            self._tell(trial)
         return True
 
     def _start(self, trial: Trial) -> None:
         job = TrialJob(
-            SweepTrial(self.folder.name, trial.number, self.run_of(trial).id, self._parent_run_id),
-            self._config_of(trial),
-            waits_for_verdict=self._pruning is not None,
+            self._book.identity_of(trial),
+            self._book.config_of(trial),
+            waits_for_verdict=self._is_compared(trial),
             log_path=str(self.folder.log_path(trial.number)),
         )
         self._write(
@@ -257,11 +206,15 @@ class SweepDriver:
         self._began[trial.number] = time.monotonic()
         self._launcher.start(job)
 
+    def _is_compared(self, trial: Trial) -> bool:
+        """Whether a pruner may give it up: the first of each point, on which the other seeds wait."""
+        return self._pruning is not None and self._book.leader_of(trial) is None
+
     def _note_epoch(self, event: EpochEnded) -> None:
         trial = dataclasses.replace(self.trials[event.trial], epochs=event.epoch)
-        if self._pruning is not None:
+        if self._pruning is not None and self._is_compared(trial):
             self._launcher.answer(event.trial, goes_on=self._pruning.goes_on(event.trial, event.epoch, event.metrics))
-        self.trials[event.trial] = trial
+        self._book.trials[event.trial] = trial
         self._tell(trial)
 
     def _note_end(self, event: TrialEnded) -> None:
@@ -282,7 +235,7 @@ class SweepDriver:
 
     def _with_results(self, trial: Trial, state: TrialState, reason: str = "") -> Trial:
         """A trial with what its run has reached; FAILED if its objective cannot be read from that."""
-        row = describe_run(self.run_of(trial))
+        row = describe_run(self._book.run_of(trial))
         try:
             values = values_of_run(row, self.plan.objectives)
         except ValueError as err:
@@ -304,11 +257,8 @@ class SweepDriver:
             )
         self.ended_now += 1
         self._write(trial)
-        if all(each.state.has_ended for each in self._points()[trial.point_number]):
-            self._search.tell(trial.point_number, self._values_of_point(trial.point_number))
-
-    def _values_of_point(self, number: int) -> dict[str, float] | None:
-        return mean_values(self._points()[number], self.plan)
+        if all(each.state.has_ended for each in self._book.points()[trial.point_number]):
+            self._search.tell(trial.point_number, self._book.values_of_point(trial.point_number))
 
     def _enforce_limits(self) -> None:
         for number, began in list(self._began.items()):
@@ -322,8 +272,7 @@ class SweepDriver:
                     self._launcher.kill(number, f"it held {gigabytes:.2f} GB of memory, the limit is {most:.2f} GB")
 
     def _write(self, trial: Trial) -> None:
-        self.folder.write_trial(trial)
-        self.trials[trial.number] = trial
+        self._book.write(trial)
         self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:

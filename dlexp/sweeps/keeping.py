@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from dlexp.checkpoints.search import checkpoint_files
-from dlexp.runs import Run
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.objective import Objective
 
@@ -40,10 +39,6 @@ class CheckpointKeeper:
         self._kept = ranked[: self._keep]
         for each in ranked[self._keep :]:
             self._remove(each)
-
-    def kept_runs(self) -> list[Run]:
-        """The runs that keep theirs, the best first."""
-        return [self._folder.run_of(trial, self._sweep_id) for trial in self._kept]
 
     def refresh(self, driver: "SweepDriver") -> None:
         """Nothing is shown."""

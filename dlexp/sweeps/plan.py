@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -80,6 +81,19 @@ class SweepPlan:
             return self.num_points or None
         return min(size, self.num_points or size)
 
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """The points of a grid in the order they are tried: as given; shuffled, where a pruner compares them.
+
+        A pruner lets pass what comes first, and in a grid neighbours are alike: in order of the learning rate, say,
+        each point may be better than all before it.
+        """
+        points = self.candidates.grid()
+        if self.pruner == "none":
+            return points
+        shuffled = list(points)
+        random.Random(self.search_seed).shuffle(shuffled)
+        return iter(shuffled)
+
     def configs(self, point: Point) -> list[ExperimentConfig]:
         """The configs of the trials of a point."""
         config = self.candidates.config(point)
@@ -115,7 +129,7 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
         )
 
 
-_MAY_DIFFER = ("base", "name", "num_points", "search_seed")  # the name is that of the folder, which may be renamed
+_MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
 
 
 def _fields_that_matter() -> set[str]:

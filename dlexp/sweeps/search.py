@@ -129,9 +129,10 @@ def suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
 def build_pruner(name: str, *, epochs: int) -> Any:
     """The pruner of Optuna; None for `none`.
 
-    `halving` is asynchronous successive halving (Li et al. 2018, https://arxiv.org/abs/1810.05934) with a rung at each
-    third power; `hyperband` runs several with different first rungs (Li et al. 2016, https://arxiv.org/abs/1603.06560);
-    `median` gives up what is worse than the median at its epoch.
+    `halving` is asynchronous successive halving (Li et al. 2018, https://arxiv.org/abs/1810.05934): a third of the
+    trials passes each rung. The first rung is a ninth of the epochs, but not before the third: on the digits, after one
+    epoch only the size of the learning rate shows. `hyperband` runs several with different first rungs (Li et al. 2016,
+    https://arxiv.org/abs/1603.06560); `median` gives up what is worse than the median at its epoch.
     """
     if name == "none":
         return None
@@ -139,7 +140,7 @@ def build_pruner(name: str, *, epochs: int) -> Any:
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=4)
     if name == "halving":
-        return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        return pruners.SuccessiveHalvingPruner(min_resource=max(3, epochs // 9), reduction_factor=3)
     return pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
 
 

@@ -18,7 +18,8 @@ def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFram
     for trial in sorted(trials, key=lambda each: each.number):
         row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
-        last |= {"run_id": folder.run_of(trial, sweep_id).id, "reason": trial.reason.partition("\n")[0]}
+        run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
+        last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
         rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
     return pd.DataFrame(rows, columns=None if rows else [*_FIRST, *_LAST])
 

@@ -19,7 +19,7 @@ from dlexp.tracking.database import restore_run
 
 RUN_ID_TAG = "dlexp.run_id"
 _MAX_PARAM_CHARS = 6000
-_MAX_BATCH = 100
+_MAX_BATCH, _MAX_METRICS = 100, 1000  # what MLflow takes in one request
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def _is_there(client: MlflowClient, run_id: str) -> bool:
 def fill_in(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
     """Gives an MLflow run the params, the dataset and the points that it lacks; what it has stays as it is."""
     there = client.get_run(run_id)
+    if not (there.data.params or there.data.metrics or there.inputs.dataset_inputs):
+        return _fill(client, run_id, description, points)
     params = {name: value for name, value in description.params().items() if name not in there.data.params}
     write_params(client, run_id, params)
     digests = {each.dataset.digest for each in there.inputs.dataset_inputs}
@@ -97,6 +99,15 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     missing = [point for point in points if (point.key, point.step) not in known]
     write_points(client, run_id, missing)
     return Filled(len(params), len(missing), dataset=not has_dataset)
+
+
+def _fill(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
+    """Writes everything into a run that has nothing."""
+    params = description.params()
+    write_params(client, run_id, params)
+    write_dataset(client, run_id, description)
+    write_points(client, run_id, points)
+    return Filled(len(params), len(points), dataset=True)
 
 
 def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
@@ -115,8 +126,8 @@ def write_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> 
 
 def write_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
     """Writes metrics, no more at a time than MLflow takes well."""
-    for first in range(0, len(metrics), _MAX_BATCH):
-        client.log_batch(run_id, metrics=metrics[first : first + _MAX_BATCH])
+    for first in range(0, len(metrics), _MAX_METRICS):
+        client.log_batch(run_id, metrics=metrics[first : first + _MAX_METRICS])
 
 
 def write_dataset(client: MlflowClient, run_id: str, description: RunDescription) -> None:

@@ -7,20 +7,28 @@ scaled. dlexp evaluates each best checkpoint on validation and test as well, whi
 
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from tests.benchmarks.measuring import Row, process_seconds
+import psutil
+
+from dlexp.runs import iterate_runs
+from dlexp.syncing import copy_to_mlflow
+from tests.benchmarks.measuring import Row, process_seconds, seconds_of
 
 _PEERS = pathlib.Path(__file__).parent / "peers"
 _ENVIRONMENTS = pathlib.Path(__file__).parents[2] / "build" / "peers"
 _RUNS, _MEASURED_SCRIPTS = 100, 5
 _TASK = "100 runs of a small CNN on digits, s"
 _SPACE = "--space=learning_rate=log(1e-4,1e-2); weight_decay=log(1e-6,1e-2)"
-_GRID = "--space=learning_rate=choice(0.0003,0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"
-_GRID_EPOCHS = 9
+_GRID = "--space=learning_rate=choice(0.0003,0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn)"
+_GRID_EPOCHS, _SEEDS = 9, 3
+_MANY_RUNS, _EARLY_AND_LATE = 200, ((20, 40), (180, 201))
 
 
 def measure(folder: str) -> list[Row]:
@@ -45,6 +53,8 @@ def measure(folder: str) -> list[Row]:
         row(warm, lightning, "Lightning loop in one process", 1.5),
         row(warm, tuner, "KerasTuner", 4),
         row(fresh, script, scaled, 15, "the same, each in a fresh process, s"),
+        *_measure_copying(root / "warm"),
+        *_measure_growth(root / "growth"),
         _compare_halving(root / "halving"),
     ]
 
@@ -80,18 +90,73 @@ def _environment(name: str, packages: Sequence[str]) -> pathlib.Path:
     return python
 
 
+def _measure_copying(store: pathlib.Path) -> list[Row]:
+    """What a trial costs in MLflow, copied by the driver beside the workers."""
+    runs = list(iterate_runs(store))
+    for path in store.glob("mlflow.db*"):
+        path.unlink()
+    copy_to_mlflow(runs[0], registers_best=False)  # makes the database
+    seconds = statistics.median(seconds_of(partial(copy_to_mlflow, run, registers_best=False)) for run in runs[1:])
+    trial = statistics.median(trial["seconds"] for trial in _trials(next((store / "sweeps").iterdir())))
+    return [Row("copying a trial to MLflow, s", seconds, trial, "the trial", digits=3)]
+
+
+def _measure_growth(store: pathlib.Path) -> list[Row]:
+    """Memory of the driver and of its workers, and time of a trial, from the first of many trials to the last."""
+    command = [*sweep_command(store, "--sweep_name=growth", runs=_MANY_RUNS), "--workers=2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    samples: list[tuple[int, int, int]] = []
+    while process.poll() is None:
+        time.sleep(0.5)
+        samples += _sample_memory(process.pid, store / "sweeps" / "growth" / "trials")
+    trials = sorted(_trials(store / "sweeps" / "growth"), key=lambda trial: int(trial["number"]))
+    spans = [[each for each in samples if low <= each[0] < high] for low, high in reversed(_EARLY_AND_LATE)]
+    megabytes = [[statistics.median(each[part] for each in span) / 1e6 for span in spans] for part in (1, 2)]
+    seconds = [statistics.median(each["seconds"] for each in span) for span in (trials[-20:], trials[:20])]
+    name = f"trials {_EARLY_AND_LATE[0][0]} to {_EARLY_AND_LATE[0][1]}"
+
+    def row(what: str, figures: list[float], peer: str, digits: int) -> Row:
+        late, early = figures
+        return Row(what, late, early, peer, "<= 1.10", late <= 1.1 * early, digits=digits)
+
+    return [
+        row(f"memory of the driver, last of {_MANY_RUNS} trials, MB", megabytes[0], name, 0),
+        row("memory of a worker, MB", megabytes[1], name, 0),
+        row("a trial, median of the last 20, s", seconds, "the first 20", 2),
+    ]
+
+
+def _sample_memory(driver: int, trials: pathlib.Path) -> list[tuple[int, int, int]]:
+    """How many trials there are, and the resident bytes of the driver and of its largest worker."""
+    try:
+        process = psutil.Process(driver)
+        workers = [each.memory_info().rss for each in process.children(recursive=True)]
+        return [(len(list(trials.glob("*.json"))), process.memory_info().rss, max(workers, default=0))]
+    except psutil.Error:
+        return []
+
+
 def _compare_halving(store: pathlib.Path) -> Row:
     """Epochs that successive halving trains until it has what the whole grid has, against those of the grid."""
     command = [sys.executable, "-m", "dlexp.cli", "sweep", "--dataset=digits", f"--store={store}", _GRID]
-    command.append(f"--epochs={_GRID_EPOCHS}")
+    command += [f"--epochs={_GRID_EPOCHS}", f"--seeds={_SEEDS}"]
     process_seconds([*command, "--sweep_name=grid"])
     process_seconds([*command, "--sweep_name=halving", "--pruner=halving"])
     grid, halving = (_trials(store / "sweeps" / name) for name in ("grid", "halving"))
-    best = [max(trial["values"]["val_accuracy"] for trial in each) for each in (grid, halving)]
+    best = [_best_mean(trials) for trials in (grid, halving)]
     epochs = [sum(trial["epochs"] for trial in each) for each in (halving, grid)]
     met = best[1] >= best[0] and epochs[0] <= epochs[1] / 2
-    what = f"epochs of successive halving; best val_accuracy {best[1]:.4f}, of the grid {best[0]:.4f}"
+    what = f"epochs of successive halving; best mean val_accuracy {best[1]:.4f}, of the grid {best[0]:.4f}"
     return Row(what, epochs[0], epochs[1], "the whole grid", "<= 0.5, as good", met, digits=0)
+
+
+def _best_mean(trials: list[dict[str, Any]]) -> float:
+    """Best mean validation accuracy of the points all of whose seeds have come to their end."""
+    points: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial["state"] == "FINISHED":
+            points.setdefault(trial["point_number"], []).append(trial["values"]["val_accuracy"])
+    return max(statistics.fmean(each) for each in points.values() if len(each) == _SEEDS)
 
 
 def _trials(folder: pathlib.Path) -> list[dict[str, Any]]:

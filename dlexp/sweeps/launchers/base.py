@@ -72,10 +72,13 @@ Event = EpochEnded | TrialEnded
 
 
 class Runner(Protocol):
-    """Runs trials one after the other, in a process of a launcher; what it keeps between them is its own affair."""
+    """Runs trials one after the other, in the main thread of a process; what it keeps between them is its own affair.
+
+    It may be asked to stop by SIGTERM, once. Without a handler for it the process ends, which is taken for STOPPED.
+    """
 
     def run(self, job: TrialJob, report: "Report") -> TrialEnded:
-        """Runs one trial to its end, however it ends; raises nothing."""
+        """Runs one trial to its end, however it ends; what it raises nevertheless makes the trial FAILED."""
 
 
 class Report(Protocol):
@@ -89,8 +92,9 @@ class Launcher(abc.ABC):
     """Runs trials.
 
     A launcher is used by one thread. `start` returns at once; of each job that was started, exactly one `TrialEnded`
-    comes out of `wait`, after all of its `EpochEnded`, also if its process dies. Nothing of a launcher outlives the
-    process that made it for longer than five seconds, however that ends.
+    comes out of `wait`, after all of its `EpochEnded`, also if its process dies. What is asked of a trial that has
+    ended does nothing; one that has ended before it was asked, though nobody knew yet, keeps its outcome. Nothing of a
+    launcher outlives the process that made it for longer than five seconds, however that ends.
 
     Attributes:
         slots: how many trials may run at once.
@@ -108,15 +112,15 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, trial: int, *, goes_on: bool) -> None:
-        """The verdict on the epoch that a trial has told of last."""
+        """The verdict on the epoch that a trial has told of last; passed over if the trial does not wait for one."""
 
     @abc.abstractmethod
     def stop(self, trial: int) -> None:
-        """Asks a trial to save a checkpoint and leave, with the outcome STOPPED."""
+        """Asks a trial to save a checkpoint and leave, with the outcome STOPPED; asking again adds nothing."""
 
     @abc.abstractmethod
     def kill(self, trial: int, reason: str) -> None:
-        """Ends the process of a trial at once; its outcome is FAILED, with that reason."""
+        """Ends the process of a trial at once, with those it has started; its outcome is FAILED, with that reason."""
 
     @abc.abstractmethod
     def memory_bytes(self, trial: int) -> int | None:

@@ -1,7 +1,8 @@
 """Trials in processes of this machine, forked from a server that has imported TensorFlow already.
 
 A worker process is kept for further trials, one after the other, and replaced after a failure, after many trials, or
-when it has grown. A worker ends when the pipe to its driver closes, which the kernel does however the driver ends.
+when it has grown. A worker ends when the pipe to its driver closes, which the kernel does however the driver ends. It
+leads a process group, and is ended with all that its trials have started.
 """
 
 import contextlib
@@ -9,11 +10,13 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 import psutil
 
@@ -27,7 +30,18 @@ _CLOSING_SECONDS = 2.0
 
 @dataclass
 class _Worker:
-    """A process and this end of its pipe."""
+    """A process and this end of its pipe.
+
+    Attributes:
+        process: leads a process group of its own, once it has begun.
+        connection: carries jobs and verdicts there, events back.
+        slot: no other worker that lives has it.
+        job: what it is at; None if it waits for more.
+        trials: that it has ended.
+        first_memory: bytes that it held after the first one.
+        kill_reason: why it was killed; it takes no further job.
+        is_stopping: it was asked to stop; neither does it then.
+    """
 
     process: ForkServerProcess
     connection: Connection
@@ -36,6 +50,7 @@ class _Worker:
     trials: int = 0
     first_memory: int = 0
     kill_reason: str = ""
+    is_stopping: bool = False
 
 
 class LocalLauncher(Launcher):
@@ -57,10 +72,9 @@ class LocalLauncher(Launcher):
 
     def start(self, job: TrialJob) -> None:
         """Gives the trial to a worker that is free, or to a new one."""
-        worker = next((each for each in self._workers if each.job is None), None) or self._add_worker()
+        worker = self._find_idle() or self._add_worker()
         worker.job = job
-        with contextlib.suppress(OSError):  # where it has died meanwhile, which `wait` finds and tells
-            worker.connection.send_bytes(encode_job(job))
+        _send(worker, encode_job(job))
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """Reads what workers have sent; those that have died are replaced by need."""
@@ -70,47 +84,65 @@ class LocalLauncher(Launcher):
 
     def answer(self, trial: int, *, goes_on: bool) -> None:
         """Sends the verdict."""
-        self._worker_of(trial).connection.send_bytes(VERDICT[goes_on])
+        worker = self._worker_of(trial)
+        if worker is not None and worker.job is not None and worker.job.waits_for_verdict:
+            _send(worker, VERDICT[goes_on])
 
     def stop(self, trial: int) -> None:
-        """Sends SIGTERM, which a training takes as a request."""
-        self._worker_of(trial).process.terminate()
+        """Sends SIGTERM, once: a training takes the first one as a request, and the second one as an order."""
+        worker = self._worker_of(trial)
+        if worker is not None and not worker.is_stopping:
+            worker.is_stopping = True
+            worker.process.terminate()
 
     def kill(self, trial: int, reason: str) -> None:
         """Sends SIGKILL; the pipe tells of it."""
         worker = self._worker_of(trial)
-        worker.kill_reason = reason
-        worker.process.kill()
+        if worker is not None:
+            worker.kill_reason = reason
+            _kill(worker)
 
     def memory_bytes(self, trial: int) -> int | None:
         """Resident memory of the worker."""
-        return _memory_of(self._worker_of(trial))
+        worker = self._worker_of(trial)
+        return None if worker is None else _memory_of(worker)
 
     def close(self) -> None:
-        """Kills what still runs; idle workers end by themselves when their pipe closes."""
+        """Kills all workers; the server that they are forked from stays until this process ends."""
         for worker in self._workers:
-            if worker.job is not None:
-                worker.process.kill()
-            worker.connection.close()
-        for worker in self._workers:
-            worker.process.join(_CLOSING_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-        self._workers.clear()
+            _kill(worker)
+        while self._workers:
+            self._dismiss(self._workers[0])
 
     def _add_worker(self) -> _Worker:
         slot = min(set(range(self.slots)) - {each.slot for each in self._workers})
         ours, theirs = self._context.Pipe()
         options = WorkerOptions(self._runner, slot, os.getcwd())
         process = self._context.Process(target=work, args=(theirs, options), name=f"dlexp-worker-{slot}", daemon=True)
-        process.start()
+        with _hidden_main():
+            process.start()
         theirs.close()
         worker = _Worker(process, ours, slot)
         self._workers.append(worker)
         return worker
 
-    def _worker_of(self, trial: int) -> _Worker:
-        return next(each for each in self._workers if each.job is not None and each.job.trial.trial == trial)
+    def _worker_of(self, trial: int) -> _Worker | None:
+        """The worker that is at a trial; None if it has ended."""
+        return next((each for each in self._workers if each.job is not None and each.job.trial.trial == trial), None)
+
+    def _find_idle(self) -> _Worker | None:
+        for worker in [each for each in self._workers if each.job is None]:
+            if not worker.connection.poll():
+                return worker
+            self._dismiss(worker)  # one that waits sends nothing: its pipe has closed, so it has died
+        return None
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Ends a worker, and returns when it has ended: then its slot, and its GPU, are free."""
+        _kill(worker)
+        worker.connection.close()
+        worker.process.join(_CLOSING_SECONDS)
+        self._workers.remove(worker)
 
     def _receive(self, worker: _Worker) -> Sequence[Event]:
         try:
@@ -128,25 +160,57 @@ class LocalLauncher(Launcher):
         memory = _memory_of(worker) or 0
         worker.first_memory = worker.first_memory or memory
         spent = worker.trials >= self._trials_per_worker or memory > _MOST_GROWTH * worker.first_memory
-        if spent or event.outcome not in (Outcome.FINISHED, Outcome.PRUNED):
-            self._workers.remove(worker)
-            worker.connection.close()  # at which it ends
+        ending = worker.is_stopping or worker.kill_reason  # which came too late for this trial
+        if spent or ending or event.outcome not in (Outcome.FINISHED, Outcome.PRUNED):
+            self._dismiss(worker)
 
     def _bury(self, worker: _Worker) -> TrialEnded:
         """What is left to say of a worker whose pipe has closed in the midst of a trial."""
-        self._workers.remove(worker)
         worker.process.join(_CLOSING_SECONDS)
-        worker.process.kill()
-        worker.connection.close()
+        code = worker.process.exitcode
+        self._dismiss(worker)
         assert worker.job is not None  # only busy workers are listened to
         trial = worker.job.trial.trial
         if worker.kill_reason:
             return TrialEnded(trial, Outcome.FAILED, worker.kill_reason)
-        return TrialEnded(trial, Outcome.DIED, f"its process {_describe_exit(worker.process.exitcode)}")
+        if worker.is_stopping and code == -signal.SIGTERM:  # it had not begun, or was through with everything
+            return TrialEnded(trial, Outcome.STOPPED, "stopped by SIGTERM")
+        return TrialEnded(trial, Outcome.DIED, f"its process {_describe_exit(code)}")
+
+
+def _send(worker: _Worker, message: bytes) -> None:
+    with contextlib.suppress(OSError):  # where it has died meanwhile, which `wait` finds and tells
+        worker.connection.send_bytes(message)
+
+
+def _kill(worker: _Worker) -> None:
+    """Kills a worker, and what its trials have started; says nothing if they are gone."""
+    assert worker.process.pid is not None  # it was started
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.kill()  # one that does not lead a group yet
+
+
+@contextlib.contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Within the block, a process that is started does not import the script of this one, as it would do otherwise.
+
+    That would cost time, and run the whole script again where nothing in it guards against that.
+    """
+    main = vars(sys.modules["__main__"])
+    kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main |= kept
 
 
 def _describe_exit(code: int | None) -> str:
-    if code is not None and code < 0:
+    if code is None:
+        return "has closed its pipe, and went on"
+    if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
 

@@ -1,16 +1,23 @@
 """The process of a local launcher that runs trials: reads jobs from a pipe, and sends back what becomes of them."""
 
 import contextlib
+import ctypes
+import fcntl
+import functools
+import io
+import multiprocessing
 import os
 import pkgutil
 import queue
+import signal
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from dlexp.sweeps.launchers.base import EpochEnded, Runner, TrialJob
+from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, Runner, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.messages import decode_job, encode_event
 
 VERDICT = {True: b"goes on", False: b"is given up"}
@@ -38,11 +45,12 @@ def work(connection: Connection, options: WorkerOptions) -> None:
     It has a session of its own, so that a Ctrl-C in the terminal reaches the driver alone.
     """
     os.setsid()
+    _end_with_driver()
     os.chdir(options.folder)
     os.environ["DLEXP_WORKER_SLOT"] = str(options.slot)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, received), daemon=True).start()
-    runner: Runner = pkgutil.resolve_name(options.runner)()
+    build_runner = functools.cache(lambda: pkgutil.resolve_name(options.runner)())
     while True:
         job = decode_job(received.get())
 
@@ -50,9 +58,28 @@ def work(connection: Connection, options: WorkerOptions) -> None:
             connection.send_bytes(encode_event(event))
             return received.get() == VERDICT[True] if job.waits_for_verdict else True
 
-        with _printing_to(job.log_path):
-            ended = runner.run(job, report)
-        connection.send_bytes(encode_event(ended))
+        connection.send_bytes(encode_event(_run(build_runner, job, report)))
+
+
+def _run(build_runner: Callable[[], Runner], job: TrialJob, report: Report) -> TrialEnded:
+    """Runs one trial, and takes what is raised, by its runner too, for a failure of the trial."""
+    try:
+        with _printing_to(job.log_path), _printing_tracebacks():
+            return build_runner().run(job, report)
+    except BaseException as err:  # noqa: BLE001
+        return TrialEnded(job.trial.trial, Outcome.FAILED, f"{type(err).__name__}: {err}")
+
+
+def _end_with_driver() -> None:
+    """Has the kernel kill this process group when the driver ends, as no thread runs while C code holds Python's lock.
+
+    The driver holds the other end of a pipe that nothing more is written to: it becomes readable when that is closed.
+    """
+    driver = multiprocessing.parent_process()
+    if driver is not None and hasattr(fcntl, "F_SETSIG"):  # Linux; elsewhere `_read` has to do
+        fcntl.fcntl(driver.sentinel, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(driver.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(driver.sentinel, fcntl.F_SETFL, fcntl.fcntl(driver.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _read(connection: Connection, received: "queue.SimpleQueue[bytes]") -> None:
@@ -65,9 +92,11 @@ def _read(connection: Connection, received: "queue.SimpleQueue[bytes]") -> None:
 
 @contextlib.contextmanager
 def _printing_to(path: str) -> Iterator[None]:
-    """Sends stdout and stderr, those of C libraries too, to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Sends stdout and stderr, those of C libraries too, to the end of a file, line by line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # the last line before a process dies is the one that matters
+    _flush()
     kept = [os.dup(descriptor) for descriptor in (1, 2)]
     with open(path or os.devnull, "ab") as file:
         for descriptor in (1, 2):
@@ -75,8 +104,22 @@ def _printing_to(path: str) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             for number, descriptor in enumerate(kept, start=1):
                 os.dup2(descriptor, number)
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _printing_tracebacks() -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+        raise
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)

@@ -1,0 +1,101 @@
+"""Which launcher a sweep uses, by the flags of the command."""
+
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from dlexp.datasets.cores import count_cores
+from dlexp.errors import ConfigError, unknown_name
+from dlexp.sweeps.launchers.base import Launcher
+from dlexp.sweeps.launchers.local import LocalLauncher
+
+_LAUNCHERS = ("local", "ray")
+_TRIALS_PER_WORKER = 50
+_BYTES_PER_WORKER = 2_000_000_000
+_RAY_FLAGS: dict[str, tuple[Any, str]] = {
+    "ray_address": ("", "With --launcher=ray: host:port of a cluster; empty: one is started on this machine."),
+    "cpus_per_trial": (1.0, "With --launcher=ray: cores that a trial occupies on its node."),
+    "gpus_per_trial": (0.0, "With --launcher=ray: GPUs that a trial occupies on its node."),
+}
+LAUNCHER_FLAGS: dict[str, tuple[Any, str]] = {
+    "workers": (
+        0,
+        "Trials at once; 0: one for each core, or GPU, as far as memory goes, or all the Ray cluster takes.",
+    ),
+    "fresh_process": (False, "Give each trial a process of its own."),
+    "launcher": ("local", "Where trials run: local, or ray, on the nodes of a cluster; that needs dlexp[ray]."),
+    **_RAY_FLAGS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherChoice:
+    """A launcher that can be opened.
+
+    Attributes:
+        name: `local` or `ray`.
+        workers: trials at once; 0: as many as the Ray cluster has room for.
+        threads: that a trial should use.
+        trials_per_worker: after so many a trial gets a new process.
+        ray_arguments: further arguments of `RayLauncher`.
+    """
+
+    name: str
+    workers: int
+    threads: int
+    trials_per_worker: int
+    ray_arguments: Mapping[str, Any]
+
+    def open(self, runner: str) -> Launcher:
+        """Opens it, to be closed by the caller.
+
+        Args:
+            runner: `module:name` of a class without arguments that makes a `Runner`.
+
+        Raises:
+            ConfigError: Ray is not installed, there is no such cluster, or not one trial fits into it.
+        """
+        if self.name == "local":
+            return LocalLauncher(runner, workers=self.workers, trials_per_worker=self.trials_per_worker)
+        from dlexp.sweeps.launchers.ray import RayLauncher
+
+        return RayLauncher(runner, workers=self.workers, trials_per_worker=self.trials_per_worker, **self.ray_arguments)
+
+
+def choose_launcher(given: Mapping[str, Any]) -> LauncherChoice:
+    """Reads the values of `LAUNCHER_FLAGS`.
+
+    Raises:
+        ConfigError: one of them is wrong, or is for another launcher.
+    """
+    name, workers = given["launcher"], given["workers"]
+    if name not in _LAUNCHERS:
+        raise unknown_name("launcher", name, _LAUNCHERS)
+    if workers < 0:
+        raise ConfigError(f"--workers={workers} must be 0 or more")
+    foreign = [flag for flag, (default, _) in _RAY_FLAGS.items() if given[flag] != default]
+    if name == "local":
+        if foreign:
+            raise ConfigError(f"--{foreign[0]}={given[foreign[0]]} is for --launcher=ray, and the launcher is local")
+        workers = workers or _count_workers()
+    return LauncherChoice(
+        name=name,
+        workers=workers,
+        threads=max(1, count_cores() // workers if name == "local" else int(given["cpus_per_trial"])),
+        trials_per_worker=1 if given["fresh_process"] else _TRIALS_PER_WORKER,
+        ray_arguments={
+            "address": given["ray_address"],
+            "cpus_per_trial": given["cpus_per_trial"],
+            "gpus_per_trial": given["gpus_per_trial"],
+        },
+    )
+
+
+def _count_workers() -> int:
+    """One for each GPU; without any, one for each core, as far as memory goes."""
+    gpus = len(list(pathlib.Path("/dev").glob("nvidia[0-9]*")))
+    fitting = max(1, psutil.virtual_memory().available // _BYTES_PER_WORKER)
+    return gpus or min(count_cores(), fitting)

@@ -1,0 +1,89 @@
+"""Launchers that break one promise each, which the conformance suite must find."""
+
+import pathlib
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dlexp.sweeps.launchers.base import Event, Outcome, TrialEnded, TrialJob
+from dlexp.sweeps.launchers.local import LocalLauncher
+from dlexp.sweeps.launchers.worker import VERDICT
+
+
+def make_broken(runner: str, *, workers: int, breaks: str) -> LocalLauncher:
+    """A local launcher that breaks the promise of that name, one of `BREAKS`."""
+    launcher_class = type(breaks, (LocalLauncher,), dict(BREAKS[breaks][0]))
+    launcher: LocalLauncher = launcher_class(runner, workers=workers, trials_per_worker=50)
+    return launcher
+
+
+def changing_ends(change: Callable[[TrialEnded], Sequence[Event]]) -> dict[str, Any]:
+    def wait(self: LocalLauncher, timeout_s: float) -> Sequence[Event]:
+        events = LocalLauncher.wait(self, timeout_s)
+        return [new for each in events for new in (change(each) if isinstance(each, TrialEnded) else [each])]
+
+    return {"wait": wait}
+
+
+def start_one_at_a_time(self: LocalLauncher, job: TrialJob) -> None:
+    if all(each.job is None for each in self._workers):
+        LocalLauncher.start(self, job)
+
+
+def start_with_a_new_log(self: LocalLauncher, job: TrialJob) -> None:
+    if job.log_path:
+        pathlib.Path(job.log_path).write_text("")
+    LocalLauncher.start(self, job)
+
+
+def start_with_a_helper(self: LocalLauncher, job: TrialJob) -> None:
+    subprocess.Popen(["sleep", "60"], start_new_session=True)
+    LocalLauncher.start(self, job)
+
+
+def answer_always(self: LocalLauncher, trial: int, *, goes_on: bool) -> None:
+    self._workers[0].connection.send_bytes(VERDICT[goes_on])
+
+
+def stop_each_time(self: LocalLauncher, trial: int) -> None:
+    worker = self._worker_of(trial)
+    assert worker is not None
+    worker.process.terminate()
+
+
+def wait_and_end_all_at_a_death(self: LocalLauncher, timeout_s: float) -> Sequence[Event]:
+    events = LocalLauncher.wait(self, timeout_s)
+    if any(isinstance(each, TrialEnded) and each.outcome is Outcome.DIED for each in events):
+        self.close()
+    return events
+
+
+def remember_memory(self: LocalLauncher, trial: int) -> int | None:
+    return 1_000_000
+
+
+BREAKS: dict[str, tuple[dict[str, Any], str]] = {
+    "each_trial_ends_once": (changing_ends(lambda end: [end, end]), "told"),
+    "as_many_trials_as_it_has_slots": ({"start": start_one_at_a_time}, "only this has happened"),
+    "a_wait_in_which_nothing_happens": ({"wait": lambda self, timeout_s: LocalLauncher.wait(self, 0)}, "wait"),
+    "what_its_runner_says": (changing_ends(lambda end: [replace(end, reason="")]), "told to diverge"),
+    "a_verdict_reaches": (
+        {"answer": lambda self, trial, goes_on: LocalLauncher.answer(self, trial, goes_on=True)},
+        "PRUNED",
+    ),
+    "waits_for_no_verdict": ({"answer": answer_always}, "too early"),
+    "an_exception_of_the_runner": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "ValueError"),
+    "a_runner_that_cannot_be_made": (changing_ends(lambda end: [replace(end, reason="")]), "ModuleNotFoundError"),
+    "a_process_that_dies_is_told": (changing_ends(lambda end: [replace(end, reason="it died")]), "does not name"),
+    "does_no_harm_to_the_others": ({"wait": wait_and_end_all_at_a_death}, "only this has happened"),
+    "has_failed_with_that_reason": (changing_ends(lambda end: [replace(end, reason="")]), "too slow"),
+    "comes_too_late": (changing_ends(lambda end: [replace(end, outcome=Outcome.FAILED)]), "FINISHED"),
+    "may_save_first": ({"stop": stop_each_time}, "before it has saved"),
+    "as_soon_as_it_is_started": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "STOPPED"),
+    "is_passed_over": ({"memory_bytes": remember_memory}, "said to hold"),
+    "the_memory_of_a_trial": ({"memory_bytes": remember_memory}, "300 MB more were told"),
+    "is_added_to_its_log": ({"start": start_with_a_new_log}, "a log has"),
+    "close_ends_all": ({"close": lambda self: None}, "are left"),
+    "nothing_outlives": ({"start": start_with_a_helper}, "are left"),
+}
