@@ -34,7 +34,7 @@ from dlexp.sweeps.folder import SweepFolder, TrialState, create_sweep, default_n
 from dlexp.sweeps.keeping import CheckpointKeeper
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, LauncherChoice, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
-from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, read_plan
+from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
 from dlexp.sweeps.space import Space
 from dlexp.sweeps.table import write_table
@@ -187,6 +187,7 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     if not given["allow_changes"]:
         check_same(plan, stored)
     _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
+    check_trials(plan, folder.trials())
     folder.update(plan=plan.to_dict())
     return folder, plan
 

@@ -91,6 +91,15 @@ def test_every_drawn_point_gives_a_config_also_from_json(space: Space, source: r
     assert space.config(json.loads(json.dumps(point, sort_keys=True))) == space.config(point)
 
 
+@given(spaces(FINITE | INFINITE), st.randoms())
+def test_every_point_drawn_is_held_and_one_with_a_name_more_or_less_is_not(space: Space, source: random.Random) -> None:
+    point = json.loads(json.dumps(space.draw(lambda parameter: source.choice(parameter.extremes))))
+    assert space.holds(point)
+    assert not space.holds(point | {"epochs": 3})
+    name = source.choice([each for each in point if each not in ("model", "optimizer")] or ["model"])
+    assert not space.holds({each: value for each, value in point.items() if each != name})
+
+
 @given(spaces(FINITE | INFINITE))
 def test_corners_hold_every_value_and_both_ends(space: Space) -> None:
     corners = [config.flat() for config in space.corner_configs()]

@@ -1,5 +1,6 @@
 """The plan of a sweep: written and read back, and what a resume may change in it."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from dlexp.errors import ConfigError
+from dlexp.sweeps.folder import Trial
 from dlexp.sweeps.objective import parse_objectives
-from dlexp.sweeps.plan import SweepPlan, check_same, read_plan
-from tests.small_sweeps import commands_plan, plan_of
+from dlexp.sweeps.plan import SweepPlan, check_same, check_trials, read_plan
+from tests.small_sweeps import commands_plan, drive, ended, plan_of
 
 OTHER: dict[str, Any] = {
     "search": "tpe",
@@ -121,6 +123,75 @@ def test_a_field_that_a_later_version_added_is_a_difference_only_if_it_is_not_th
     check_same(plan, former)
     with pytest.raises(ConfigError, match="--label_smoothing"):
         check_same(changed(plan, label_smoothing=0.1), former)
+
+
+# Trials of a sweep that goes on with other values.
+
+RATES = "learning_rate=choice(0.1,0.2)"
+ANY_RATE = "learning_rate=log(0.1,0.2)"
+
+
+def tried(plan: SweepPlan, count: int) -> list[Trial]:
+    points = plan.candidates.grid()
+    return [ended(number, 0.5, point=next(points)) for number in range(count)]
+
+
+@pytest.mark.parametrize("space", [RATES, "learning_rate=choice(0.1,0.2,0.3)"])
+def test_a_grid_may_grow_at_its_end(tmp_path: pathlib.Path, space: str) -> None:
+    check_trials(plan_of(tmp_path, space), tried(plan_of(tmp_path, RATES), 2))
+
+
+def test_any_space_will_do_before_the_first_trial(tmp_path: pathlib.Path) -> None:
+    check_trials(plan_of(tmp_path, "weight_decay=choice(0,0.1)"), [])
+
+
+@pytest.mark.parametrize(
+    "space",
+    ["learning_rate=choice(0.2,0.1)", "learning_rate=0.1", f"{RATES}; weight_decay=choice(0,0.1)", "seed=range(5)"],
+)
+def test_a_grid_in_another_order_or_without_what_was_tried_is_refused(tmp_path: pathlib.Path, space: str) -> None:
+    with pytest.raises(ConfigError, match="a grid may only grow at its end"):
+        check_trials(plan_of(tmp_path, space), tried(plan_of(tmp_path, RATES), 2))
+
+
+@pytest.mark.parametrize(
+    ("space", "holds"),
+    [
+        (ANY_RATE, True),
+        ("learning_rate=uniform(0.01,1)", True),
+        ("learning_rate=choice(0.3,0.2,0.1)", True),
+        ("learning_rate=log(0.15,1)", False),
+        ("learning_rate=choice(0.1,0.3)", False),
+        (f"{ANY_RATE}; weight_decay=uniform(0,1)", False),
+        ("weight_decay=uniform(0,1)", False),
+    ],
+)
+def test_a_space_that_is_searched_must_hold_all_that_was_tried(tmp_path: pathlib.Path, space: str, holds: bool) -> None:
+    plan = plan_of(tmp_path, space, search="tpe", num_points=9)
+    trials = tried(plan_of(tmp_path, RATES), 2)
+    with contextlib.nullcontext() if holds else pytest.raises(ConfigError, match="must hold all that was tried"):
+        check_trials(plan, trials)
+
+
+def test_commands_may_only_grow_at_their_end(tmp_path: pathlib.Path) -> None:
+    trials = tried(commands_plan(tmp_path, {"seed": 1}), 1)
+    check_trials(commands_plan(tmp_path, {"seed": 1}, {"seed": 2}), trials)
+    with pytest.raises(ConfigError, match=r"trial 0 of sweep s \(seed=1\)"):
+        check_trials(commands_plan(tmp_path, {"seed": 2}, {"seed": 1}), trials)
+
+
+def test_another_objective_is_refused_once_a_trial_has_finished(tmp_path: pathlib.Path) -> None:
+    plan = plan_of(tmp_path, RATES, objectives=parse_objectives("val_loss"))
+    check_trials(plan, [ended(0, point={"learning_rate": 0.1})])
+    with pytest.raises(ConfigError, match="trials that are judged by val_accuracy: give another --sweep_name"):
+        check_trials(plan, tried(plan, 1))
+
+
+@pytest.mark.parametrize("values", [{}, {"pruner": "median"}, {"num_points": 1}, {"seeds": 3}])
+def test_trials_of_the_same_space_fit(tmp_path: pathlib.Path, values: dict[str, Any]) -> None:
+    plan = plan_of(tmp_path, RATES, **values)
+    _, trials, _ = drive(plan)
+    check_trials(plan, trials)
 
 
 # Points and trials.

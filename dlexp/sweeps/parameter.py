@@ -56,6 +56,13 @@ class Parameter:
         """The values of a choice; smallest and largest value of the other kinds."""
         return self.values if self.is_finite else (self.low, self.high)
 
+    def holds(self, value: Any) -> bool:
+        """Whether it can have a value."""
+        if self.is_finite:
+            return value in self.values
+        low, high = self.extremes
+        return type(value) in ((int,) if "int" in self.kind else (int, float)) and low <= value <= high
+
 
 def build_parameters(specs: Collection[Spec], base: ExperimentConfig) -> tuple[Parameter, ...]:
     """Makes the parameters of a space.

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dlexp.config import ExperimentConfig, config_fields
 from dlexp.errors import ConfigError
 from dlexp.sweeps.commands import Commands
+from dlexp.sweeps.folder import Trial, TrialState
 from dlexp.sweeps.objective import Objective, parse_objectives
 from dlexp.sweeps.space import Space
 
@@ -130,6 +131,36 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
 
 
 _MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
+
+
+def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
+    """Raises ConfigError where the trials of a sweep cannot be those of the plan that it goes on with.
+
+    Args:
+        plan: with other values than the sweep was begun with.
+        trials: all there are, by number.
+    """
+    points = {trial.point_number: trial for trial in reversed(trials)}
+    grid = plan.grid() if plan.search == "grid" else None
+    for _, first in sorted(points.items()):
+        fits = _holds(plan.candidates, first.point) if grid is None else next(grid, None) == first.point
+        if not fits:
+            values = " ".join(f"{name}={value}" for name, value in first.point.items())
+            raise ConfigError(
+                f"trial {first.number} of sweep {plan.name} ({values}) would not be tried so now: a grid "
+                "may only grow at its end, another space must hold all that was tried; or give another --sweep_name"
+            )
+    names = {each.name for each in plan.objectives}
+    for trial in trials:
+        if trial.state is TrialState.FINISHED and not names <= trial.values.keys():
+            raise ConfigError(
+                f"sweep {plan.name} has trials that are judged by {', '.join(trial.values)}: give another --sweep_name "
+                "to judge by something else"
+            )
+
+
+def _holds(candidates: Candidates, point: Point) -> bool:
+    return isinstance(candidates, Space) and candidates.holds(point)
 
 
 def _fields_that_matter() -> set[str]:

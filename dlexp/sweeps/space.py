@@ -127,6 +127,11 @@ class Space:
             changes[field] = changes.get(field, flat[field]) | entries if is_merged else value
         return self.base.replace(**changes)
 
+    def holds(self, point: Mapping[str, Any]) -> bool:
+        """Whether it is a point of this space: each parameter that applies has a value that it can have."""
+        active = {each.name: each for each in self.active(point)}
+        return active.keys() == point.keys() and all(active[name].holds(value) for name, value in point.items())
+
     def label(self, point: Mapping[str, Any]) -> str:
         """Short text of what varies: `learning_rate=0.00123 model=resnet20`."""
         varying = [each.name for each in self.parameters if not each.is_fixed]
