@@ -188,7 +188,6 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
         check_same(plan, stored)
     _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
     check_trials(plan, folder.trials())
-    folder.update(plan=plan.to_dict())
     return folder, plan
 
 
@@ -210,6 +209,7 @@ def _drive(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with folder.hold(), contextlib.closing(launcher.open(_RUNNER)) as launched:
+        folder.update(plan=plan.to_dict())
         tracking = SweepTracking(folder, plan)
         keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
         with contextlib.closing(build_display(plan)) as display:
