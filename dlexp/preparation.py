@@ -67,13 +67,15 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     num_classes = datasets.dataset.num_classes
     check_monitor(config.selection, num_classes=num_classes)
     model, facts = build_compiled(config, datasets, initialize=initialize)
-    layers, twin = custom_layers(model), build_twin(model, metrics=portable_metrics(num_classes))
+    twin = build_twin(model, metrics=portable_metrics(num_classes))
     gradients = GradientWatch(
         model,
         steps_per_epoch=datasets.steps_per_epoch,
         every_steps=config.tracking.log_every_steps,
         keep=config.tracking.histograms,
     )
+    # Those of the twin: what only the training needs, such as its schedule, is in no file.
+    layers = custom_layers(twin)
     return Setup(config, datasets, model, twin, layers, facts, gradients, DataClock(), EvaluatedNetwork())
 
 

@@ -76,6 +76,13 @@ def test_any_name_is_read_back_without_loss(name: CheckpointName) -> None:
     assert parse_name(text) == name
 
 
+@pytest.mark.parametrize("monitor", ["top5", "a-", ".", ":-", "a.5", "é", "val_", "-."])
+@pytest.mark.parametrize("score", [0.5, -0.5, 50.25])
+def test_where_the_metric_ends_and_its_value_begins_is_plain(monitor: str, score: float) -> None:
+    name = CheckpointName({}, run="1b2c3d4e", kind="best", epoch=1, monitor=monitor, score=score)
+    assert parse_name(format_name(name)) == name
+
+
 @pytest.mark.parametrize("text", ["model.keras", "a__b__c.keras", EXAMPLE[:-6], EXAMPLE.replace("best", "good")])
 def test_foreign_name_is_refused(text: str) -> None:
     with pytest.raises(CheckpointError, match="not the name of a checkpoint"):

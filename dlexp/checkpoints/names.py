@@ -138,9 +138,9 @@ def _parse_field(part: str, before: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _format_monitor(monitor: str) -> str:
-    """A last digit is escaped, so that `top5` and 0.9 do not read as `top` and 50.9."""
-    text = _escape(monitor)
-    return text[:-1] + _escape_character(text[-1]) if text[-1] not in "._-" and not text[-1].isalpha() else text
+    """Escapes what is no letter at the end: `top5` and 0.9 must not read as `top` and 50.9, nor `a-` as `a` below 0."""
+    last = monitor[-1]
+    return _escape(monitor) if last.isascii() and last.isalpha() else _escape(monitor[:-1]) + _escape_character(last)
 
 
 def _stands_for_itself(field: str, before: Mapping[str, str]) -> bool:
