@@ -70,8 +70,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Swee
 
 
 def _kill_driver(process: "subprocess.Popen[str]", folder: pathlib.Path, *, seconds: float) -> None:
-    """Kills a driver some time after trials have ended; its processes must end with it."""
-    assert wait_until(lambda: _count_ended(folder) > 0 or process.poll() is not None, seconds=120)
+    """Kills a driver some time after it has ended trials; its processes must end with it."""
+    before = _count_ended(folder)
+    assert wait_until(lambda: _count_ended(folder) > before or process.poll() is not None, seconds=120)
     time.sleep(seconds)
     children = descendants(process)
     assert process.poll() is None, process.communicate()
