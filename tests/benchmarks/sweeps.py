@@ -42,7 +42,9 @@ def measure(folder: str) -> list[Row]:
     fresh = process_seconds(sweep_command(root / "fresh", "--fresh_process", runs=_RUNS))
     script = _time_scripts(root / "script") * _RUNS / _MEASURED_SCRIPTS
     lightning = _time_peer("lightning_loop.py", root / "lightning", ["torch", "lightning", "mlflow", "scikit-learn"])
-    tuner = _time_peer("keras_tuner_search.py", root / "tuner", ["tensorflow", "keras", "keras-tuner", "scikit-learn"])
+    tuner = _time_peer(
+        "keras_tuner_search.py", root / "tuner", ["tensorflow", "tensorboard", "keras", "keras-tuner", "scikit-learn"]
+    )
     scaled = f"Keras script, {_MEASURED_SCRIPTS} measured"
 
     def row(seconds: float, peer: float, name: str, factor: float, what: str = _TASK) -> Row:
