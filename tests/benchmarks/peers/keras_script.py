@@ -6,8 +6,7 @@ import sys
 import keras
 import mlflow
 from digits import BATCH_SIZE, EPOCHS, load
-
-layers = keras.layers
+from keras_network import build_network
 
 
 def main(store: pathlib.Path, seed: int) -> None:
@@ -17,20 +16,7 @@ def main(store: pathlib.Path, seed: int) -> None:
     mlflow.tensorflow.autolog(checkpoint=False)
     keras.utils.set_random_seed(seed)
     train_images, val_images, train_labels, val_labels = load()
-    model = keras.Sequential(
-        [
-            layers.Input((8, 8, 1)),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
-    )
-    model.compile(
-        keras.optimizers.AdamW(1e-3, weight_decay=1e-4),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    model = build_network(1e-3, 1e-4)
     folder = store / f"checkpoints-{seed}"
     folder.mkdir()
     best = keras.callbacks.ModelCheckpoint(str(folder / "best.keras"), monitor="val_accuracy", save_best_only=True)

@@ -3,32 +3,17 @@
 import sys
 from typing import Any
 
-import keras
 import keras_tuner
 from digits import BATCH_SIZE, EPOCHS, load
+from keras_network import build_network
 
-layers = keras.layers
 
-
-def build(hyperparameters: Any) -> keras.Model:
+def build(hyperparameters: Any) -> Any:
     """The model of one trial, compiled."""
-    model = keras.Sequential(
-        [
-            layers.Input((8, 8, 1)),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
+    return build_network(
+        hyperparameters.Float("learning_rate", 1e-4, 1e-2, sampling="log"),
+        hyperparameters.Float("weight_decay", 1e-6, 1e-2, sampling="log"),
     )
-    rate = hyperparameters.Float("learning_rate", 1e-4, 1e-2, sampling="log")
-    decay = hyperparameters.Float("weight_decay", 1e-6, 1e-2, sampling="log")
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=decay),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
 
 
 def main(store: str, trials: int) -> None:
