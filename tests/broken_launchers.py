@@ -8,7 +8,6 @@ from typing import Any
 
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.local import LocalLauncher
-from dlexp.sweeps.launchers.worker import VERDICT
 
 
 def make_broken(runner: str, *, workers: int, breaks: str) -> LocalLauncher:
@@ -42,8 +41,12 @@ def start_with_a_helper(self: LocalLauncher, job: TrialJob) -> None:
     LocalLauncher.start(self, job)
 
 
-def answer_always(self: LocalLauncher, trial: int, *, goes_on: bool) -> None:
-    self._workers[0].connection.send_bytes(VERDICT[goes_on])
+def answer_those_that_wait(self: LocalLauncher, trial: int, *, goes_on: bool) -> None:
+    worker = self._worker_of(trial)
+    assert worker is not None
+    assert worker.job is not None
+    assert worker.job.waits_for_verdict, f"trial {trial} waits for no verdict"
+    LocalLauncher.answer(self, trial, goes_on=goes_on)
 
 
 def stop_each_time(self: LocalLauncher, trial: int) -> None:
@@ -72,7 +75,7 @@ BREAKS: dict[str, tuple[dict[str, Any], str]] = {
         {"answer": lambda self, trial, goes_on: LocalLauncher.answer(self, trial, goes_on=True)},
         "PRUNED",
     ),
-    "waits_for_no_verdict": ({"answer": answer_always}, "too early"),
+    "waits_for_no_verdict": ({"answer": answer_those_that_wait}, "waits for no verdict"),
     "an_exception_of_the_runner": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "ValueError"),
     "a_runner_that_cannot_be_made": (changing_ends(lambda end: [replace(end, reason="")]), "ModuleNotFoundError"),
     "a_process_that_dies_is_told": (changing_ends(lambda end: [replace(end, reason="it died")]), "does not name"),

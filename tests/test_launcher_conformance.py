@@ -1,16 +1,20 @@
 """Launchers of this machine keep the contract; and the suite that says so finds those that do not."""
 
 import inspect
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
-from dlexp.sweeps.launchers.base import EpochEnded
+from dlexp.sweeps.launchers.base import EpochEnded, Outcome, TrialEnded
 from dlexp.testing import LauncherContract, LauncherMaker, launching
 from dlexp.testing.fake_trials import fake_job
-from dlexp.testing.launching import ends_of, wait_until
+from dlexp.testing.launching import ends_of, wait_for_ends, wait_for_epochs, wait_until
 from tests.broken_launchers import BREAKS
 from tests.kept_workers import KeptWorkersTests
 
@@ -79,6 +83,32 @@ def test_workers_that_live_at_the_same_time_have_different_slots() -> None:
                 if isinstance(event, EpochEnded):
                     slots[event.trial] = event.metrics["slot"]
     assert [{slots[first], slots[first + 1]} for first in (0, 2, 4)] == [{0, 1}] * 3
+
+
+def test_a_worker_can_be_killed_when_the_server_that_it_was_forked_from_has_died() -> None:
+    with LauncherMaker(LOCAL, {"trials_per_worker": 50}).open() as launcher:
+        launcher.start(fake_job(0, "report hang"))
+        server = psutil.Process(wait_for_epochs(launcher, 1)[0]).parent()
+        assert server is not None
+        server.kill()
+        time.sleep(0.5)  # not waited for, as that is up to multiprocessing
+        launcher.start(fake_job(1, "report"))  # by a new server
+        assert wait_for_ends(launcher, 1)[1].outcome is Outcome.FINISHED
+        launcher.kill(0, "too slow")
+        assert wait_for_ends(launcher, 0)[0] == TrialEnded(0, Outcome.FAILED, "too slow")
+
+
+def test_a_process_that_has_taken_the_number_of_a_dead_worker_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    with LauncherMaker(LOCAL, {"trials_per_worker": 50}).open() as launcher:
+        launcher.start(fake_job(0, "report"))
+        pid = wait_for_epochs(launcher, 1)[0]
+        assert wait_for_ends(launcher, 0)[0].outcome is Outcome.FINISHED
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        monkeypatch.setattr(os, "killpg", lambda group, number: killed.append(group))
+        launcher.close()
+    assert killed == []
 
 
 def test_a_worker_does_not_run_the_script_of_its_driver_again(tmp_path: pathlib.Path) -> None:

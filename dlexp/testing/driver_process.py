@@ -20,7 +20,7 @@ _PIDS = "pids "
 @contextlib.contextmanager
 def start_driver(
     name: str, options: Mapping[str, Any], jobs: Mapping[int, str]
-) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
+) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Starts a process that makes a launcher and starts trials; kills it at the end of the block.
 
     Args:
@@ -37,18 +37,23 @@ def start_driver(
     try:
         line = next((line for line in driver.stdout if line.startswith(_PIDS)), None)
         assert line is not None, f"a process with this launcher ended with exit code {driver.wait()}"
-        children = psutil.Process(driver.pid).children(recursive=True)
-        yield driver, {*json.loads(line.removeprefix(_PIDS)), *(each.pid for each in children)}
+        reported = [psutil.Process(pid) for pid in json.loads(line.removeprefix(_PIDS))]
+        yield driver, [*reported, *psutil.Process(driver.pid).children(recursive=True)]
     finally:
         driver.kill()
         driver.wait()
         driver.stdout.close()
 
 
-def check_gone(pids: Collection[int], seconds: float) -> None:
-    """Asserts that processes are gone before so many seconds are over; those that are left it kills."""
+def check_gone(processes: Collection[psutil.Process], seconds: float) -> None:
+    """Asserts that processes are gone before so many seconds are over; those that are left it kills.
+
+    Args:
+        processes: made while they lived, as their numbers may be those of others later.
+        seconds: that they have.
+    """
     deadline = time.monotonic() + seconds
-    while (left := _find_alive(pids)) and time.monotonic() < deadline:
+    while (left := _find_alive(processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
     names = [f"{each.pid} ({each.name()})" for each in left]
     for each in left:
@@ -57,12 +62,12 @@ def check_gone(pids: Collection[int], seconds: float) -> None:
     assert not left, f"after {seconds:g} s these processes are left: {', '.join(names)}"
 
 
-def _find_alive(pids: Collection[int]) -> list[psutil.Process]:
+def _find_alive(processes: Collection[psutil.Process]) -> list[psutil.Process]:
     alive = []
-    for pid in pids:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:  # one that nobody has waited for
+            # A zombie is one that nobody has waited for.
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 alive.append(process)
     return alive
 

@@ -6,6 +6,8 @@ import signal
 import time
 from typing import Any
 
+import psutil
+
 from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded
 from dlexp.testing.driver_process import check_gone, start_driver
 from dlexp.testing.fake_trials import fake_job
@@ -153,10 +155,10 @@ class LauncherContract:
         with maker.open() as launcher:
             for trial, does in enumerate(("report hang", "report hold", "spawn hang")):
                 launcher.start(fake_job(trial, does))
-                pids = wait_for_epochs(launcher, 1)
+                process = psutil.Process(wait_for_epochs(launcher, 1)[trial])
                 launcher.kill(trial, "too slow")
                 check_end(wait_for_ends(launcher, trial)[trial], Outcome.FAILED, "too slow")
-                check_gone(pids.values(), _SURVIVAL_SECONDS)
+                check_gone([process], _SURVIVAL_SECONDS)
 
     def test_a_kill_that_comes_too_late_spares_the_next_trial(self, maker: LauncherMaker) -> None:
         """The trial had ended, unnoticed yet: it has finished, and so does the one that comes after it."""
@@ -238,8 +240,10 @@ class LauncherContract:
             for trial, does in enumerate(("report hang", "spawn hang", "report")):
                 launcher.start(fake_job(trial, does))
             events = wait_until(launcher, lambda events: len(events) == 4)
+            pids = [int(each.metrics["pid"]) for each in events if isinstance(each, EpochEnded)]
+            processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
             launcher.close()
-        check_gone([int(each.metrics["pid"]) for each in events if isinstance(each, EpochEnded)], _SURVIVAL_SECONDS)
+        check_gone(processes, _SURVIVAL_SECONDS)
 
     def test_nothing_outlives_a_process_that_is_killed(self, maker: LauncherMaker) -> None:
         """Within five seconds, whatever trials are doing, the processes are gone that the launcher has brought."""

@@ -43,7 +43,8 @@ class TestRay(LauncherContract, KeptWorkersTests):
 def test_a_cluster_that_it_has_started_itself_listens_on_this_machine_alone_and_ends_with_its_driver() -> None:
     jobs = {0: "report hang", 1: "report hold"}
     with start_driver(RAY, LauncherMaker(RAY, OPTIONS).arguments(), jobs) as (driver, brought):
-        connections = [each for each in psutil.net_connections("inet") if each.pid in {driver.pid, *brought}]
+        pids = {driver.pid, *(each.pid for each in brought)}
+        connections = [each for each in psutil.net_connections("inet") if each.pid in pids]
         listening = {each.laddr.ip.removeprefix("::ffff:") for each in connections if each.status == "LISTEN"}
         assert listening == {"127.0.0.1"}
         driver.kill()

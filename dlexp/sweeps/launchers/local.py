@@ -26,6 +26,7 @@ from dlexp.sweeps.launchers.worker import VERDICT, WorkerOptions, work
 
 _MOST_GROWTH = 1.5  # of a worker's memory, over that after its first trial
 _CLOSING_SECONDS = 2.0
+_UNKNOWN_EXIT = 255  # what multiprocessing says of any process once the server has died; it may live
 
 
 @dataclass
@@ -168,6 +169,7 @@ class LocalLauncher(Launcher):
         """What is left to say of a worker whose pipe has closed in the midst of a trial."""
         worker.process.join(_CLOSING_SECONDS)
         code = worker.process.exitcode
+        _kill_group(worker)  # what its trial has started, as it has died just now
         self._dismiss(worker)
         assert worker.job is not None  # only busy workers are listened to
         trial = worker.job.trial.trial
@@ -184,11 +186,19 @@ def _send(worker: _Worker, message: bytes) -> None:
 
 
 def _kill(worker: _Worker) -> None:
-    """Kills a worker, and what its trials have started; says nothing if they are gone."""
+    """Kills a worker that lives, and what its trials have started; does nothing if it has ended.
+
+    The number of one that ended a while ago may be that of another process by now.
+    """
+    if worker.process.exitcode in (None, _UNKNOWN_EXIT):
+        _kill_group(worker)
+        worker.process.kill()  # one that does not lead a group yet
+
+
+def _kill_group(worker: _Worker) -> None:
     assert worker.process.pid is not None  # it was started
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.process.pid, signal.SIGKILL)
-    worker.process.kill()  # one that does not lead a group yet
 
 
 @contextlib.contextmanager
