@@ -216,7 +216,6 @@ class TrackingConfig:
         "Draw a batch of augmented training images, and what the model makes of a few validation examples.",
         changes_result=False,
     )
-
     evaluation_report: bool = _setting(
         True,
         "At the end of the run score the best model on validation and test, with pictures and a page; otherwise only "

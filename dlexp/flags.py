@@ -53,6 +53,14 @@ def config_from_flags(flag_values: flags.FlagValues) -> ExperimentConfig:
     )
 
 
+def given_fields(flag_values: flags.FlagValues, config: ExperimentConfig) -> dict[str, Any]:
+    """The fields of `config_from_flags` whose flags were given, as they change a config that is stored already.
+
+    Not the store, which says where that one is.
+    """
+    return {name: value for name, value in config.flat().items() if flag_values[name].present and name != "store"}
+
+
 def config_from_words(words: Sequence[str]) -> ExperimentConfig:
     """The config that flags of `dlexp train` describe, without the command.
 

@@ -2,25 +2,31 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import filelock
+
+from dlexp.errors import StoreError
 
 _LOOKING_SECONDS = 1.0  # who only looks whether a lock is held, holds it for a moment
 
 
 @contextlib.contextmanager
-def hold_lock(path: pathlib.Path) -> Iterator[None]:
+def hold_lock(path: pathlib.Path, refusal: Callable[[], str]) -> Iterator[None]:
     """Holds a lock while the block lasts.
 
+    Args:
+        path: of the lock file.
+        refusal: what to tell the user where another process holds it.
+
     Raises:
-        BlockingIOError: another process holds it.
+        StoreError: another process holds it.
     """
     lock = filelock.FileLock(path, is_singleton=False)
     try:
         lock.acquire(timeout=_LOOKING_SECONDS)
     except filelock.Timeout as err:
-        raise BlockingIOError(f"{str(path)!r} is held by another process") from err
+        raise StoreError(refusal()) from err
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from dlexp.flags import (
     define_experiment_flags,
     define_flags,
     experiment_help,
+    given_fields,
     parse_flags,
 )
 from dlexp.startup import importing_tensorflow
@@ -48,11 +49,7 @@ def train(argv: Sequence[str]) -> int:
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     config = resolve_recipe(config_from_flags(values))
     run = find_resumed(values["resume"].value, config)
-    if run is None:
-        result = _start(config)
-    else:
-        given = {name: value for name, value in config.flat().items() if values[name].present and name != "store"}
-        result = _resume(run, given)
+    result = _start(config) if run is None else _resume(run, given_fields(values, config))
     print_summary(result, store=config.tracking.store)
     return 0
 

@@ -72,6 +72,10 @@ class SweepTrial:
         """Name of the run: `first-0042`."""
         return f"{self.sweep}-{self.trial:04d}"
 
+    def record(self) -> dict[str, Any]:
+        """What the record of the run says of it, beside the ID of the run."""
+        return {"sweep": self.sweep, "trial": self.trial, "parent_run_id": self.parent_run_id}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -122,17 +126,16 @@ class Run:
         Raises:
             StoreError: another process trains the run.
         """
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(hold_lock(self.lock_path))
-            except BlockingIOError as err:
-                holder = self.record().get("holder", {})
-                raise StoreError(
-                    f"run {self.id[:8]} is being trained by process {holder.get('pid', '?')} on "
-                    f"{holder.get('host', '?')}: wait until that has ended, or stop it"
-                ) from err
+        with hold_lock(self.lock_path, self._tell_holder):
             self.update(holder={"pid": os.getpid(), "host": socket.gethostname()})
             yield
+
+    def _tell_holder(self) -> str:
+        holder = self.record().get("holder", {})
+        return (
+            f"run {self.id[:8]} is being trained by process {holder.get('pid', '?')} on "
+            f"{holder.get('host', '?')}: wait until that has ended, or stop it"
+        )
 
     def point_log(self) -> PointLog:
         """Writes `metrics.jsonl`."""

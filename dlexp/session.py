@@ -1,7 +1,6 @@
 """A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
 
 import contextlib
-import dataclasses
 import json
 import logging
 import uuid
@@ -73,9 +72,7 @@ def open_run(
     mlflow_tracker = MlflowTracker(config.tracking)
     mlflow_id = None if trial else _open_mlflow(mlflow_tracker, name)
     run_id = trial.run_id if trial else mlflow_id or uuid.uuid4().hex
-    identity = {"dataset_name": dataset.name, "dataset_id": dataset.id}
-    if trial:
-        identity |= {key: value for key, value in dataclasses.asdict(trial).items() if key != "run_id"}
+    identity = {"dataset_name": dataset.name, "dataset_id": dataset.id} | (trial.record() if trial else {})
     run = create_run(config.tracking.store, run_id, name=name, config=config, **identity, **facts)
     tracker = _compose(run, [mlflow_tracker, *others] if mlflow_id else others)
     session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=mlflow_id is not None)

@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from dlexp.checks import check_names
-from dlexp.config import ExperimentConfig, config_fields
+from dlexp.config import ExperimentConfig
 from dlexp.console import HELP_WORDS
 from dlexp.datasets.cores import count_cores
 from dlexp.errors import ConfigError, InterruptedRunError, TrainingError
@@ -23,6 +23,7 @@ from dlexp.flags import (
     config_from_flags,
     define_experiment_flags,
     define_flags,
+    given_fields,
     parse_flags,
     store_option,
 )
@@ -174,7 +175,7 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     folder = find_sweep(values["store"].value, given["resume"])
     stored = folder.record()["plan"]
     former = read_plan(folder.name, stored)
-    changed = {name: _field(values, name) for name in config_fields() if values[name].present and name != "store"}
+    changed = given_fields(values, config_from_flags(values))
     base = former.base.replace(**changed, store=str(folder.store))
     if any(given[name] for name in ("space", "space_file", "runs_file")):
         candidates = _read_candidates(given, base)
@@ -189,10 +190,6 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
     check_trials(plan, folder.trials())
     return folder, plan
-
-
-def _field(values: flags.FlagValues, name: str) -> Any:
-    return config_from_flags(values).flat()[name]
 
 
 def _drive(

@@ -1,7 +1,6 @@
 """A launcher for tests that runs nothing: a function tells what becomes of a trial, and its run folder is written."""
 
 import collections
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from dlexp.runs import Run, Status, create_run, run_folder
@@ -89,11 +88,12 @@ def score(job: TrialJob) -> float:
 
 def write_run(job: TrialJob, outcome: Outcome) -> Run:
     """Writes the run folder of a trial that ended so."""
-    trial = {key: value for key, value in dataclasses.asdict(job.trial).items() if key != "run_id"}
     store = job.config.tracking.store
     run = Run(job.trial.run_id, run_folder(store, job.trial.run_id))
     if not (run.path / "run.json").exists():
-        create_run(store, job.trial.run_id, name="a", config=job.config, dataset_id="d", dataset_name="d", **trial)
+        create_run(
+            store, job.trial.run_id, name="a", config=job.config, dataset_id="d", dataset_name="d", **job.trial.record()
+        )
     metrics: Mapping[str, float] = {"val_accuracy": score(job), "test_accuracy": score(job) - 0.01}
     # No tracker has it yet, and its best checkpoint is not there, as where a sweep keeps those of others.
     missing = {"unsynced": ["MLflow"], "best_checkpoint": "checkpoints/a__best.keras"}

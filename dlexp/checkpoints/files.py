@@ -49,6 +49,19 @@ class LoadedCheckpoint:
     metadata: Mapping[str, Any]
     path: pathlib.Path
 
+    @classmethod
+    def of(cls, model: keras.Model, metadata: Mapping[str, Any], path: pathlib.Path) -> "LoadedCheckpoint":
+        """A model that was loaded, with what its file says about it."""
+        return cls(
+            model=model,
+            class_names=tuple(metadata["class_names"]),
+            image_size=(metadata["input_shape"][0], metadata["input_shape"][1]),
+            config=ExperimentConfig.of(**metadata["config"]),
+            metrics=metadata["metrics"],
+            metadata=metadata,
+            path=path,
+        )
+
 
 def write_checkpoint(
     path: pathlib.Path,
@@ -108,27 +121,18 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     path = find_checkpoint(path_or_run, store)
     metadata = read_metadata(path)
     check_seal(path)
-    config = ExperimentConfig.of(**metadata["config"])
     try:
         model = keras.saving.load_model(path, safe_mode=True)
     except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:
-            plugins = ", ".join(config.plugins) or "the module that defines them"
+            plugins = ", ".join(ExperimentConfig.of(**metadata["config"]).plugins) or "the module that defines them"
             raise CheckpointError(
                 f"checkpoint {str(path)!r} needs {', '.join(custom)}: load them first, with "
                 f"dlexp.load_plugins of {plugins}, and register them with keras.saving.register_keras_serializable"
             ) from err
         raise CheckpointError(f"checkpoint {str(path)!r} cannot be loaded: {_first_line(err)}") from err
-    return LoadedCheckpoint(
-        model=model,
-        class_names=tuple(metadata["class_names"]),
-        image_size=(metadata["input_shape"][0], metadata["input_shape"][1]),
-        config=config,
-        metrics=metadata["metrics"],
-        metadata=metadata,
-        path=path,
-    )
+    return LoadedCheckpoint.of(model, metadata, path)
 
 
 def weights_digest(weights: Iterable[np.ndarray]) -> str:

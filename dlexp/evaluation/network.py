@@ -1,6 +1,5 @@
 """The network that the checkpoints of one training after the other are evaluated with: loaded and traced once."""
 
-import dataclasses
 import pathlib
 import zipfile
 
@@ -38,13 +37,7 @@ class EvaluatedNetwork:
             self._checkpoint.model.load_weights(path)
         except LOAD_ERRORS as err:
             raise CheckpointError(f"the weights of checkpoint {str(path)!r} cannot be loaded: {err}") from err
-        self._checkpoint = dataclasses.replace(
-            self._checkpoint,
-            config=self._checkpoint.config.of(**metadata["config"]),
-            metrics=metadata["metrics"],
-            metadata=metadata,
-            path=path,
-        )
+        self._checkpoint = LoadedCheckpoint.of(self._checkpoint.model, metadata, path)
         return self._checkpoint
 
     def forward(self, datasets: Datasets) -> Forward:

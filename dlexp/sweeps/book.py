@@ -7,7 +7,7 @@ from dlexp.config import ExperimentConfig
 from dlexp.runs import Run, SweepTrial
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.plan import Point, SweepPlan
-from dlexp.sweeps.ranking import mean_values
+from dlexp.sweeps.ranking import group_by_point, mean_values
 
 
 class TrialBook:
@@ -50,10 +50,7 @@ class TrialBook:
 
     def points(self) -> dict[int, list[Trial]]:
         """The trials of each point, by its number; those of one differ in their seeds."""
-        points: dict[int, list[Trial]] = {}
-        for trial in self.trials.values():
-            points.setdefault(trial.point_number, []).append(trial)
-        return points
+        return group_by_point(self.trials.values())
 
     def add_trials(self, point_number: int, point: Point) -> list[Trial]:
         """Adds the trials of a point that it lacks: all, or those that a killed driver did not come to."""
@@ -82,8 +79,10 @@ class TrialBook:
 
     def leader_of(self, trial: Trial) -> Trial | None:
         """With a pruner, the first trial of the point, which is compared with others for all of its seeds."""
+        if self._plan.pruner == "none":
+            return None
         first = self.points()[trial.point_number][0]
-        return first if self._plan.pruner != "none" and first.number != trial.number else None
+        return first if first.number != trial.number else None
 
     def without_a_run(self, trial: Trial) -> Trial | None:
         """How a trial ends that need not be run: as the equal one did, or given up with the first of its point."""

@@ -133,14 +133,11 @@ class SweepFolder:
         Raises:
             StoreError: another process drives the sweep.
         """
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(hold_lock(self._lock_path))
-            except BlockingIOError as err:
-                raise StoreError(
-                    f"sweep {self.name} is being driven by another process: look at it with "
-                    f"dlexp sweep --status={self.name}, or stop that process"
-                ) from err
+        refusal = (
+            f"sweep {self.name} is being driven by another process: look at it with "
+            f"dlexp sweep --status={self.name}, or stop that process"
+        )
+        with hold_lock(self._lock_path, lambda: refusal):
             yield
 
     def is_driven(self) -> bool:

@@ -35,17 +35,13 @@ class CheckpointKeeper:
             self._kept = others
             self._remove(trial)
             return
-        ranked = sorted([*others, trial], key=self._cost)
+        ranked = sorted([*others, trial], key=lambda each: self._objective.cost(each.values[self._objective.name]))
         self._kept = ranked[: self._keep]
         for each in ranked[self._keep :]:
             self._remove(each)
 
     def refresh(self, driver: "SweepDriver") -> None:
         """Nothing is shown."""
-
-    def _cost(self, trial: Trial) -> float:
-        value = trial.values[self._objective.name]
-        return value if self._objective.smaller_is_better else -value
 
     def _remove(self, trial: Trial) -> None:
         run = self._folder.run_of(trial, self._sweep_id)

@@ -28,6 +28,10 @@ class Objective:
         """`minimize` or `maximize`, as Optuna has it."""
         return "minimize" if self.smaller_is_better else "maximize"
 
+    def cost(self, value: float) -> float:
+        """A value as a number that should be small."""
+        return value if self.smaller_is_better else -value
+
     def spelled(self) -> str:
         """As `parse_objectives` reads it."""
         return f"{self.name}:{'min' if self.smaller_is_better else 'max'}"

@@ -15,6 +15,7 @@ from dlexp.sweeps.objective import Objective, parse_objectives
 from dlexp.sweeps.space import Space
 
 Point = Mapping[str, Any]
+_MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
 
 
 class Candidates(Protocol):
@@ -128,9 +129,6 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
             f"sweep {plan.name} was begun with other values of {', '.join(differences)}: leave them out to go on with "
             "it, give another --sweep_name, or --allow_changes to go on with the new ones"
         )
-
-
-_MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
 
 
 def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:

@@ -1,7 +1,7 @@
 """Which point of a sweep is best: the mean over its seeds, or the Pareto front of several objectives."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dlexp.sweeps.folder import Trial, TrialState
@@ -22,6 +22,14 @@ class RankedPoint:
     values: dict[str, float]
 
 
+def group_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
+    """The trials of each point, by its number; those of one differ in their seeds."""
+    points: dict[int, list[Trial]] = {}
+    for trial in trials:
+        points.setdefault(trial.point_number, []).append(trial)
+    return points
+
+
 def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | None:
     """Means of the objectives over the trials of a point; None unless all have ended and one has finished."""
     finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
@@ -32,26 +40,23 @@ def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | 
 
 def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
     """The points that have a result, the best by the first objective first; of equal ones the first tried."""
-    points: dict[int, list[Trial]] = {}
-    for trial in trials:
-        points.setdefault(trial.point_number, []).append(trial)
     ranked = []
-    for number in sorted(points):
-        values = mean_values(points[number], plan)
+    for _, of_point in sorted(group_by_point(trials).items()):
+        values = mean_values(of_point, plan)
         if values is not None:
-            finished = [trial for trial in points[number] if trial.state is TrialState.FINISHED]
+            finished = [trial for trial in of_point if trial.state is TrialState.FINISHED]
             ranked.append(RankedPoint(finished, values))
     first = plan.objectives[0]
-    return sorted(ranked, key=lambda point: _cost(point, first))
+    return sorted(ranked, key=lambda point: first.cost(point.values[first.name]))
 
 
 def pareto_front(points: Sequence[RankedPoint], objectives: Sequence[Objective]) -> list[RankedPoint]:
     """The points that no other beats in every objective, in their order."""
 
     def is_beaten(point: RankedPoint) -> bool:
-        mine = [_cost(point, each) for each in objectives]
+        mine = _costs(point, objectives)
         for other in points:
-            theirs = [_cost(other, each) for each in objectives]
+            theirs = _costs(other, objectives)
             if theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True)):
                 return True
         return False
@@ -59,6 +64,5 @@ def pareto_front(points: Sequence[RankedPoint], objectives: Sequence[Objective])
     return [point for point in points if not is_beaten(point)]
 
 
-def _cost(point: RankedPoint, objective: Objective) -> float:
-    value = point.values[objective.name]
-    return value if objective.smaller_is_better else -value
+def _costs(point: RankedPoint, objectives: Sequence[Objective]) -> list[float]:
+    return [each.cost(point.values[each.name]) for each in objectives]

@@ -184,8 +184,7 @@ class Pruning:
             self._study.tell(running, state=states.PRUNED)
         else:
             values = self._study.trials[running.number].intermediate_values
-            best = min(values.values()) if self._objective.smaller_is_better else max(values.values())
-            self._study.tell(running, best)
+            self._study.tell(running, min(values.values(), key=self._objective.cost))
 
     def _add(self, values: Mapping[int, float], *, whole: bool) -> None:
         """Reports a former trial again, epoch by epoch, as pruners keep notes of their own on that."""

@@ -83,8 +83,6 @@ def _is_there(client: MlflowClient, run_id: str) -> bool:
 def fill_in(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
     """Gives an MLflow run the params, the dataset and the points that it lacks; what it has stays as it is."""
     there = client.get_run(run_id)
-    if not (there.data.params or there.data.metrics or there.inputs.dataset_inputs):
-        return _fill(client, run_id, description, points)
     params = {name: value for name, value in description.params().items() if name not in there.data.params}
     write_params(client, run_id, params)
     digests = {each.dataset.digest for each in there.inputs.dataset_inputs}
@@ -99,15 +97,6 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     missing = [point for point in points if (point.key, point.step) not in known]
     write_points(client, run_id, missing)
     return Filled(len(params), len(missing), dataset=not has_dataset)
-
-
-def _fill(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
-    """Writes everything into a run that has nothing."""
-    params = description.params()
-    write_params(client, run_id, params)
-    write_dataset(client, run_id, description)
-    write_points(client, run_id, points)
-    return Filled(len(params), len(points), dataset=True)
 
 
 def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
