@@ -194,6 +194,21 @@ def test_a_stopped_sweep_leaves_its_running_trials_to_the_next(tmp_path: pathlib
     assert {trial.number for trial in waiting} <= {job.trial.trial for job in again.jobs}
 
 
+def test_a_trial_that_is_about_to_start_when_the_sweep_is_stopped_is_stopped_too(tmp_path: pathlib.Path) -> None:
+    plan = plan_of(tmp_path)
+
+    class StoppingFolder(SweepFolder):
+        def write_trial(self, trial: Trial) -> None:
+            super().write_trial(trial)
+            if trial.state is TrialState.RUNNING:
+                driver.stop()  # as by a signal, before the launcher has the trial
+
+    folder = StoppingFolder(create_sweep(tmp_path, plan.name, plan.to_dict()).path)
+    driver = SweepDriver(folder, plan, SweepLimits(), ScriptedLauncher(lambda job: []))
+    driver.run()
+    assert [trial.state for trial in folder.trials()] == [TrialState.WAITING]
+
+
 class _StopAfter:
     def __init__(self, refreshes: int) -> None:
         self._left = refreshes

@@ -97,6 +97,8 @@ class SweepDriver:
             self._fill_slots()
             if not self._began:
                 return
+            if self.stopping:
+                self._stop_running()
             for event in self._launcher.wait(_WAIT_SECONDS):
                 if isinstance(event, EpochEnded):
                     self._note_epoch(event)
@@ -107,8 +109,13 @@ class SweepDriver:
                 observer.refresh(self)
 
     def stop(self) -> None:
-        """Starts no more trials, and asks those that run to save a checkpoint and leave."""
+        """Starts no more trials, and has those that run save a checkpoint and leave.
+
+        It only notes that, so that a signal handler may call it at any instant, also while a trial is being started.
+        """
         self.stopping = True
+
+    def _stop_running(self) -> None:
         for number in self._began:
             self._launcher.stop(number)
 
