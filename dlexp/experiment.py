@@ -130,7 +130,7 @@ def train_and_evaluate(
         print_dataset(datasets.dataset)
     subject = Subject.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
     with (
-        CheckpointWriter(model, setup.twin, subject) as writer,
+        CheckpointWriter(model, setup.archive, subject) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
         hooks = build_callbacks(

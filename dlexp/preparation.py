@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.warm_start import initialize_weights
 from dlexp.checks import check_names
@@ -34,6 +35,7 @@ class Setup:
         datasets: its batches.
         model: compiled.
         twin: what is saved in place of the model.
+        archive: writes the twin.
         custom_layers: classes that the model needs beside Keras' own.
         facts: for the record, see `compile_model`.
         gradients: watches those of the model.
@@ -45,6 +47,7 @@ class Setup:
     datasets: Datasets
     model: keras.Model
     twin: keras.Model
+    archive: NetworkArchive
     custom_layers: Sequence[str]
     facts: Mapping[str, Any]
     gradients: GradientWatch
@@ -76,7 +79,18 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     )
     # Those of the twin: what only the training needs, such as its schedule, is in no file.
     layers = custom_layers(twin)
-    return Setup(config, datasets, model, twin, layers, facts, gradients, DataClock(), EvaluatedNetwork())
+    return Setup(
+        config=config,
+        datasets=datasets,
+        model=model,
+        twin=twin,
+        archive=NetworkArchive(twin),
+        custom_layers=layers,
+        facts=facts,
+        gradients=gradients,
+        clock=DataClock(),
+        evaluated=EvaluatedNetwork(),
+    )
 
 
 def build_compiled(

@@ -40,7 +40,6 @@ class TrialRunner:
             "callbacks": [EpochReporter(number, report)],
             "prepare": self._networks.prepare,
         }
-        keras.utils.clear_session(free_memory=False)  # layers of a new network get the names of a fresh process
         try:
             if (path / RECORD_FILE).is_file():
                 resume_experiment(path, **given)

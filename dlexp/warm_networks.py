@@ -4,14 +4,19 @@ TensorFlow takes most of a short training to trace it. A trial whose config diff
 of the traced graph (seed, learning rate, weight decay, what is recorded) takes that one's network, with the weights,
 the optimizer and the data of its own: bit for bit what a fresh process would give. Whatever else differs is built and
 traced anew.
+
+TensorFlow's own seed goes into what is traced, and setting it has all functions optimized again before their next call,
+which takes as long as a hundred steps of a small network. Nothing here or in Keras draws from it; code of plug-ins may.
 """
 
 import collections
 import dataclasses
 import json
+import random
 from typing import Any
 
 import keras
+import numpy as np
 
 from dlexp.config import ExperimentConfig, config_fields
 from dlexp.optimizers import set_rates
@@ -38,6 +43,8 @@ class WarmNetworks:
         """As `preparation.prepare`, which it is equal to bit for bit."""
         key = trace_key(config)
         former = self._setups.pop(key, None)
+        if former is None or config.plugins:
+            keras.utils.clear_session(free_memory=False)  # layers get the names that they have in a fresh process
         setup = renew(former, config, initialize=initialize) if former else prepare(config, initialize=initialize)
         self._setups[key] = setup
         if len(self._setups) > _MOST_NETWORKS:
@@ -57,12 +64,18 @@ def trace_key(config: ExperimentConfig) -> str:
     key = {name: values[name] for name in sorted(traced)} | {"decays": config.optimization.weight_decay > 0}
     if config.optimization.optimizer == "muon":
         key["weight_decay"] = config.optimization.weight_decay  # it computes with the number itself
+    if config.plugins:
+        key["seed"] = config.seed
     return json.dumps(key)
 
 
 def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
-    seed_everything(config.seed, deterministic=config.execution.deterministic)
+    if config.plugins:
+        seed_everything(config.seed, deterministic=config.execution.deterministic)
+    else:
+        random.seed(config.seed)
+        np.random.seed(config.seed)
     datasets = former.datasets
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)

@@ -14,10 +14,10 @@ from dlexp.models import build_model
 
 
 def written(model: keras.Model, weights: list[np.ndarray], folder: pathlib.Path) -> dict[str, bytes]:
-    network = NetworkArchive(model, folder / "scratch.keras")
+    network = NetworkArchive(model)
     with zipfile.ZipFile(folder / "ours.keras", "w") as archive:
-        network.write(archive, weights)
-    assert not (folder / "scratch.keras").exists()
+        network.write(archive, weights, scratch=folder)
+    assert [path.name for path in folder.glob(".*")] == []
     return members(folder / "ours.keras")
 
 
@@ -79,10 +79,10 @@ def test_layer_that_saves_in_a_form_of_its_own_is_left_to_keras(tmp_path: pathli
 def test_second_archive_has_its_own_weights(tmp_path: pathlib.Path) -> None:
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    network = NetworkArchive(model, tmp_path / "scratch.keras")
+    network = NetworkArchive(model)
     for number in range(2):
         weights = [np.full(weight.shape, number, np.float32) for weight in model.weights]
         with zipfile.ZipFile(tmp_path / f"{number}.keras", "w") as archive:
-            network.write(archive, weights)
+            network.write(archive, weights, scratch=tmp_path)
         loaded = keras.saving.load_model(tmp_path / f"{number}.keras").get_weights()
         assert all(np.array_equal(one, other) for one, other in zip(loaded, weights, strict=True))

@@ -50,7 +50,7 @@ def subject(run: Run, **values: Any) -> Subject:
 
 
 def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
-    return CheckpointWriter(model, build_twin(model, metrics=[]), subject(run, **values))
+    return CheckpointWriter(model, NetworkArchive(build_twin(model, metrics=[])), subject(run, **values))
 
 
 def save(
@@ -171,7 +171,7 @@ def test_checkpoint_is_loaded_with_class_names_and_config(run: Run, model: keras
 def test_save_that_fails_leaves_the_former_file_and_nothing_half_made(
     run: Run, model: keras.Model, tmp_path: pathlib.Path, monkeypatch: Any
 ) -> None:
-    path, network = run.checkpoints_folder / "x.keras", NetworkArchive(model, tmp_path / "scratch.keras")
+    path, network = run.checkpoints_folder / "x.keras", NetworkArchive(model)
     write_checkpoint(path, network, model.get_weights(), metadata={"number": 1}, state={})
 
     def fail(self: zipfile.ZipFile, *args: Any) -> None:

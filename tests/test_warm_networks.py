@@ -20,6 +20,8 @@ BASE: dict[str, Any] = {
     "mlflow_autolog": False, "system_metrics": False, "tensorboard": False, "sample_pictures": False,
     "evaluation_report": False,
 }  # fmt: skip
+PLUGINS = tuple(str(pathlib.Path(__file__).with_name(name)) for name in ("batchnorm_model.py", "noisy_model.py"))
+NOISY: dict[str, Any] = {"model": "noisy_net", "model_args": {}, "plugins": PLUGINS}
 CNN: dict[str, Any] = {"model": "small_cnn", "model_args": {"filters": [4], "dropout": 0.2}}
 # Two trials of each kind trace the same, so that the second one to run takes the network of the first.
 KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
@@ -38,6 +40,13 @@ KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
     "adagrad": [{"optimizer": "adagrad", "seed": seed} for seed in (0, 1)],
     "averages": [{"ema_decay": 0.9, "seed": seed} for seed in (0, 1)],
     "lion": [{"optimizer": "lion", "learning_rate": rate} for rate in (0.001, 0.0003)],
+    "batch normalisation, own callback": [
+        {"model": "batchnorm_net", "model_args": {}, "plugins": PLUGINS, "callbacks": ("halve_after_three",)}
+        | {"learning_rate": rate, "epochs": 4, "lr_schedule": "plateau"}
+        for rate in (0.01, 0.003)
+    ],
+    "noise": [NOISY | {"learning_rate": rate} for rate in (0.01, 0.003)],
+    "noise of another seed": [NOISY | {"learning_rate": rate, "seed": 1} for rate in (0.01, 0.003)],
     "mixed": [{"dtype_policy": "mixed_float16", "seed": seed} for seed in (0, 1)],
 }  # fmt: skip
 TRIALS = [(kind, number) for kind, configs in KINDS.items() for number in range(len(configs))]

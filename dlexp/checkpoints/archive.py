@@ -5,8 +5,11 @@ native memory (`save_weights`, Keras 3.15). To write the weights between bytes t
 """
 
 import contextlib
+import datetime
 import io
+import json
 import pathlib
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ import h5py
 import keras
 import numpy as np
 
+from dlexp.atomic import TEMPORARY_PREFIX
+
 _WEIGHTS_MEMBER = "model.weights.h5"
+_DATE_MEMBER = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -37,34 +43,34 @@ class NetworkArchive:
 
     Args:
         network: compiled; its weights are overwritten.
-        scratch: path of a temporary `.keras` file, which no call leaves behind.
     """
 
-    def __init__(self, network: keras.Model, scratch: pathlib.Path) -> None:
-        self._network, self._scratch = network, scratch
+    def __init__(self, network: keras.Model) -> None:
+        self._network = network
         self._layout: _Layout | None = None
         self._looked_for_layout = False
 
-    def write(self, archive: zipfile.ZipFile, weights: Sequence[np.ndarray]) -> None:
+    def write(self, archive: zipfile.ZipFile, weights: Sequence[np.ndarray], *, scratch: pathlib.Path) -> None:
         """Adds the members of a `.keras` archive.
 
         Args:
             archive: open for writing.
             weights: arrays in the order of `network.weights`.
+            scratch: folder for temporary files, none of which is left behind.
         """
         if not self._looked_for_layout:
-            self._layout, self._looked_for_layout = self._find_layout(), True
+            self._layout, self._looked_for_layout = self._find_layout(scratch), True
         if self._layout is None:
-            self._copy(archive, weights)
+            self._copy(archive, weights, scratch)
         else:
             _write_layout(archive, self._layout, weights)
 
-    def _copy(self, archive: zipfile.ZipFile, weights: Sequence[np.ndarray]) -> None:
-        with self._save(weights) as saved:
+    def _copy(self, archive: zipfile.ZipFile, weights: Sequence[np.ndarray], scratch: pathlib.Path) -> None:
+        with self._save(weights, scratch) as saved:
             for name in saved.namelist():
                 archive.writestr(name, saved.read(name))
 
-    def _find_layout(self) -> _Layout | None:
+    def _find_layout(self, scratch: pathlib.Path) -> _Layout | None:
         """The layout, if every weight lies in the file as it is in memory, and nothing else depends on the weights.
 
         Two archives of different random weights show it. A layer that saves its weights in a form of its own has none.
@@ -73,7 +79,7 @@ class NetworkArchive:
         found = []
         for _ in range(2):
             weights = [_random_like(weight.numpy(), generator) for weight in self._network.weights]
-            with self._save(weights) as saved:
+            with self._save(weights, scratch) as saved:
                 members = {name: saved.read(name) for name in saved.namelist()}
             pieces = _cut(members.pop(_WEIGHTS_MEMBER), weights)
             found.append(_Layout(members, pieces))
@@ -81,23 +87,29 @@ class NetworkArchive:
         return one if one.pieces == other.pieces and _names_each_once(one.pieces, len(weights)) else None
 
     @contextlib.contextmanager
-    def _save(self, weights: Sequence[np.ndarray]) -> Iterator[zipfile.ZipFile]:
+    def _save(self, weights: Sequence[np.ndarray], scratch: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+        path = scratch / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}.keras"
         for weight, array in zip(self._network.weights, weights, strict=True):
             weight.assign(array)
         try:
-            self._network.save(self._scratch)
-            with zipfile.ZipFile(self._scratch) as saved:
+            self._network.save(path)
+            with zipfile.ZipFile(path) as saved:
                 yield saved
         finally:
-            self._scratch.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _write_layout(archive: zipfile.ZipFile, layout: _Layout, weights: Sequence[np.ndarray]) -> None:
     for name, content in layout.members.items():
-        archive.writestr(name, content)
+        archive.writestr(name, _with_date(content) if name == _DATE_MEMBER else content)
     with archive.open(_WEIGHTS_MEMBER, "w", force_zip64=True) as member:
         for piece in layout.pieces:
             member.write(piece if isinstance(piece, bytes) else _bytes_of(weights[piece]))
+
+
+def _with_date(metadata: bytes) -> str:
+    """What Keras says of a file, with the time of now as Keras writes it."""
+    return json.dumps(json.loads(metadata) | {"date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")})
 
 
 def _cut(contents: bytes, weights: Sequence[np.ndarray]) -> list[bytes | int]:

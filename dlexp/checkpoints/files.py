@@ -82,7 +82,7 @@ def write_checkpoint(
     """
     with atomic_file(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as file:
-            network.write(file, weights)
+            network.write(file, weights, scratch=path.parent)
             file.writestr(METADATA_MEMBER, json.dumps(metadata, indent=1))
             with file.open(STATE_MEMBER, "w", force_zip64=True) as member:
                 np.savez(member, allow_pickle=False, **state)

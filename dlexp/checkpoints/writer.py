@@ -4,7 +4,6 @@ import functools
 import logging
 import pathlib
 import platform
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import Any
 
 import keras
 
-from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.counters import get_counters
 from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
-from dlexp.checkpoints.names import SUFFIX, CheckpointName, format_name, name_fields
+from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.snapshot import Snapshot, take_snapshot
 from dlexp.config import ExperimentConfig
@@ -76,22 +74,20 @@ class CheckpointWriter:
 
     Args:
         model: the model under training, built and compiled.
-        twin: what is saved, from `build_twin`; only the thread touches it.
+        network: writes the model's network; only the thread touches it.
         subject: what the files tell about it.
 
     Raises:
         ConfigError: the names would be too long.
     """
 
-    def __init__(self, model: keras.Model, twin: keras.Model, subject: Subject) -> None:
-        self._model, self._subject = model, subject
+    def __init__(self, model: keras.Model, network: NetworkArchive, subject: Subject) -> None:
+        self._model, self._network, self._subject = model, network, subject
         self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
         self._unfinished: list[Future[None]] = []
         self._snapshot: Snapshot | None = None
-        scratch = subject.run.checkpoints_folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{SUFFIX}"
-        self._network = NetworkArchive(twin, scratch)
 
     def watch(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Has what these callbacks remember written into every file."""

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from dlexp import ExperimentConfig, build_datasets, run_experiment
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.twin import build_twin
@@ -37,7 +38,7 @@ def _compare_saves(folder: pathlib.Path) -> Row:
     subject = Subject(run, "bench", config, "none", "0" * 16, ("a", "b"), (1, 1, 1), ())
 
     def save_ours() -> float:
-        with CheckpointWriter(model, build_twin(model, metrics=[]), subject) as writer:
+        with CheckpointWriter(model, NetworkArchive(build_twin(model, metrics=[])), subject) as writer:
             return seconds_of(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
 
     sides = {"dlexp": save_ours, "keras": lambda: seconds_of(lambda: model.save(folder / "model.keras"))}
