@@ -78,6 +78,9 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
         steps_per_execution=steps,
     )
+    model.optimizer.build(
+        model.trainable_variables
+    )  # or the first step makes its variables, and is traced twice for it
     return {
         "num_parameters": num_parameters,
         "steps_per_epoch": steps_per_epoch,

@@ -1,5 +1,6 @@
 """One trial of a sweep, in a process of a launcher: an ordinary run, without MLflow, which the driver writes."""
 
+import importlib
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ with importing_tensorflow():
 from collections.abc import Mapping
 from typing import Any
 
+from dlexp.environment import installed_packages
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
 from dlexp.runs import RECORD_FILE, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
@@ -88,3 +90,9 @@ def _use_one_gpu(slot: int) -> None:
     """Leaves the other GPUs to the other workers."""
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[slot % len(gpus)], "GPU")
+
+
+# What every trial would do again in a process of its own.
+for _module in ("dlexp.datasets.arrays", "dlexp.models.zoo", "pyarrow.parquet", "sklearn.datasets"):
+    importlib.import_module(_module)
+installed_packages()

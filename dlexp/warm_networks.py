@@ -80,9 +80,7 @@ def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
     fresh, facts = build_compiled(config, datasets, initialize=initialize)
-    fresh.optimizer.build(fresh.trainable_variables)
-    if former.model.optimizer.built:
-        _copy(fresh.optimizer.variables, former.model.optimizer.variables)
+    _copy(fresh.optimizer.variables, former.model.optimizer.variables)
     _copy(fresh.variables, former.model.variables)
     set_rates(former.model.optimizer, config.optimization)
     former.gradients.reset()
