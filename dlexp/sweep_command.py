@@ -31,9 +31,10 @@ from dlexp.runs import check_store
 from dlexp.sweeps.commands import Commands
 from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
-from dlexp.sweeps.folder import SweepFolder, TrialState, create_sweep, default_name, find_sweep
+from dlexp.sweeps.folder import SweepFolder, TrialState, check_new_name, create_sweep, default_name, find_sweep
 from dlexp.sweeps.keeping import CheckpointKeeper
-from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, LauncherChoice, choose_launcher
+from dlexp.sweeps.launchers.base import Launcher
+from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
@@ -104,13 +105,23 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     check_search(given["search"], given["pruner"])
     check_store(store)
-    launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
+    launcher, limits = choose_launcher(given), _read_limits(given)
+    _read_keep(given["keep_checkpoints"])
     if given["resume"]:
-        folder, plan = _open_former(values, given)
+        former, plan = _open_former(values, given)
+        if not values["keep_checkpoints"].present:
+            given["keep_checkpoints"] = former.record().get("keep_checkpoints", "all")
     else:
-        plan = _make_plan(values, given, launcher.threads)
-        folder = create_sweep(store, plan.name, plan.to_dict())
-    return _drive(folder, plan, limits, keep=keep, store=store, launcher=launcher)
+        former, plan = None, _make_plan(values, given, launcher.threads)
+        check_new_name(store, plan.name)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with contextlib.closing(launcher.open(_RUNNER)) as launched:
+        folder = former or create_sweep(store, plan.name, plan.to_dict())
+        with folder.hold():
+            folder.update(plan=plan.to_dict(), keep_checkpoints=given["keep_checkpoints"])
+            keep = _read_keep(given["keep_checkpoints"])
+            return _drive(folder, plan, limits, launched, keep=keep, store=store)
 
 
 def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
@@ -166,6 +177,8 @@ def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
             raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
     else:
         plan.candidates.grid_size() or next(plan.candidates.grid())
+    if plan.seeds > 1 and isinstance(plan.candidates, Space) and plan.candidates.varies("seed"):
+        raise ConfigError(f"--seeds={plan.seeds} repeats each point over seeds, which the space varies: leave one out")
     if plan.pruner != "none" and len(plan.objectives) > 1:
         raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
 
@@ -196,29 +209,25 @@ def _drive(
     folder: SweepFolder,
     plan: SweepPlan,
     limits: SweepLimits,
+    launched: Launcher,
     *,
     keep: int | None,
     store: str,
-    launcher: LauncherChoice,
 ) -> int:
     from dlexp.sweep_tracking import SweepTracking
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with folder.hold(), contextlib.closing(launcher.open(_RUNNER)) as launched:
-        folder.update(plan=plan.to_dict())
-        tracking = SweepTracking(folder, plan)
-        keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
-        with contextlib.closing(build_display(plan)) as display:
-            display.print_line(_describe_start(plan, folder, limits, workers=launched.slots))
-            driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
-            with _stopping_at_signals(driver):
-                driver.run()
-        trials = folder.trials()
-        write_table(folder, trials)
-        has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
-        status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
-        tracking.finish(trials, status=status)
+    tracking = SweepTracking(folder, plan)
+    keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
+    with contextlib.closing(build_display(plan)) as display:
+        display.print_line(_describe_start(plan, folder, limits, workers=launched.slots))
+        driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
+        with _stopping_at_signals(driver):
+            driver.run()
+    trials = folder.trials()
+    write_table(folder, trials)
+    has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
+    status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
+    tracking.finish(trials, status=status)
     print_status(folder)
     if driver.stopping:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
@@ -248,9 +257,8 @@ def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
     )
 
 
-def _read_keep(given: Mapping[str, Any]) -> int | None:
+def _read_keep(text: str) -> int | None:
     """How many trials keep their checkpoints; None for all."""
-    text = given["keep_checkpoints"]
     if text == "all":
         return None
     if not text.isdecimal() or not int(text):

@@ -31,7 +31,8 @@ class TrialRunner:
     def __init__(self) -> None:
         self._networks = WarmNetworks()
         logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        _use_one_gpu(int(os.environ.get("DLEXP_WORKER_SLOT", "0")))
+        if gpu := os.environ.get("DLEXP_GPU"):
+            _use_one_gpu(int(gpu))
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
         """Trains, or goes on with the run of a former attempt."""
@@ -86,10 +87,10 @@ class EpochReporter(keras.callbacks.Callback):
             raise PrunedError(f"given up after epoch {epoch + 1}: other trials were better by then")
 
 
-def _use_one_gpu(slot: int) -> None:
+def _use_one_gpu(number: int) -> None:
     """Leaves the other GPUs to the other workers."""
     if gpus := tf.config.list_physical_devices("GPU"):
-        tf.config.set_visible_devices(gpus[slot % len(gpus)], "GPU")
+        tf.config.set_visible_devices(gpus[number % len(gpus)], "GPU")
 
 
 # What every trial would do again in a process of its own.

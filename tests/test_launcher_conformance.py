@@ -1,6 +1,7 @@
 """Launchers of this machine keep the contract; and the suite that says so finds those that do not."""
 
 import inspect
+import math
 import os
 import pathlib
 import signal
@@ -73,16 +74,24 @@ def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
     assert set(METHODS) == {_test_name(part) for part in BREAKS}
 
 
-def test_workers_that_live_at_the_same_time_have_different_slots() -> None:
-    slots: dict[int, float] = {}
+def test_workers_that_live_at_the_same_time_use_different_gpus() -> None:
+    gpus: dict[int, float] = {}
     with LauncherMaker(LOCAL, {"trials_per_worker": 1}).open() as launcher:
         for first in (0, 2, 4):
             for trial in (first, first + 1):
                 launcher.start(fake_job(trial, "report sleep:0.2"))
             for event in wait_until(launcher, lambda events: len(ends_of(events)) == 2):
                 if isinstance(event, EpochEnded):
-                    slots[event.trial] = event.metrics["slot"]
-    assert [{slots[first], slots[first + 1]} for first in (0, 2, 4)] == [{0, 1}] * 3
+                    gpus[event.trial] = event.metrics["gpu"]
+    assert [{gpus[first], gpus[first + 1]} for first in (0, 2, 4)] == [{0, 1}] * 3
+
+
+def test_a_worker_that_does_not_share_gpus_is_given_no_number() -> None:
+    with LauncherMaker(LOCAL, {"trials_per_worker": 1, "one_gpu_each": False}).open() as launcher:
+        launcher.start(fake_job(0, "report"))
+        epoch = wait_until(launcher, lambda events: bool(ends_of(events)))[0]
+    assert isinstance(epoch, EpochEnded)
+    assert math.isnan(epoch.metrics["gpu"])
 
 
 def test_a_worker_can_be_killed_when_the_server_that_it_was_forked_from_has_died() -> None:

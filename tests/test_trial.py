@@ -123,7 +123,16 @@ def test_each_worker_uses_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     gpus, chosen = ["gpu 0", "gpu 1"], []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda device, kind: chosen.append((device, kind)))
-    for slot in ("0", "1", "2"):
-        monkeypatch.setenv("DLEXP_WORKER_SLOT", slot)
+    for number in ("0", "1", "2"):
+        monkeypatch.setenv("DLEXP_GPU", number)
         TrialRunner()
     assert chosen == [("gpu 0", "GPU"), ("gpu 1", "GPU"), ("gpu 0", "GPU")]
+
+
+def test_a_worker_without_a_number_uses_all_gpus_it_can_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Any] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu 0", "gpu 1"] if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *arguments: chosen.append(arguments))
+    monkeypatch.delenv("DLEXP_GPU", raising=False)
+    TrialRunner()
+    assert chosen == []

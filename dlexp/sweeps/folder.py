@@ -154,6 +154,18 @@ def trial_run_id(sweep_id: str, trial: int) -> str:
     return hashlib.blake2b(f"{sweep_id}/{trial}".encode(), digest_size=16).hexdigest()
 
 
+def check_new_name(store: str | pathlib.Path, name: str) -> None:
+    """Raises ConfigError if this cannot be the name of a sweep, or if there is one of that name."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', 100 at the most"
+        )
+    if name == LATEST:
+        raise ConfigError(f"--sweep_name={name} cannot name a sweep: --resume={name} is the one that was made last")
+    if (_sweeps_folder(store) / name / _SWEEP_FILE).exists():
+        raise ConfigError(f"there is a sweep {name} already: go on with --resume={name}, or choose another name")
+
+
 def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) -> SweepFolder:
     """Makes the folder of a new sweep.
 
@@ -167,15 +179,8 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
         StoreError: the folder cannot be written.
     """
     name = name or default_name()
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', 100 at the most"
-        )
-    if name == LATEST:
-        raise ConfigError(f"--sweep_name={name} cannot name a sweep: --resume={name} is the one that was made last")
-    folder = SweepFolder(pathlib.Path(store).resolve() / SWEEPS_FOLDER / name)
-    if (folder.path / _SWEEP_FILE).exists():
-        raise ConfigError(f"there is a sweep {name} already: go on with --resume={name}, or choose another name")
+    check_new_name(store, name)
+    folder = SweepFolder(_sweeps_folder(store) / name)
     record = {"sweep_id": uuid.uuid4().hex, "created": now(), "plan": dict(plan)}
     try:
         for each in ("trials", "logs"):
@@ -199,7 +204,7 @@ def find_sweep(store: str | pathlib.Path, name: str) -> SweepFolder:
     Raises:
         RunNotFoundError: there is none; those that there are are named.
     """
-    root = pathlib.Path(store).resolve() / SWEEPS_FOLDER
+    root = _sweeps_folder(store)
     known = {path.parent.name: SweepFolder(path.parent) for path in root.glob(f"*/{_SWEEP_FILE}")}
     if name == LATEST and known:
         return max(known.values(), key=lambda folder: str(folder.record()["created"]))
@@ -208,6 +213,10 @@ def find_sweep(store: str | pathlib.Path, name: str) -> SweepFolder:
             f"no sweep {name!r} in store {str(store)!r}: it has {', '.join(sorted(known)) or 'none'}"
         )
     return known[name]
+
+
+def _sweeps_folder(store: str | pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(store).resolve() / SWEEPS_FOLDER
 
 
 def _read_trial(path: pathlib.Path) -> Trial:

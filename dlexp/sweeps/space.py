@@ -73,6 +73,10 @@ class Space:
         """The parameters that apply, given the values that are chosen so far."""
         return [each for each in self.parameters if self._applies(each, point)]
 
+    def varies(self, name: str) -> bool:
+        """Whether the parameter of this name has more than one value."""
+        return any(each.name == name and not each.is_fixed for each in self.parameters)
+
     def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Makes a point.
 

@@ -30,7 +30,7 @@ def fake_job(trial: int, does: str, *, waits_for_verdict: bool = False, log_path
         log_path: of the job.
 
     Steps:
-        report:N - tells of N epochs; their metrics have `pid` of the process, `slot` of its worker, NaN and infinity.
+        report:N - tells of N epochs; their metrics have `pid` of the process, its worker's `gpu`, NaN and infinity.
         sleep:S - sleeps.
         hang - sleeps for ever in Python.
         hold - sleeps for ever with Python's lock held, so that no other thread runs.
@@ -97,7 +97,7 @@ class _Steps:
         self._epoch += 1
         metrics = {
             "pid": pid,
-            "slot": float(os.environ.get("DLEXP_WORKER_SLOT", "nan")),
+            "gpu": float(os.environ.get("DLEXP_GPU", "nan")),
             "nan": math.nan,
             "inf": math.inf,
         }

@@ -1,5 +1,6 @@
 """The launcher of Ray keeps the contract, on one node and on two, one of which dies."""
 
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +13,14 @@ from dlexp.errors import ConfigError
 from dlexp.runs import iterate_runs
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import Trial, TrialState, create_sweep
+from dlexp.sweeps.launchers.base import EpochEnded
 from dlexp.sweeps.launchers.ray import RayLauncher
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.space import Space
 from dlexp.testing import LauncherContract, LauncherMaker
 from dlexp.testing.driver_process import check_gone, start_driver
-from dlexp.testing.launching import run_trial
+from dlexp.testing.fake_trials import fake_job
+from dlexp.testing.launching import ends_of, run_trial, wait_until
 from tests.fake_trials import RUNNER, epochs_of
 from tests.kept_workers import KeptWorkersTests
 from tests.ray_cluster import add_node, start_cluster
@@ -65,6 +68,14 @@ def test_a_trial_that_fits_on_no_node_is_refused(address: str) -> None:
     message = "--cpus_per_trial=1 and --gpus_per_trial=1: it has 127.0.0.1 with 2 cores and 0 GPUs"
     with pytest.raises(ConfigError, match=message):
         RayLauncher(RUNNER, workers=1, trials_per_worker=1, address=address, gpus_per_trial=1)
+
+
+def test_a_trial_uses_all_gpus_that_ray_shows_it(address: str) -> None:
+    with LauncherMaker(RAY, {**OPTIONS, "address": address}).open() as launcher:
+        launcher.start(fake_job(0, "report"))
+        epoch = wait_until(launcher, lambda events: bool(ends_of(events)))[0]
+    assert isinstance(epoch, EpochEnded)
+    assert math.isnan(epoch.metrics["gpu"])
 
 
 def test_an_address_without_a_cluster_is_refused() -> None:

@@ -225,6 +225,14 @@ def test_trials_that_fail_in_any_way_are_told_with_their_reason_and_the_others_f
     assert "2 finished, 5 failed" in out
 
 
+def test_a_resume_keeps_as_many_checkpoints_as_the_sweep_was_begun_with(tmp_path: pathlib.Path) -> None:
+    run(tmp_path, "sweep", "--dataset=digits", "--model=mlp", "--epochs=1", "--space=seed=range(4)", "--sweep_name=k",
+        "--trials=2", "--keep_checkpoints=1")  # fmt: skip
+    run(tmp_path, "sweep", "--resume=k", "--trials=4")
+    kept = [path for path in (tmp_path / "mlruns" / "artifacts").rglob("*.keras") if "logged" not in str(path)]
+    assert len({path.parent for path in kept}) == 1
+
+
 def test_a_sweep_whose_trials_all_fail_exits_with_1(tmp_path: pathlib.Path) -> None:
     words = ["--dataset=digits", "--epochs=1", "--space=learning_rate=choice(1e30,1e31)", "--sweep_name=f"]
     process = start(tmp_path, "sweep", *words)
@@ -246,6 +254,8 @@ def test_a_sweep_whose_trials_all_fail_exits_with_1(tmp_path: pathlib.Path) -> N
         (["--space=seed=range(3)", "--search=tp"], "did you mean tpe"),
         (["--space=seed=range(3)", "--pruner=half"], "did you mean halving"),
         (["--space=seed=range(3)", "--seeds=0"], "--seeds=0"),
+        (["--space=seed=range(3)", "--seeds=2"], "leave one out"),
+        (["--space=seed=range(3)", "--launcher=ray", "--gpus_per_trial=3"], "no node of the Ray cluster"),
         (["--space=seed=range(3)", "--time_budget=2"], "with a unit"),
         (["--space=seed=range(3)", "--keep_checkpoints=none"], "--keep_checkpoints=none"),
         (["--space=seed=range(3)", "--sweep_name=a/b"], "--sweep_name=a/b"),

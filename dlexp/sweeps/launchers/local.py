@@ -61,10 +61,11 @@ class LocalLauncher(Launcher):
         runner: `module:name` of a class without arguments that makes a `Runner`; imported before processes are forked.
         workers: trials at once.
         trials_per_worker: after so many a worker is replaced; 1 gives each trial a process of its own.
+        one_gpu_each: workers share out the GPUs that there are; otherwise each uses all.
     """
 
-    def __init__(self, runner: str, *, workers: int, trials_per_worker: int) -> None:
-        self.slots = workers
+    def __init__(self, runner: str, *, workers: int, trials_per_worker: int, one_gpu_each: bool = True) -> None:
+        self.slots, self._one_gpu_each = workers, one_gpu_each
         self._runner, self._trials_per_worker = runner, trials_per_worker
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([runner.partition(":")[0]])
@@ -118,7 +119,7 @@ class LocalLauncher(Launcher):
     def _add_worker(self) -> _Worker:
         slot = min(set(range(self.slots)) - {each.slot for each in self._workers})
         ours, theirs = self._context.Pipe()
-        options = WorkerOptions(self._runner, slot, os.getcwd())
+        options = WorkerOptions(self._runner, os.getcwd(), gpu=slot if self._one_gpu_each else None)
         process = self._context.Process(target=work, args=(theirs, options), name=f"dlexp-worker-{slot}", daemon=True)
         with _hidden_main():
             process.start()

@@ -28,7 +28,8 @@ class NodeWorker:
         with contextlib.suppress(OSError):
             os.chdir(folder)
         os.environ.update(environment)
-        self._launcher = LocalLauncher(runner, workers=1, trials_per_worker=trials_per_worker)
+        # The cluster shows this process the GPUs of its slot alone.
+        self._launcher = LocalLauncher(runner, workers=1, trials_per_worker=trials_per_worker, one_gpu_each=False)
         self._trial = 0
 
     def describe(self) -> str:

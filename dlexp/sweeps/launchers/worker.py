@@ -29,14 +29,13 @@ class WorkerOptions:
 
     Attributes:
         runner: `module:name` of a class without arguments that makes a `Runner`.
-        slot: from 0 on, different for workers that live at the same time; the GPU that the worker uses, where there are
-            GPUs.
         folder: working directory, which paths in configs may start from.
+        gpu: number of the one GPU that the worker uses, where there are any; None: it uses all that it can see.
     """
 
     runner: str
-    slot: int
     folder: str
+    gpu: int | None = None
 
 
 def work(connection: Connection, options: WorkerOptions) -> None:
@@ -47,7 +46,8 @@ def work(connection: Connection, options: WorkerOptions) -> None:
     os.setsid()
     _end_with_driver()
     os.chdir(options.folder)
-    os.environ["DLEXP_WORKER_SLOT"] = str(options.slot)
+    if options.gpu is not None:
+        os.environ["DLEXP_GPU"] = str(options.gpu)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, received), daemon=True).start()
     build_runner = functools.cache(lambda: pkgutil.resolve_name(options.runner)())
