@@ -31,7 +31,7 @@ from dlexp.runs import check_store
 from dlexp.sweeps.commands import Commands
 from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
-from dlexp.sweeps.folder import SweepFolder, TrialState, check_new_name, create_sweep, default_name, find_sweep
+from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, check_new_name, create_sweep, default_name, find_sweep
 from dlexp.sweeps.keeping import CheckpointKeeper
 from dlexp.sweeps.launchers.base import Launcher
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
@@ -120,8 +120,8 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
         folder = former or create_sweep(store, plan.name, plan.to_dict())
         with folder.hold():
             folder.update(plan=plan.to_dict(), keep_checkpoints=given["keep_checkpoints"])
-            keep = _read_keep(given["keep_checkpoints"])
-            return _drive(folder, plan, limits, launched, keep=keep, store=store)
+            was_stopped = _drive(folder, plan, limits, launched, keep=_read_keep(given["keep_checkpoints"]))
+    return _conclude(folder, store, was_stopped=was_stopped)
 
 
 def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
@@ -205,36 +205,37 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     return folder, plan
 
 
-def _drive(
-    folder: SweepFolder,
-    plan: SweepPlan,
-    limits: SweepLimits,
-    launched: Launcher,
-    *,
-    keep: int | None,
-    store: str,
-) -> int:
+def _drive(folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None) -> bool:
+    """Runs trials, and records what came of them; True if a signal has stopped that."""
     from dlexp.sweep_tracking import SweepTracking
 
     tracking = SweepTracking(folder, plan)
     keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
     with contextlib.closing(build_display(plan)) as display:
-        display.print_line(_describe_start(plan, folder, limits, workers=launched.slots))
-        driver = SweepDriver(folder, plan, limits, launched, [display, tracking, *keepers])
+        display.print_line(_describe_start(plan, folder, limits, workers=launcher.slots))
+        driver = SweepDriver(folder, plan, limits, launcher, [display, tracking, *keepers])
         with _stopping_at_signals(driver):
             driver.run()
     trials = folder.trials()
     write_table(folder, trials)
-    has_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
-    status = "KILLED" if driver.stopping else "FAILED" if has_failed else "FINISHED"
+    status = "KILLED" if driver.stopping else "FAILED" if _have_all_failed(trials) else "FINISHED"
     tracking.finish(trials, status=status)
+    return driver.stopping
+
+
+def _conclude(folder: SweepFolder, store: str, *, was_stopped: bool) -> int:
     print_status(folder)
-    if driver.stopping:
+    if was_stopped:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
         raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
-    if has_failed:
+    trials = folder.trials()
+    if _have_all_failed(trials):
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
+
+
+def _have_all_failed(trials: Sequence[Trial]) -> bool:
+    return bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
 
 
 def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
