@@ -4,11 +4,15 @@ import sys
 from typing import Any
 from unittest import mock
 
-# MLflow imports this when it opens a database, but it is an import all the same.
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+from dlexp.startup import importing_tensorflow
 
-import dlexp.summary  # noqa: F401
-from dlexp import cli, experiment, training
+with importing_tensorflow():  # as the command does
+    # MLflow imports this when it opens a database, but it is an import all the same.
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    import dlexp.summary  # noqa: F401
+    from dlexp import cli, experiment, training
+
 from tests.benchmarks.clock import Clock
 
 
