@@ -6,7 +6,8 @@ the optimizer and the data of its own: bit for bit what a fresh process would gi
 traced anew.
 
 TensorFlow's own seed goes into what is traced, and setting it has all functions optimized again before their next call,
-which takes as long as a hundred steps of a small network. Nothing here or in Keras draws from it; code of plug-ins may.
+which takes as long as a hundred steps of a small network. Nothing here or in Keras' layers draws from it; what others
+have written may, so with a model, an augmentation or a callback of theirs it is set, and another seed traces anew.
 """
 
 import collections
@@ -18,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlexp import catalog
 from dlexp.config import ExperimentConfig, config_fields
 from dlexp.optimizers import set_rates
 from dlexp.preparation import Setup, build_compiled, check_monitor, prepare
@@ -43,7 +45,7 @@ class WarmNetworks:
         """As `preparation.prepare`, which it is equal to bit for bit."""
         key = trace_key(config)
         former = self._setups.pop(key, None)
-        if former is None or config.plugins:
+        if former is None or not _is_all_ours(config):
             keras.utils.clear_session(free_memory=False)  # layers get the names that they have in a fresh process
         setup = renew(former, config, initialize=initialize) if former else prepare(config, initialize=initialize)
         self._setups[key] = setup
@@ -64,18 +66,18 @@ def trace_key(config: ExperimentConfig) -> str:
     key = {name: values[name] for name in sorted(traced)} | {"decays": config.optimization.weight_decay > 0}
     if config.optimization.optimizer == "muon":
         key["weight_decay"] = config.optimization.weight_decay  # it computes with the number itself
-    if config.plugins:
+    if not _is_all_ours(config):
         key["seed"] = config.seed
     return json.dumps(key)
 
 
 def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
-    if config.plugins:
-        seed_everything(config.seed, deterministic=config.execution.deterministic)
-    else:
+    if _is_all_ours(config):
         random.seed(config.seed)
         np.random.seed(config.seed)
+    else:
+        seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = former.datasets
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
@@ -86,6 +88,14 @@ def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup
     former.gradients.reset()
     former.clock.reset()
     return dataclasses.replace(former, config=config, facts=facts)
+
+
+def _is_all_ours(config: ExperimentConfig) -> bool:
+    """Whether no code of a plug-in, or of another package that is installed, has a part in the training."""
+    is_model_ours = config.model.model in catalog.MODELS
+    return (
+        is_model_ours and catalog.AUGMENTATIONS.keys() >= set(config.data.augment) and not config.optimization.callbacks
+    )
 
 
 def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:

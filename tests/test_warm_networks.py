@@ -134,6 +134,13 @@ def test_after_a_failure_no_network_is_taken(tmp_path: pathlib.Path) -> None:
     assert networks.prepare(config).model is not one.model
 
 
+@pytest.mark.parametrize("foreign", [{"model": "noisy_net"}, {"augment": ("flip", "noise")}, {"callbacks": ("halve",)}])
+def test_code_of_others_is_traced_anew_for_another_seed(foreign: Mapping[str, Any]) -> None:
+    config = ExperimentConfig()
+    assert trace_key(config.replace(seed=1)) == trace_key(config)
+    assert trace_key(config.replace(**foreign, seed=1)) != trace_key(config.replace(**foreign))
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -101,7 +101,7 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
 
 
 def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> None:
-    """Gives a freshly built and compiled model the weights, optimizer, seed generators and metrics of a resume point.
+    """Gives a model from `compile_model` the weights, optimizer, seed generators and metrics of a resume point.
 
     Args:
         model: of the same config.
@@ -111,7 +111,6 @@ def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> 
     Raises:
         CheckpointError: the checkpoint is of another model; nothing has been assigned then.
     """
-    model.optimizer.build(model.trainable_variables)
     try:
         twin.load_weights(point.path)
     except (ValueError, KeyError, OSError) as err:
