@@ -18,7 +18,7 @@ help: ## List the targets
 venv: $(VENV)/.installed ## Make .venv and install dlexp into it
 dev: $(VENV)/.installed-dev ## The same, with what tests and linters need
 
-quickstart: venv ## Install, then train on digits: about a minute of training, no download
+quickstart: venv ## Install, then train on digits: some seconds of training, no download
 	$(BIN)/dlexp train --flagfile=flags/quickstart.flags
 
 test: lint types contracts pytest ## Install, then lint, types, import contracts and tests
