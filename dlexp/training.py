@@ -78,9 +78,8 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
         steps_per_execution=steps,
     )
-    model.optimizer.build(
-        model.trainable_variables
-    )  # or the first step makes its variables, and is traced twice for it
+    # Or the first step would make its variables, and be traced twice for that.
+    model.optimizer.build(model.trainable_variables)
     return {
         "num_parameters": num_parameters,
         "steps_per_epoch": steps_per_epoch,

@@ -1,6 +1,7 @@
 """The training loop, and how many steps one call of the compiled function takes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import pytest
@@ -76,3 +77,17 @@ def test_loop_gives_what_fit_gives() -> None:
     )
     assert history.history == by_fit.history
     assert weights_digest(ours.model.get_weights()) == weights_digest(keras_own.model.get_weights())
+
+
+def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = prepare(ExperimentConfig.of(dataset="digits", model="mlp", epochs=1, verbose=0))
+    traced = []
+    train_step = setup.model.train_step
+
+    def count(data: Any) -> Any:
+        traced.append(data)
+        return train_step(data)
+
+    monkeypatch.setattr(setup.model, "train_step", count)
+    train_model(setup.model, setup.datasets, epochs=1, callbacks=[])
+    assert len(traced) == 1
