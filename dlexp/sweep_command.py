@@ -27,11 +27,11 @@ from dlexp.flags import (
     parse_flags,
     store_option,
 )
-from dlexp.runs import check_store
+from dlexp.runs import Status, check_store
 from dlexp.sweeps.commands import Commands
 from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
-from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, check_new_name, create_sweep, default_name, find_sweep
+from dlexp.sweeps.folder import SweepFolder, TrialState, check_new_name, create_sweep, default_name, find_sweep
 from dlexp.sweeps.keeping import CheckpointKeeper
 from dlexp.sweeps.launchers.base import Launcher
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
@@ -105,12 +105,11 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     check_search(given["search"], given["pruner"])
     check_store(store)
-    launcher, limits = choose_launcher(given), _read_limits(given)
-    _read_keep(given["keep_checkpoints"])
+    launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
     if given["resume"]:
         former, plan = _open_former(values, given)
         if not values["keep_checkpoints"].present:
-            given["keep_checkpoints"] = former.record().get("keep_checkpoints", "all")
+            keep = former.record().get("keep_checkpoints")
     else:
         former, plan = None, _make_plan(values, given, launcher.threads)
         check_new_name(store, plan.name)
@@ -119,9 +118,9 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     with contextlib.closing(launcher.open(_RUNNER)) as launched:
         folder = former or create_sweep(store, plan.name, plan.to_dict())
         with folder.hold():
-            folder.update(plan=plan.to_dict(), keep_checkpoints=given["keep_checkpoints"])
-            was_stopped = _drive(folder, plan, limits, launched, keep=_read_keep(given["keep_checkpoints"]))
-    return _conclude(folder, store, was_stopped=was_stopped)
+            folder.update(plan=plan.to_dict(), keep_checkpoints=keep)
+            status = _drive(folder, plan, limits, launched, keep=keep)
+    return _conclude(folder, store, status)
 
 
 def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
@@ -205,8 +204,10 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     return folder, plan
 
 
-def _drive(folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None) -> bool:
-    """Runs trials, and records what came of them; True if a signal has stopped that."""
+def _drive(
+    folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None
+) -> Status:
+    """Runs trials, and records what came of them; returns what became of the sweep."""
     from dlexp.sweep_tracking import SweepTracking
 
     tracking = SweepTracking(folder, plan)
@@ -218,24 +219,21 @@ def _drive(folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: 
             driver.run()
     trials = folder.trials()
     write_table(folder, trials)
-    status = "KILLED" if driver.stopping else "FAILED" if _have_all_failed(trials) else "FINISHED"
+    have_all_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
+    status = Status.KILLED if driver.stopping else Status.FAILED if have_all_failed else Status.FINISHED
     tracking.finish(trials, status=status)
-    return driver.stopping
+    return status
 
 
-def _conclude(folder: SweepFolder, store: str, *, was_stopped: bool) -> int:
+def _conclude(folder: SweepFolder, store: str, status: Status) -> int:
     print_status(folder)
-    if was_stopped:
+    if status is Status.KILLED:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
         raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
-    trials = folder.trials()
-    if _have_all_failed(trials):
+    if status is Status.FAILED:
+        trials = folder.trials()
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
     return 0
-
-
-def _have_all_failed(trials: Sequence[Trial]) -> bool:
-    return bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
 
 
 def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
@@ -258,8 +256,9 @@ def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
     )
 
 
-def _read_keep(text: str) -> int | None:
+def _read_keep(given: Mapping[str, Any]) -> int | None:
     """How many trials keep their checkpoints; None for all."""
+    text = given["keep_checkpoints"]
     if text == "all":
         return None
     if not text.isdecimal() or not int(text):

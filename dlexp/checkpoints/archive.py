@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from dlexp.atomic import TEMPORARY_PREFIX
+from dlexp.checkpoints.names import SUFFIX
 
 _WEIGHTS_MEMBER = "model.weights.h5"
 _DATE_MEMBER = "metadata.json"
@@ -88,7 +89,7 @@ class NetworkArchive:
 
     @contextlib.contextmanager
     def _save(self, weights: Sequence[np.ndarray], scratch: pathlib.Path) -> Iterator[zipfile.ZipFile]:
-        path = scratch / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}.keras"
+        path = scratch / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{SUFFIX}"
         for weight, array in zip(self._network.weights, weights, strict=True):
             weight.assign(array)
         try:
