@@ -7,17 +7,17 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "ExperimentConfig": "dlexp.config",
-    "ExperimentResult": "dlexp.result",
+    "ExperimentConfig": "dlexp.config.experiment_config",
+    "ExperimentResult": "dlexp.runs.result",
     "run_experiment": "dlexp.experiment",
     "resume_experiment": "dlexp.experiment",
-    "list_runs": "dlexp.runs",
-    "find_run": "dlexp.runs",
+    "list_runs": "dlexp.runs.run",
+    "find_run": "dlexp.runs.run",
     "list_checkpoints": "dlexp.checkpoints.search",
     "load_checkpoint": "dlexp.checkpoints.files",
     "evaluate_checkpoint": "dlexp.evaluation.checkpoint",
-    "predict_images": "dlexp.prediction",
-    "find_images": "dlexp.image_paths",
+    "predict_images": "dlexp.evaluation.image_prediction",
+    "find_images": "dlexp.datasets.images.paths",
     "build_datasets": "dlexp.datasets",
     "open_dataset": "dlexp.datasets",
     "Source": "dlexp.datasets",

@@ -31,19 +31,20 @@ APPLICATIONS: tuple[str, ...] = (
 MODELS = _ZOO | dict.fromkeys(APPLICATIONS, "dlexp.models.applications")
 
 SOURCES = {
-    "digits": "dlexp.datasets.arrays",
-    "npz": "dlexp.datasets.arrays",
-    "idx": "dlexp.datasets.idx",
-    "folder": "dlexp.datasets.folder",
-    "pack": "dlexp.datasets.pack",
-    "table": "dlexp.datasets.table",
-    "keras": "dlexp.datasets.keras_datasets",
-    "tfds": "dlexp.datasets.tfds",
-    "hf": "dlexp.datasets.huggingface",
+    "digits": "dlexp.datasets.sources.arrays",
+    "npz": "dlexp.datasets.sources.arrays",
+    "idx": "dlexp.datasets.sources.idx",
+    "folder": "dlexp.datasets.sources.folder",
+    "pack": "dlexp.datasets.sources.pack",
+    "table": "dlexp.datasets.sources.table",
+    "keras": "dlexp.datasets.sources.keras_datasets",
+    "tfds": "dlexp.datasets.sources.tfds",
+    "hf": "dlexp.datasets.sources.huggingface",
 }
 
 AUGMENTATIONS = dict.fromkeys(
-    ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"), "dlexp.datasets.augment"
+    ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"),
+    "dlexp.datasets.augmentation.augment",
 )
 
 TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard", "wandb": "dlexp.tracking.wandb"}

@@ -9,31 +9,31 @@ from typing import Any
 
 import keras
 
-from dlexp.callbacks import build_callbacks
 from dlexp.checkpoints.files import LoadedCheckpoint, drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.files import FOLDER
 from dlexp.evaluation.folder import write_evaluation, write_predictions
-from dlexp.evaluation.predictions import Predictions, predict_split
-from dlexp.history import PICTURE_FILE as HISTORY_FILE
-from dlexp.history import draw_history
-from dlexp.interruption import StopRequests, catch_signals
-from dlexp.point_logger import make_points
-from dlexp.preparation import Setup, prepare
-from dlexp.progress import build_progress, print_dataset
-from dlexp.recipe import resolve_recipe
-from dlexp.result import ExperimentResult, read_result
-from dlexp.resuming import is_finished, resumed_config
-from dlexp.runs import SweepTrial, find_run
-from dlexp.samples import write_samples
-from dlexp.session import RunSession, open_run, reopen_run
+from dlexp.evaluation.split_prediction import Predictions, predict_split
+from dlexp.machine.signals import StopRequests, catch_signals
+from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
+from dlexp.reports.history import draw_history
+from dlexp.reports.samples import write_samples
+from dlexp.runs.recipe import resolve_recipe
+from dlexp.runs.result import ExperimentResult, read_result
+from dlexp.runs.resuming import is_finished, resumed_config
+from dlexp.runs.run import SweepTrial, find_run
 from dlexp.tracking.best import read_best_model
-from dlexp.training import train_model
+from dlexp.tracking.session import RunSession, open_run, reopen_run
+from dlexp.training.callbacks.build import build_callbacks
+from dlexp.training.callbacks.point_logger import make_points
+from dlexp.training.callbacks.progress import build_progress, print_dataset
+from dlexp.training.loop import train_model
+from dlexp.training.preparation import Setup, prepare
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dlexp.checks import check_names
-from dlexp.config import ExperimentConfig
-from dlexp.console import HELP_WORDS, is_debug, leave, report_errors
-from dlexp.flags import (
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.flags import (
     RESUME_HELP,
     config_from_flags,
     define_experiment_flags,
@@ -19,11 +17,13 @@ from dlexp.flags import (
     given_fields,
     parse_flags,
 )
-from dlexp.startup import importing_tensorflow
+from dlexp.machine.console import HELP_WORDS, is_debug, leave, report_errors
+from dlexp.machine.startup import importing_tensorflow
+from dlexp.runs.preflight import check_names
 
 if TYPE_CHECKING:
-    from dlexp.result import ExperimentResult
-    from dlexp.runs import Run
+    from dlexp.runs.result import ExperimentResult
+    from dlexp.runs.run import Run
 
 
 def train(argv: Sequence[str]) -> int:
@@ -42,9 +42,9 @@ def train(argv: Sequence[str]) -> int:
     define_experiment_flags(values)
     define_flags(values, {"resume": ("", RESUME_HELP)})
     parse_flags(values, argv)
-    from dlexp.recipe import resolve_recipe
-    from dlexp.resuming import find_resumed
-    from dlexp.summary import print_summary
+    from dlexp.runs.recipe import resolve_recipe
+    from dlexp.runs.resuming import find_resumed
+    from dlexp.runs.summary import print_summary
 
     logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     config = resolve_recipe(config_from_flags(values))
@@ -55,7 +55,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def _start(config: ExperimentConfig) -> "ExperimentResult":
-    from dlexp.runs import check_store
+    from dlexp.runs.run import check_store
 
     # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
     with importing_tensorflow():
@@ -67,8 +67,8 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
 
 
 def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
-    from dlexp.result import read_result
-    from dlexp.resuming import is_finished, resumed_config
+    from dlexp.runs.result import read_result
+    from dlexp.runs.resuming import is_finished, resumed_config
 
     if is_finished(run, resumed_config(run, given)):
         print(f"dlexp: run {run.id[:8]} is finished already; more --epochs would go on with it", file=sys.stderr)

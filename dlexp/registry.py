@@ -125,7 +125,7 @@ def register_source(name: str) -> Callable[[Builder], Builder]:
 
 
 def register_augmentation(name: str) -> Callable[[Builder], Builder]:
-    """Registers an augmentation as `--augment=name`; its contract is in `dlexp.datasets.augment`."""
+    """Registers an augmentation as `--augment=name`; its contract is in `dlexp.datasets.augmentation.augment`."""
     return AUGMENTATIONS.register(name)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dlexp.pictures import fit_width, make_figure, save_figure, shorten, show_pixels
+from dlexp.reports.figure import fit_width, make_figure, save_figure, shorten, show_pixels
 
 _MOST_EPOCHS = 24
 _ROW_INCHES, _LEAST_CELL_INCHES, _LEAST_INCHES = 0.62, 0.45, 4.5

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from dlexp.runs import RECORD_FILE, Run, Status, create_run, now, run_folder
+from dlexp.runs.run import RECORD_FILE, Run, Status, create_run, now, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 
 RUNNER = "tests.fake_trials:CheckpointedTrials"

@@ -19,8 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point
-from dlexp.config import ExperimentConfig
-from dlexp.runs import Run, iterate_runs
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import Run, iterate_runs
 from dlexp.tracking.tensorboard import FOLDER
 
 _CLOCK_KEYS = ("epoch_seconds", "images_per_second", "step_seconds", "data_wait_seconds")
@@ -150,7 +150,7 @@ def _arm(call: str, number: str) -> None:
     """Replaces a call that checkpoints are written with by one that kills this process at its Nth time."""
     import numpy
 
-    from dlexp import atomic
+    from dlexp.machine import atomic
 
     if call == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))

@@ -6,11 +6,11 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-from dlexp.config import ExperimentConfig
-from dlexp.points import Point
-from dlexp.runs import Status, create_run, now
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status, create_run, now
 from dlexp.tracking.base import RunDescription
-from dlexp.tracking.mlflow import MlflowTracker
+from dlexp.tracking.mlflow.tracker import MlflowTracker
 
 POINTS = 50
 

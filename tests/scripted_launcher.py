@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Callable, Mapping, Sequence
 
-from dlexp.runs import Run, Status, create_run, run_folder
+from dlexp.runs.run import Run, Status, create_run, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Event, Launcher, Outcome, TrialEnded, TrialJob
 
 Script = Callable[[TrialJob], Sequence[Event]]

@@ -4,12 +4,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from dlexp.config import ExperimentConfig
-from dlexp.sweeps.commands import Commands
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.sweeps.driver import Observer, SweepDriver, SweepLimits
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, create_sweep, find_sweep
 from dlexp.sweeps.plan import SweepPlan
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.runs_file import Commands
+from dlexp.sweeps.space.space import Space
 from tests.scripted_launcher import Script, ScriptedLauncher, finish
 
 GRID = "learning_rate=choice(0.001,0.01,0.1); weight_decay=choice(0,0.1)"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlexp import catalog
-from dlexp.config import ModelConfig
+from dlexp.config.experiment_config import ModelConfig
 from dlexp.errors import ConfigError, ModelError
 from dlexp.models import build_model, custom_layers
 from dlexp.models.applications import preprocess_pixels, smallest_side

@@ -10,10 +10,11 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from dlexp import catalog
-from dlexp.config import ExperimentConfig
-from dlexp.datasets import build_datasets, mixing
-from dlexp.datasets.augment import build_augmentation
-from dlexp.datasets.randaugment import OPERATIONS
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.datasets import build_datasets
+from dlexp.datasets.augmentation import mixing
+from dlexp.datasets.augmentation.augment import build_augmentation
+from dlexp.datasets.augmentation.randaugment import OPERATIONS
 from dlexp.datasets.randomness import SeedKey, derive_seed, mix_keys, uniform
 from dlexp.errors import UnknownNameError
 from dlexp.registry import AUGMENTATIONS, register_augmentation

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields, parse_name
-from dlexp.config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.errors import CheckpointError, ConfigError
 
 EXAMPLE = (

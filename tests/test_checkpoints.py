@@ -22,9 +22,9 @@ from dlexp.checkpoints.seal import UNSEALED, seal
 from dlexp.checkpoints.search import list_checkpoints
 from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, ConfigError, ModelError
-from dlexp.runs import Run, create_run
+from dlexp.runs.run import Run, create_run
 
 RUN = "a1b2c3d4" + "0" * 24
 

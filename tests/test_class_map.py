@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from dlexp.class_map import class_map_text, read_class_map
+from dlexp.config.class_map import class_map_text, read_class_map
 from dlexp.errors import ConfigError
 
 

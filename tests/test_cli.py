@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dlexp.cli import SUMMARIES, main
-from dlexp.config import ExperimentConfig
-from dlexp.runs import Status, create_run
+from dlexp.commands.cli import SUMMARIES, main
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import Status, create_run
 
 RUN = "a1b2c3d4" + "0" * 24
 

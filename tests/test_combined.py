@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlexp.config import DataConfig, ExperimentConfig
+from dlexp.config.experiment_config import DataConfig, ExperimentConfig
 from dlexp.datasets import ArraySource, Dataset, build_datasets, open_dataset
-from dlexp.datasets.combined import CombinedSource
+from dlexp.datasets.sources.combined import CombinedSource
 from dlexp.errors import ConfigError, UnknownNameError
 from tests.image_folders import write_digits_folder
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlexp.contact_sheet import draw_duplicates
 from dlexp.datasets import ArraySource, Dataset
-from dlexp.datasets.duplicates import find_duplicates
+from dlexp.datasets.inspection.duplicates import find_duplicates
+from dlexp.reports.copies import draw_duplicates
 
 
 def make_dataset(numbers: list[int]) -> Dataset:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dlexp import ExperimentConfig, run_experiment
-from dlexp.cli import main
+from dlexp.commands.cli import main
 from tests.image_folders import write_digits_folder
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import Dataset, open_dataset
-from dlexp.datasets.combined import damage_of
-from dlexp.datasets.imagefile import UnreadableImageError, inspect_image
+from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
+from dlexp.datasets.sources.combined import damage_of
 from dlexp.errors import DataError
 from tests.image_folders import write_digits_folder
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import FileSource, build_datasets
-from dlexp.datasets.decoding import RULES_VERSION, decode_bytes, decode_image
-from dlexp.datasets.imagefile import Decoder, inspect_image
+from dlexp.datasets.images.decoding import RULES_VERSION, decode_bytes, decode_image
+from dlexp.datasets.images.imagefile import Decoder, inspect_image
 from tests.image_bytes import build_png, encode, encode_array, encode_turned, exif_of
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)

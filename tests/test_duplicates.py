@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import ArraySource, Dataset, Source, array_digests, build_manifest, open_dataset
-from dlexp.datasets.duplicates import find_duplicates, group_pairs
+from dlexp.datasets.inspection.duplicates import find_duplicates, group_pairs
 
 _SIDE = 96
 _Edit = Callable[[Image.Image], Image.Image]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import ExperimentConfig
-from dlexp.environment import describe_machine, write_environment
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.scrubbing import HIDDEN, holds_credentials, scrub
 from dlexp.errors import ConfigError
-from dlexp.scrubbing import HIDDEN, holds_credentials, scrub
+from dlexp.runs.environment import describe_machine, write_environment
 
 _WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=20)
 

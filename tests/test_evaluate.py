@@ -23,13 +23,13 @@ from dlexp import (
     register_tracker,
     run_experiment,
 )
-from dlexp.cli import main
+from dlexp.commands.cli import main
 from dlexp.errors import ConfigError, DataError, EvaluationError
 from dlexp.evaluation import folder as evaluation_folder
 from dlexp.evaluation.options import parse_tta
 from dlexp.evaluation.plan import plan_evaluation
-from dlexp.evaluation.views import make_views
-from dlexp.runs import Run
+from dlexp.evaluation.tta_views import make_views
+from dlexp.runs.run import Run
 from tests.image_folders import write_digits_folder
 
 

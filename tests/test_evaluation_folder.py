@@ -14,8 +14,8 @@ from dlexp.datasets import ArraySource, Dataset
 from dlexp.evaluation import folder as evaluation_folder
 from dlexp.evaluation.evaluate import Evaluation
 from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
-from dlexp.evaluation.predictions import Predictions, tabulate
 from dlexp.evaluation.report import Subject
+from dlexp.evaluation.split_prediction import Predictions, tabulate
 from dlexp.evaluation.split_scores import fit_split_temperature, score_split
 
 NAMES = ("cat", "dog", "<b>a class & its \N{SNOWMAN} long, long, long, long name</b>")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlexp.config.dataset_expression import SourceTerm, format_expression, parse_expression
 from dlexp.errors import ConfigError
-from dlexp.expression import SourceTerm, format_expression, parse_expression
 
 KNOWN = ("digits", "folder", "idx", "npz")
 

@@ -13,14 +13,14 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from dlexp.datasets import facts, facts_pool
-from dlexp.datasets.facts_pool import read_files
+from dlexp.datasets.images import facts, facts_pool
+from dlexp.datasets.images.facts_pool import read_files
 from dlexp.errors import DataError
 from tests.image_folders import write_digits_folder
 
 _READ_FOR_LONG = """
 import sys
-from dlexp.datasets import facts_pool
+from dlexp.datasets.images import facts_pool
 reading = facts_pool._read_in_processes(sys.argv[1:] * 10_000)
 next(reading)
 print("reading", flush=True)

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import ArraySource, Dataset, open_dataset
-from dlexp.datasets.duplicates import find_duplicates
-from dlexp.datasets.findings import find_exact_leaks, find_problems
+from dlexp.datasets.inspection.duplicates import find_duplicates
+from dlexp.datasets.inspection.findings import find_exact_leaks, find_problems
 from tests.test_duplicates import cut_photos
 
 _MIRROR = Image.Transpose.FLIP_LEFT_RIGHT

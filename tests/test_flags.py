@@ -9,9 +9,15 @@ import pytest
 from absl import flags
 from hypothesis import given
 
-from dlexp.config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.flags import (
+    config_from_flags,
+    config_to_flagfile,
+    define_experiment_flags,
+    experiment_help,
+    parse_flags,
+)
 from dlexp.errors import ConfigError
-from dlexp.flags import config_from_flags, config_to_flagfile, define_experiment_flags, experiment_help, parse_flags
 from tests.test_config import configs
 
 PRESETS = sorted((pathlib.Path(__file__).parent.parent / "flags").glob("*.flags"))
@@ -111,7 +117,7 @@ def test_help_lists_every_flag_and_every_registered_name() -> None:
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs"], ["checkpoints"], ["ui", "--help"]])
 def test_command_that_does_not_train_imports_no_heavy_library(words: list[str], tmp_path: pathlib.Path) -> None:
     code = (
-        "import sys; from dlexp.cli import main; code = main(['dlexp', *sys.argv[1:]]); "
+        "import sys; from dlexp.commands.cli import main; code = main(['dlexp', *sys.argv[1:]]); "
         "heavy = {'tensorflow', 'keras', 'mlflow', 'matplotlib', 'sklearn'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlexp.datasets.image_moves import count_moves
+from dlexp.datasets.augmentation.image_moves import count_moves
 
 LARGE = (224, 224, 3)
 

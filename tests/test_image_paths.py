@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
+from dlexp.datasets.images.paths import check_words, find_images, read_list
 from dlexp.errors import DataError
-from dlexp.image_paths import check_words, find_images, read_list
 
 IN_ONE = ["photos/one/x.png", "photos/one/deep/y.png"]
 

@@ -12,9 +12,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from dlexp import ExperimentConfig, build_datasets
-from dlexp.datasets import image_stream
-from dlexp.datasets.image_stream import ImageStream
-from dlexp.datasets.imagefile import inspect_image
+from dlexp.datasets.images import image_stream
+from dlexp.datasets.images.image_stream import ImageStream
+from dlexp.datasets.images.imagefile import inspect_image
 from tests.image_bytes import build_chunk, encode, encode_array, encode_turned
 from tests.test_decoding import COLOUR, COLOUR_FILES, GREY_FILES
 
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read_are_told_in_order_and_stop_nothing(tmp_path: 
 
 
 def test_pixel_limit_is_told(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlexp.datasets.imagefile.MAX_PIXELS", 5)
+    monkeypatch.setattr("dlexp.datasets.images.imagefile.MAX_PIXELS", 5)
     _, _, reasons = stream(write(tmp_path, {"large.png": SOUND}))
     assert "from 1 to 5 in all" in reasons["large.png"]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dlexp.datasets.exif import read_orientation
-from dlexp.datasets.imagefile import (
+from dlexp.datasets.images.exif import read_orientation
+from dlexp.datasets.images.imagefile import (
     MAX_PIXELS,
     Decoder,
     ImageHeader,

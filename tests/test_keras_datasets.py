@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import open_dataset
-from dlexp.datasets.keras_datasets import open_keras
+from dlexp.datasets.sources.keras_datasets import open_keras
 from dlexp.errors import DataError, UnknownNameError
 from tests.keras_cache import use_keras_cache, write_fashion_mnist
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dlexp.sweeps.launchers
-from dlexp.config import ExperimentConfig
-from dlexp.runs import SweepTrial
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import SweepTrial
 from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.messages import decode_event, decode_job, encode_event, encode_job
 

@@ -8,9 +8,9 @@ import pytest
 import sklearn.metrics as sk
 import tensorflow as tf
 
-from dlexp import metrics as module
 from dlexp.errors import UnknownNameError
-from dlexp.metrics import MetricOfLogits, build_metrics, metric_names, portable_metrics
+from dlexp.evaluation import metrics as module
+from dlexp.evaluation.metrics import MetricOfLogits, build_metrics, metric_names, portable_metrics
 
 EVERY_NAME = [*module._ON_ONE_HOT, *module._ON_INTEGERS, *module._ON_LABELS]
 

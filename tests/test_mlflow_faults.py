@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 from dlexp import ExperimentConfig, resume_experiment, run_experiment
-from dlexp.cli import main
-from dlexp.config import TrackingConfig
+from dlexp.commands.cli import main
+from dlexp.config.experiment_config import TrackingConfig
 from dlexp.errors import StoreError
-from dlexp.points import Point
-from dlexp.runs import Status, create_run, iterate_runs, now
-from dlexp.tracking import mlflow as tracking_mlflow
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status, create_run, iterate_runs, now
 from dlexp.tracking.base import RunDescription
-from dlexp.tracking.database import database_path, make_database
-from dlexp.tracking.mlflow import MlflowTracker
+from dlexp.tracking.mlflow import tracker as tracking_mlflow
+from dlexp.tracking.mlflow.database import database_path, make_database
+from dlexp.tracking.mlflow.tracker import MlflowTracker
+from dlexp.tracking.ui import HOST, serve_mlflow
 from dlexp.tracking.write_queue import WriteQueue
-from dlexp.ui import HOST, serve_mlflow
 from tests import mlflow_writer
 
 PROCESSES = 16
@@ -301,7 +301,7 @@ def test_run_of_an_unreachable_server_is_complete_and_sync_fills_another_one_in(
 def test_server_that_dies_is_told_once_and_the_end_is_bounded(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlexp.tracking.mlflow._SERVER_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr("dlexp.tracking.mlflow.tracker._SERVER_GRACE_SECONDS", 2.0)
     make_database(tmp_path / "server")
     with serve_mlflow(tmp_path / "server", port=free_port()) as url:
         config = quick(tmp_path / "mine", tracking_uri=url)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from dlexp import catalog
-from dlexp.config import ModelConfig
+from dlexp.config.experiment_config import ModelConfig
 from dlexp.errors import ConfigError, ModelError, UnknownNameError
 from dlexp.models import build_model, custom_layers
 from dlexp.models.vit import choose_patch_size

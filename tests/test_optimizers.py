@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dlexp import catalog
-from dlexp.config import OptimizationConfig
+from dlexp.config.experiment_config import OptimizationConfig
 from dlexp.errors import ConfigError, UnknownNameError
 from dlexp.models.resnet import build_resnet
 from dlexp.models.vit import build_vit_tiny
-from dlexp.optimizers import build_optimizer
+from dlexp.training.optimizers import build_optimizer
 
 layers = keras.layers
 

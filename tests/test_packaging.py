@@ -70,7 +70,7 @@ def test_installed_version_is_that_of_setup_cfg(setup_cfg: configparser.ConfigPa
 
 def test_command_is_installed() -> None:
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="dlexp")
-    assert command.value == "dlexp.cli:run"
+    assert command.value == "dlexp.commands.cli:run"
 
 
 def test_every_folder_with_modules_is_a_package_and_so_in_the_wheel() -> None:

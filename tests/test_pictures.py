@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dlexp.gallery import draw_images
-from dlexp.pictures import draw_confusion, fit_width, longest_inches
+from dlexp.reports.figure import draw_confusion, fit_width, longest_inches
+from dlexp.reports.gallery import draw_images
 from dlexp.validation_picture import draw_validation_examples
 
 LONG = "a name of very many W" * 6

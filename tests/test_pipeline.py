@@ -13,14 +13,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import ExperimentConfig
-from dlexp.datasets import build_datasets, capacity, open_dataset
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.datasets import build_datasets, open_dataset
 from dlexp.datasets.damage import naming_unreadable_images
-from dlexp.datasets.decoding import jpeg_scales, resize_array
+from dlexp.datasets.images.decoding import jpeg_scales, resize_array
 from dlexp.datasets.pipeline import Datasets
 from dlexp.datasets.pixels import share_workers
 from dlexp.datasets.randomness import shuffle_positions
 from dlexp.errors import DataError, StoreError
+from dlexp.machine import capacity
 from dlexp.registry import SOURCES
 from tests.image_folders import write_digits_folder
 from tests.test_sources import BareSource
@@ -346,7 +347,8 @@ def test_a_plugin_source_that_fails_in_training_is_named(monkeypatch: pytest.Mon
 
 def test_opening_a_dataset_does_not_import_tensorflow() -> None:
     code = (
-        "import sys; from dlexp.config import DataConfig; import dlexp.datasets as d; d.open_dataset(DataConfig());"
+        "import sys; from dlexp.config.experiment_config import DataConfig; import dlexp.datasets as d;"
+        "d.open_dataset(DataConfig());"
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

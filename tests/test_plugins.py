@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dlexp import load_checkpoint
-from dlexp.cli import main
+from dlexp.commands.cli import main
 from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS
-from dlexp.runs import find_run
+from dlexp.runs.run import find_run
 
 PLUGIN = """
 import keras

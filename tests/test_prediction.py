@@ -18,9 +18,9 @@ import pytest
 
 from dlexp import ExperimentConfig, find_images, load_checkpoint, predict_images, run_experiment
 from dlexp.checkpoints.files import LoadedCheckpoint
-from dlexp.cli import main
+from dlexp.commands.cli import main
 from dlexp.errors import ConfigError, DataError, StoreError
-from dlexp.prediction_table import (
+from dlexp.evaluation.prediction_file import (
     PredictionFile,
     check_prediction_file,
     probability_columns,
@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_nothing_half_made(store: str, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     original, halves = PredictionFile.write, set[str]()
-    monkeypatch.setattr("dlexp.prediction_table._MOST_ROWS", 20)
+    monkeypatch.setattr("dlexp.evaluation.prediction_file._MOST_ROWS", 20)
     monkeypatch.setattr(PredictionFile, "write", write)
     assert predict(store, "photos") == 1
     assert len(halves) == 1
@@ -227,7 +227,7 @@ def test_signal_that_comes_while_a_library_catches_everything_is_not_lost(
             os.kill(os.getpid(), signal.SIGINT)
         yield pd.DataFrame({"path": ["a.png"], "prediction": ["0"], "confidence": [1.0]})
 
-    monkeypatch.setattr("dlexp.prediction.predict_images", trace)
+    monkeypatch.setattr("dlexp.evaluation.image_prediction.predict_images", trace)
     assert predict(store, "photos") == 1
     assert names_in(pathlib.Path.cwd()) == {"photos"}
 
@@ -235,7 +235,7 @@ def test_signal_that_comes_while_a_library_catches_everything_is_not_lost(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_the_process_in_one_sentence(store: str, tmp_path: pathlib.Path, number: signal.Signals) -> None:
     (tmp_path / "list").write_text("nowhere.png\n" + "photos\n" * 100_000)
-    command = [sys.executable, "-m", "dlexp.cli", "predict", "latest", f"--store={store}", "--from_file=list"]
+    command = [sys.executable, "-m", "dlexp.commands.cli", "predict", "latest", f"--store={store}", "--from_file=list"]
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
@@ -281,7 +281,7 @@ def table_of(count: int, first: int = 0) -> pd.DataFrame:
 def test_parts_of_a_file_follow_each_other(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr("dlexp.prediction_table._MOST_ROWS", 5)
+    monkeypatch.setattr("dlexp.evaluation.prediction_file._MOST_ROWS", 5)
     tables = [table_of(3, first) for first in range(0, 30, 3)]
     with write_predictions(tmp_path / f"p.{ending}") as file:
         for table in tables:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dlexp.config import DataConfig, ExperimentConfig
+from dlexp.config.experiment_config import DataConfig, ExperimentConfig
 from dlexp.datasets import open_dataset
 from dlexp.errors import ConfigError, DataError, RunNotFoundError
-from dlexp.recipe import make_recipe, recipe_text, resolve_recipe
 from dlexp.registry import SOURCES
-from dlexp.runs import RECIPE_FILE, create_run
+from dlexp.runs.recipe import make_recipe, recipe_text, resolve_recipe
+from dlexp.runs.run import RECIPE_FILE, create_run
 from tests.image_folders import write_digits_folder
 
 

@@ -17,12 +17,12 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.prune import find_superseded
 from dlexp.checkpoints.resume import find_resume_point
 from dlexp.checkpoints.search import checkpoint_files
-from dlexp.cli import main
+from dlexp.commands.cli import main
 from dlexp.errors import CheckpointError, ConfigError, DataError, StoreError
-from dlexp.lock import is_held
-from dlexp.resuming import find_resumed, resumed_config
-from dlexp.runs import Run, Status, create_run, iterate_runs, list_runs
-from dlexp.tracking.database import close_dead_runs, database_path, make_database
+from dlexp.machine.lock import is_held
+from dlexp.runs.resuming import find_resumed, resumed_config
+from dlexp.runs.run import Run, Status, create_run, iterate_runs, list_runs
+from dlexp.tracking.mlflow.database import close_dead_runs, database_path, make_database
 from tests.killing import (
     differences,
     finish,

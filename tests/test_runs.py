@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.points import Point
-from dlexp.runs import Status, check_store, create_run, find_run, list_runs, now
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status, check_store, create_run, find_run, list_runs, now
 
 FIRST, SECOND = "a1b2c3d4" + "0" * 24, "a1b2ffff" + "0" * 24
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlexp.datasets import facts, scan
-from dlexp.datasets.scan import reading_every_byte, scan_files
+from dlexp.datasets.images import facts, scan
+from dlexp.datasets.images.scan import reading_every_byte, scan_files
 from tests.image_folders import write_digits_folder
 
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import LR_SCHEDULES, OptimizationConfig
+from dlexp.config.experiment_config import LR_SCHEDULES, OptimizationConfig
 from dlexp.errors import ConfigError, UnknownNameError
-from dlexp.schedules import WarmupThenDecay, build_schedule
+from dlexp.training.schedules import WarmupThenDecay, build_schedule
 
 STEPS_PER_EPOCH = 10
 COURSES = [name for name in LR_SCHEDULES if name != "plateau"]  # which is no course, but a callback

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import ArraySource, open_dataset
-from dlexp.datasets.pack import write_pack
-from dlexp.datasets.source import Source
+from dlexp.datasets.sources.pack import write_pack
+from dlexp.datasets.sources.source import Source
 from dlexp.registry import SOURCES, load_plugins
 from dlexp.testing import SourceContract
 from tests.fake_libraries import HuggingFaceTable, TfdsBuilder, fake_datasets, fake_tfds, image_features, image_rows

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError, UnknownNameError
-from dlexp.sweeps.space import Parameter, Space
+from dlexp.sweeps.space.space import Parameter, Space
 
 BASE = ExperimentConfig.of(model_args={"depth": 3}, optimizer_args={"nesterov": True})
 

@@ -5,7 +5,7 @@ import sys
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":
-    lines = "import gc, os, sys\nfrom dlexp.startup import importing_tensorflow\n" + code
+    lines = "import gc, os, sys\nfrom dlexp.machine.startup import importing_tensorflow\n" + code
     return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
 
 

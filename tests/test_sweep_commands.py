@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.flags import config_to_flagfile
 from dlexp.errors import ConfigError
-from dlexp.flags import config_to_flagfile
-from dlexp.sweeps.commands import Commands
+from dlexp.sweeps.space.runs_file import Commands
 
 BASE = ExperimentConfig.of(model="resnet20", model_args={"dropout": 0.5}, epochs=5, tags={"team": "a b"})
 

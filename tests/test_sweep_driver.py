@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState, create_sweep
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.ranking import pareto_front, rank_points
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.space import Space
 from tests.scripted_launcher import ScriptedLauncher, end, finish, write_run
 from tests.small_sweeps import drive, plan_of
 
@@ -354,7 +354,7 @@ def test_a_pruner_remembers_the_trials_before_a_resume(tmp_path: pathlib.Path) -
 
 
 def _points_of(job: TrialJob) -> list[Any]:
-    from dlexp.points import Point
+    from dlexp.runs.points import Point
 
     ends = [event for event in finish(job) if not isinstance(event, TrialEnded)]
     return [Point("val_accuracy", each.epoch, each.epoch, each.metrics["val_accuracy"], "2026-11-26") for each in ends]

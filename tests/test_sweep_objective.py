@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.direction import is_smaller_better
+from dlexp.config.monitor import is_smaller_better
 from dlexp.errors import ConfigError
 from dlexp.sweeps.objective import Objective, parse_objectives, values_of_run
 

@@ -14,7 +14,7 @@ from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.pictures import build_study, draw_pictures
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.ranking import rank_points
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.space import Space
 from tests.small_sweeps import commands_plan, drive, ended, plan_of
 
 pytest.importorskip("optuna")

@@ -5,14 +5,14 @@ import pathlib
 
 import pytest
 
-from dlexp.flags import config_from_words, config_to_flagfile
-from dlexp.runs import Status, create_run
-from dlexp.sweep_tracking import SweepTracking
+from dlexp.config.flags import config_from_words, config_to_flagfile
+from dlexp.runs.run import Status, create_run
 from dlexp.sweeps.folder import Trial, TrialState
 from dlexp.sweeps.launchers.base import Outcome
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.table import write_table
-from dlexp.syncing import copy_to_mlflow
+from dlexp.sweeps.tracking import SweepTracking
+from dlexp.tracking.sync import copy_to_mlflow
 from tests.scripted_launcher import end
 from tests.small_sweeps import begin, drive, plan_of
 from tests.tracked_sweeps import (

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import mlflow
 import pytest
 
-from dlexp.cli import main
-from dlexp.runs import DESCRIPTION_FILE, Run
+from dlexp.commands.cli import main
+from dlexp.runs.run import DESCRIPTION_FILE, Run
 from dlexp.sweeps.folder import TrialState
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialJob
-from dlexp.tracking.database import database_path
+from dlexp.tracking.mlflow.database import database_path
 from tests.scripted_launcher import write_run
 from tests.small_sweeps import plan_of
 from tests.tracked_sweeps import (

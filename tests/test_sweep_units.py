@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlexp.errors import ConfigError
-from dlexp.sweeps.units import format_seconds, parse_bytes, parse_seconds
+from dlexp.machine.units import format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlexp import ExperimentConfig, run_experiment
-from dlexp.cli import main
-from dlexp.runs import Run, list_runs
-from dlexp.tracking.database import database_path
+from dlexp.commands.cli import main
+from dlexp.runs.run import Run, list_runs
+from dlexp.tracking.mlflow.database import database_path
 
 QUICK: dict[str, Any] = {
     "model": "mlp", "model_args": {"hidden_sizes": [8]}, "epochs": 2, "verbose": 0, "tensorboard": False,

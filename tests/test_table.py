@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import Dataset, open_dataset
-from dlexp.datasets.table import read_table
+from dlexp.datasets.sources.table import read_table
 from dlexp.errors import DataError
 from tests.image_folders import write_digits_folder
 
@@ -223,7 +223,7 @@ def test_a_table_that_is_too_large_is_refused_before_it_is_read(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_csv(folder, {"path": FILES, "label": ["a", "b"] * 15})
-    monkeypatch.setattr("dlexp.datasets.table.MAX_TABLE_BYTES", 100)
+    monkeypatch.setattr("dlexp.datasets.sources.table.MAX_TABLE_BYTES", 100)
     with pytest.raises(DataError, match="at most 100 are read"):
         read_table(path)
 
@@ -233,7 +233,7 @@ def test_parquet_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
 ) -> None:
     path = folder / "photos.parquet"
     pd.DataFrame({"path": ["a" * 10_000] * 1000, "label": "x"}).to_parquet(path, use_dictionary=False)
-    monkeypatch.setattr("dlexp.datasets.table.MAX_TABLE_BYTES", 9_000_000)
+    monkeypatch.setattr("dlexp.datasets.sources.table.MAX_TABLE_BYTES", 9_000_000)
     with pytest.raises(DataError, match="bytes unpacked: at most 9,000,000"):
         read_table(path)
 

@@ -12,18 +12,18 @@ import pytest
 import tensorflow as tf
 
 from dlexp import experiment
-from dlexp.config import ExperimentConfig
-from dlexp.datasets.data_clock import DataClock
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import DivergedError
 from dlexp.experiment import run_experiment
-from dlexp.gradients import GradientWatch, weight_norm
-from dlexp.history import draw_history
-from dlexp.machine_load import LoadMeter
-from dlexp.point_logger import PointLogger, make_points
-from dlexp.preparation import prepare
-from dlexp.runs import Run, create_run, find_run
-from dlexp.training_batch import describe_label
-from dlexp.validation_examples import choose_examples, read_epochs, read_predictions
+from dlexp.machine.load import LoadMeter
+from dlexp.reports.history import draw_history
+from dlexp.runs.run import Run, create_run, find_run
+from dlexp.training.callbacks.point_logger import PointLogger, make_points
+from dlexp.training.callbacks.training_batch import describe_label
+from dlexp.training.callbacks.validation_examples import choose_examples, read_epochs, read_predictions
+from dlexp.training.data_clock import DataClock
+from dlexp.training.gradients import GradientWatch, weight_norm
+from dlexp.training.preparation import prepare
 
 QUIET = {"verbose": 0, "mlflow_autolog": False}
 

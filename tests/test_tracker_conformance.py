@@ -13,14 +13,14 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlexp.config import ExperimentConfig
-from dlexp.points import Point
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.registry import TRACKERS, load_plugins
-from dlexp.runs import Status, create_run
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status, create_run
 from dlexp.testing import TrackedRun, TrackerContract, make_tracked_run
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
-from dlexp.tracking.connection import store_uri
-from dlexp.tracking.mlflow import MlflowTracker
+from dlexp.tracking.mlflow.connection import store_uri
+from dlexp.tracking.mlflow.tracker import MlflowTracker
 from tests.wandb_files import read_wandb
 
 Found = list[tuple[str, int, float]]

@@ -7,10 +7,10 @@ import keras
 import pytest
 
 from dlexp.checkpoints.files import weights_digest
-from dlexp.config import ExecutionConfig, ExperimentConfig
+from dlexp.config.experiment_config import ExecutionConfig, ExperimentConfig
 from dlexp.errors import ConfigError
-from dlexp.preparation import prepare
-from dlexp.training import choose_steps_per_execution, train_model, use_threads
+from dlexp.training.loop import choose_steps_per_execution, train_model, use_threads
+from dlexp.training.preparation import prepare
 
 
 def choose(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from dlexp import trial
-from dlexp.config import ExperimentConfig
-from dlexp.runs import Run, Status, SweepTrial, run_folder
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import Run, Status, SweepTrial, run_folder
+from dlexp.sweeps import trial
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, TrialEnded, TrialJob
-from dlexp.trial import TrialRunner
+from dlexp.sweeps.trial import TrialRunner
 
 LEFT_OUT = dict.fromkeys(
     ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report"), False

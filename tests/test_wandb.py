@@ -15,11 +15,11 @@ import pytest
 import wandb
 from PIL import Image
 
-from dlexp.cli import main
-from dlexp.config import ExperimentConfig, TrackingConfig
+from dlexp.commands.cli import main
+from dlexp.config.experiment_config import ExperimentConfig, TrackingConfig
 from dlexp.errors import ConfigError
-from dlexp.points import Point
-from dlexp.runs import Run, Status, create_run, iterate_runs
+from dlexp.runs.points import Point
+from dlexp.runs.run import Run, Status, create_run, iterate_runs
 from dlexp.tracking import wandb as tracking_wandb
 from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.wandb import WandbTracker
@@ -225,7 +225,7 @@ def test_training_without_key_and_network_asks_nothing_and_gives_nothing_away(tm
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), address)
         words = ["--wandb", "--model=mlp", "--epochs=2", "--verbose=0", "--tensorboard=false", "--tags=note=visible"]
         ended = subprocess.run(
-            [sys.executable, "-m", "dlexp.cli", "train", *words, f"--store={tmp_path / 'store'}"],
+            [sys.executable, "-m", "dlexp.commands.cli", "train", *words, f"--store={tmp_path / 'store'}"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

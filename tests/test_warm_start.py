@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dlexp import ExperimentConfig, run_experiment
+from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.checkpoints.search import checkpoint_files
-from dlexp.checkpoints.warm_start import initialize_weights
-from dlexp.config import ModelConfig
+from dlexp.config.experiment_config import ModelConfig
 from dlexp.errors import CheckpointError
 from dlexp.models import build_model
-from dlexp.runs import Run
+from dlexp.runs.run import Run
 
 MLP: dict[str, Any] = {"model": "mlp", "model_args": {"hidden_sizes": [8]}}
 

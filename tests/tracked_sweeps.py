@@ -12,14 +12,14 @@ from typing import Any
 
 import mlflow
 
-from dlexp.points import Point
-from dlexp.runs import Run
-from dlexp.sweep_tracking import SweepTracking
+from dlexp.runs.points import Point
+from dlexp.runs.run import Run
 from dlexp.sweeps.folder import SweepFolder, Trial
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialJob
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.table import write_table
-from dlexp.tracking.database import database_path, make_database
+from dlexp.sweeps.tracking import SweepTracking
+from dlexp.tracking.mlflow.database import database_path, make_database
 from tests.scripted_launcher import Script, finish, score, write_run
 from tests.small_sweeps import begin, drive
 

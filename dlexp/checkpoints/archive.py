@@ -19,8 +19,8 @@ import h5py
 import keras
 import numpy as np
 
-from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.names import SUFFIX
+from dlexp.machine.atomic import TEMPORARY_PREFIX
 
 _WEIGHTS_MEMBER = "model.weights.h5"
 _DATE_MEMBER = "metadata.json"

@@ -15,13 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.atomic import atomic_file
 from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.metadata import METADATA_MEMBER, STATE_MEMBER, read_metadata
 from dlexp.checkpoints.seal import UNSEALED, check_seal, seal
 from dlexp.checkpoints.search import find_checkpoint
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError
+from dlexp.machine.atomic import atomic_file
 
 LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, for a file it cannot load
 

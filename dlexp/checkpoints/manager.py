@@ -12,7 +12,7 @@ from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.search import checkpoint_files
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.errors import DivergedError
-from dlexp.runs import Run
+from dlexp.runs.run import Run
 
 
 @dataclass(frozen=True)

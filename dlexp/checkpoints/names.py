@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.config import config_fields
+from dlexp.config.experiment_config import config_fields
 from dlexp.errors import CheckpointError, ConfigError
 
 SUFFIX = ".keras"

@@ -5,8 +5,8 @@ import pathlib
 from dlexp.checkpoints.metadata import age_of, read_metadata
 from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.errors import CheckpointError
-from dlexp.lock import is_held
-from dlexp.runs import Run, iterate_runs
+from dlexp.machine.lock import is_held
+from dlexp.runs.run import Run, iterate_runs
 
 
 def find_superseded(store: str | pathlib.Path) -> list[pathlib.Path]:

@@ -17,7 +17,7 @@ from dlexp.checkpoints.seal import check_seal
 from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.checkpoints.snapshot import state_variables
 from dlexp.errors import CheckpointError
-from dlexp.runs import Run
+from dlexp.runs.run import Run
 
 _log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from dlexp.atomic import TEMPORARY_PREFIX
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
 from dlexp.checkpoints.seal import check_seal
+from dlexp.commands.tables import select_rows
 from dlexp.errors import CheckpointError, unknown_name
-from dlexp.runs import Run, find_run, iterate_runs
-from dlexp.tables import select_rows
+from dlexp.machine.atomic import TEMPORARY_PREFIX
+from dlexp.runs.run import Run, find_run, iterate_runs
 
 
 def list_checkpoints(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.averaging import averaged_weights, has_average
+from dlexp.checkpoints.averages import averaged_weights, has_average
 from dlexp.checkpoints.files import weights_digest
 
 

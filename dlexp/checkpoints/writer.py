@@ -14,16 +14,16 @@ from typing import Any
 import keras
 
 from dlexp.checkpoints.archive import NetworkArchive
-from dlexp.checkpoints.counters import get_counters
+from dlexp.checkpoints.callback_state import get_counters
 from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
 from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.snapshot import Snapshot, take_snapshot
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset
 from dlexp.errors import StoreError
-from dlexp.runs import Run, now
+from dlexp.runs.run import Run, now
 
 _log = logging.getLogger(__name__)
 _MOST_UNFINISHED = 2  # one that is being written, one that waits: each holds a copy of the model

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlexp.datasets.dataset import Dataset, open_dataset
-    from dlexp.datasets.encoded import FileSource
     from dlexp.datasets.pipeline import Datasets, build_datasets
-    from dlexp.datasets.source import ArraySource, Source, array_digests, build_manifest
+    from dlexp.datasets.sources.encoded import FileSource
+    from dlexp.datasets.sources.source import ArraySource, Source, array_digests, build_manifest
 
 _MODULES = {
-    "ArraySource": "source",
+    "ArraySource": "sources.source",
     "Dataset": "dataset",
     "Datasets": "pipeline",
-    "FileSource": "encoded",
-    "Source": "source",
-    "array_digests": "source",
+    "FileSource": "sources.encoded",
+    "Source": "sources.source",
+    "array_digests": "sources.source",
     "build_datasets": "pipeline",
-    "build_manifest": "source",
+    "build_manifest": "sources.source",
     "open_dataset": "dataset",
 }
 

@@ -9,13 +9,13 @@ import numpy as np
 import PIL
 import tensorflow as tf
 
-from dlexp.atomic import TEMPORARY_PREFIX, atomic_file
-from dlexp.datasets.capacity import check_fits_disk, check_fits_memory
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.datasets.dataset import Dataset
-from dlexp.datasets.decoding import RULES_VERSION
+from dlexp.datasets.images.decoding import RULES_VERSION
 from dlexp.datasets.pixels import allocate_pixels, decoded_pixels
 from dlexp.errors import StoreError
+from dlexp.machine.atomic import TEMPORARY_PREFIX, atomic_file
+from dlexp.machine.capacity import check_fits_disk, check_fits_memory
 
 _READ_AT_ONCE = 64
 

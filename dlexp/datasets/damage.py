@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from dlexp.datasets.combined import parts_of
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.pixels import check_pixels
-from dlexp.datasets.source import ArraySource
+from dlexp.datasets.sources.combined import parts_of
+from dlexp.datasets.sources.source import ArraySource
 from dlexp.errors import DataError
 
 

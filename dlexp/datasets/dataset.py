@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import splits
-from dlexp.datasets.combined import damage_of, open_sources
 from dlexp.datasets.fingerprint import dataset_id
-from dlexp.datasets.source import SPLITS, Source
+from dlexp.datasets.sources.combined import damage_of, open_sources
+from dlexp.datasets.sources.source import SPLITS, Source
 from dlexp.errors import DataError
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 
-from dlexp.datasets.facts import scan_file
+from dlexp.datasets.images.facts import scan_file
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dlexp.config import ExperimentConfig
-from dlexp.datasets.augment import build_augmentation, build_image_moves
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.datasets.augmentation.augment import build_augmentation, build_image_moves
+from dlexp.datasets.augmentation.image_moves import count_moves
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
 from dlexp.datasets.dataset import Dataset, open_dataset
-from dlexp.datasets.image_moves import count_moves
 from dlexp.datasets.order import TrainOrder
 from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dlexp.datasets.combined import CombinedSource, are_encoded, parts_of, read_encoded
+from dlexp.datasets.augmentation.image_moves import ImageMoves
 from dlexp.datasets.dataset import Dataset
-from dlexp.datasets.decoding import decode_image, jpeg_scales, resize_array, resize_images
-from dlexp.datasets.encoded import DECODING
-from dlexp.datasets.image_moves import ImageMoves
+from dlexp.datasets.images.decoding import decode_image, jpeg_scales, resize_array, resize_images
 from dlexp.datasets.parallelism import count_workers, without_tuning
-from dlexp.datasets.source import ArraySource
+from dlexp.datasets.sources.combined import CombinedSource, are_encoded, parts_of, read_encoded
+from dlexp.datasets.sources.encoded import DECODING
+from dlexp.datasets.sources.source import ArraySource
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
 # No Python control flow over tensors here: AutoGraph has nothing to do, and letting it look takes 0.6 s at the start.

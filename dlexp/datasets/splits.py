@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dlexp.datasets.source import SPLITS
+from dlexp.datasets.sources.source import SPLITS
 from dlexp.errors import DataError
 
 _SPLIT_TYPE = "<U10"  # the longest is validation

@@ -11,9 +11,9 @@ from dlexp.errors import EvaluationError
 from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
 from dlexp.evaluation.files import REPORT_FILE
 from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
+from dlexp.evaluation.metrics import metric_names
 from dlexp.evaluation.plan import EvaluationPlan, plan_evaluation
 from dlexp.evaluation.report import plain
-from dlexp.metrics import metric_names
 
 
 def evaluate_checkpoint(

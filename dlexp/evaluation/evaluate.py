@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
-from dlexp.evaluation.predictions import Forward, Predictions, compile_forward, predict_split
 from dlexp.evaluation.report import Subject
+from dlexp.evaluation.split_prediction import Forward, Predictions, compile_forward, predict_split
 from dlexp.evaluation.split_scores import SplitScores, fit_split_temperature, score_split
 
 _FITTED_ON = "validation"

@@ -12,15 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from dlexp.atomic import TEMPORARY_PREFIX, atomic_file, write_text_atomically
 from dlexp.datasets import Dataset
 from dlexp.errors import StoreError
 from dlexp.evaluation.evaluate import Evaluation
 from dlexp.evaluation.files import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
 from dlexp.evaluation.page import build_page
-from dlexp.evaluation.pictures import draw_pictures
-from dlexp.evaluation.predictions import Predictions
+from dlexp.evaluation.pictures.draw import draw_pictures
 from dlexp.evaluation.report import build_report
+from dlexp.evaluation.split_prediction import Predictions
+from dlexp.machine.atomic import TEMPORARY_PREFIX, atomic_file, write_text_atomically
 
 
 @dataclass(frozen=True)

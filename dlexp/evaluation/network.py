@@ -8,7 +8,7 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.seal import check_seal
 from dlexp.datasets import Datasets
 from dlexp.errors import CheckpointError
-from dlexp.evaluation.predictions import Forward, compile_forward
+from dlexp.evaluation.split_prediction import Forward, compile_forward
 
 _NETWORK_MEMBER = "config.json"  # of a `.keras` archive
 

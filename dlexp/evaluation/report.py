@@ -9,8 +9,8 @@ import numpy as np
 
 from dlexp.evaluation.calibration import BINS, Calibration
 from dlexp.evaluation.intervals import CONFIDENCE, Share
-from dlexp.evaluation.predictions import Predictions
 from dlexp.evaluation.scores import mean_over_classes
+from dlexp.evaluation.split_prediction import Predictions
 from dlexp.evaluation.split_scores import SplitScores
 
 

@@ -8,8 +8,8 @@ from sklearn.metrics import confusion_matrix
 
 from dlexp.evaluation.calibration import Calibration, fit_temperature, measure_calibration
 from dlexp.evaluation.intervals import Share, share_with_interval
-from dlexp.evaluation.predictions import Predictions
 from dlexp.evaluation.scores import ClassScores, Curve, score_classes, score_one_against_rest, score_top_k
+from dlexp.evaluation.split_prediction import Predictions
 
 
 @dataclass(frozen=True)

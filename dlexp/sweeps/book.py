@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
-from dlexp.config import ExperimentConfig
-from dlexp.runs import Run, SweepTrial
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import Run, SweepTrial
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.plan import Point, SweepPlan
 from dlexp.sweeps.ranking import group_by_point, mean_values

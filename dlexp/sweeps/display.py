@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlexp.machine.units import format_seconds
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.plan import SweepPlan, read_plan
 from dlexp.sweeps.ranking import RankedPoint, pareto_front, rank_points
-from dlexp.sweeps.units import format_seconds
 
 if TYPE_CHECKING:
     from dlexp.sweeps.driver import SweepDriver

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlexp.runs import RECORD_FILE, Status, describe_run, now
+from dlexp.runs.run import RECORD_FILE, Status, describe_run, now
 from dlexp.sweeps.book import TrialBook
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import values_of_run
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.search import GridSearch, Pruning, SampledSearch, Search, build_pruner
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.space import Space
 
 _WAIT_SECONDS = 0.25
 _LOG_TAIL_CHARS = 2000

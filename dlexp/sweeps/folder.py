@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlexp.atomic import write_text_atomically
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.lock import hold_lock, is_held
-from dlexp.runs import Run, now, run_folder
+from dlexp.machine.atomic import write_text_atomically
+from dlexp.machine.lock import hold_lock, is_held
+from dlexp.runs.run import Run, now, run_folder
 
 SWEEPS_FOLDER = "sweeps"
 TABLE_FILE = "trials.csv"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.direction import is_smaller_better
+from dlexp.config.monitor import is_smaller_better
 from dlexp.errors import ConfigError
 
 _MODES = ("min", "max")

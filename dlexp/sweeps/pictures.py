@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlexp.errors import ConfigError
-from dlexp.pictures import save_figure
+from dlexp.reports.figure import save_figure
 from dlexp.sweeps.folder import SweepFolder, Trial
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.ranking import RankedPoint, rank_points
 from dlexp.sweeps.search import frozen_trial, import_optuna
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.space import Space
 
 _log = logging.getLogger(__name__)
 _MOST_PARAMETERS = 8  # more axes than these nobody can read

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dlexp.config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.errors import ConfigError
-from dlexp.sweeps.commands import Commands
 from dlexp.sweeps.folder import Trial, TrialState
 from dlexp.sweeps.objective import Objective, parse_objectives
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.runs_file import Commands
+from dlexp.sweeps.space.space import Space
 
 Point = Mapping[str, Any]
 _MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.sweeps.objective import Objective
 from dlexp.sweeps.plan import SweepPlan
-from dlexp.sweeps.space import Parameter, Space
+from dlexp.sweeps.space.space import Parameter, Space
 
 if TYPE_CHECKING:
     import optuna

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from dlexp.atomic import atomic_file
+from dlexp.machine.atomic import atomic_file
 from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial
 
 _FIRST = ("trial", "state", "seed")

@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import InterruptedRunError, PrunedError
-from dlexp.interruption import StopRequests, catch_signals
-from dlexp.runs import SweepTrial
+from dlexp.machine.signals import StopRequests, catch_signals
+from dlexp.runs.run import SweepTrial
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 
 RUNNER = "dlexp.testing.fake_trials:FakeTrials"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.source import NUMBER_COLUMNS, SPLITS, TEXT_COLUMNS, Source, check_source
+from dlexp.datasets.sources.source import NUMBER_COLUMNS, SPLITS, TEXT_COLUMNS, Source, check_source
 
 _SAMPLE = 16  # examples whose pixels are looked at
 _THREADS, _READS_EACH = 8, 8

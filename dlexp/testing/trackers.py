@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dlexp.config import ExperimentConfig
-from dlexp.points import Point
-from dlexp.runs import Run, Status, create_run
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.points import Point
+from dlexp.runs.run import Run, Status, create_run
 from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
 
 _RUN_ID = "0123456789abcdef" * 2

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dlexp.config import ExperimentConfig, TrackingConfig
-from dlexp.points import Point
+from dlexp.config.experiment_config import ExperimentConfig, TrackingConfig
 from dlexp.registry import TRACKERS
-from dlexp.runs import Run, Status
+from dlexp.runs.points import Point
+from dlexp.runs.run import Run, Status
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The best model of a run, as its folder tells it."""
 
 from dlexp.checkpoints.metadata import read_metadata
-from dlexp.runs import Run
+from dlexp.runs.run import Run
 from dlexp.tracking.base import BestModel
 
 

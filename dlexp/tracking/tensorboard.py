@@ -20,11 +20,11 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from dlexp.config import TrackingConfig, config_fields
+from dlexp.config.experiment_config import TrackingConfig, config_fields
 from dlexp.errors import StoreError
-from dlexp.points import Point
 from dlexp.registry import register_tracker
-from dlexp.runs import Status
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status
 from dlexp.tracking.base import RunDescription, Tracker
 
 FOLDER = "tensorboard"

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from dlexp.config import TrackingConfig
+from dlexp.config.experiment_config import TrackingConfig
 from dlexp.errors import ConfigError, StoreError
-from dlexp.points import Point
 from dlexp.registry import register_tracker
-from dlexp.runs import Status
+from dlexp.runs.points import Point
+from dlexp.runs.run import Status
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
 
 # Read when wandb starts its service. Its error reports would reach for the network from a training that is offline.

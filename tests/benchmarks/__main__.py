@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from dlexp.startup import importing_tensorflow
+from dlexp.machine.startup import importing_tensorflow
 from tests.benchmarks.measuring import describe_measurement, format_table
 
 BENCHMARKS = (

@@ -15,7 +15,7 @@ from unittest import mock
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from dlexp.datasets import scan
+from dlexp.datasets.images import scan
 from tests.benchmarks.measuring import Row, interleave, run_process, seconds_of
 
 _NUM_FILES, _SIDE, _QUALITY, _REPEATS = 20_000, 640, 95, 2
@@ -25,7 +25,7 @@ import json, pathlib, time
 import numpy as np, pandas as pd
 from dlexp.datasets import splits
 from dlexp.datasets.fingerprint import dataset_id
-from dlexp.datasets.source import build_manifest
+from dlexp.datasets.sources.source import build_manifest
 
 generator = np.random.default_rng(0)
 count = 1_000_000

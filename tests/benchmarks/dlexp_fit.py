@@ -4,15 +4,16 @@ import sys
 from typing import Any
 from unittest import mock
 
-from dlexp.startup import importing_tensorflow
+from dlexp.machine.startup import importing_tensorflow
 
 with importing_tensorflow():  # as the command does
     # MLflow imports this when it opens a database, but it is an import all the same.
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    import dlexp.summary  # noqa: F401
-    from dlexp import cli, experiment, training
-
+    import dlexp.runs.summary  # noqa: F401
+    from dlexp.commands import cli
+from dlexp import experiment
+from dlexp.training import loop as training
 from tests.benchmarks.clock import Clock
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from dlexp.config import DataConfig
+from dlexp.config.experiment_config import DataConfig
 from dlexp.datasets import ArraySource, Dataset
-from dlexp.datasets.duplicates import find_duplicates
-from dlexp.datasets.thumbnails import make_thumbnails
+from dlexp.datasets.inspection.duplicates import find_duplicates
+from dlexp.datasets.inspection.thumbnails import make_thumbnails
 from tests.benchmarks.measuring import Row, interleave, seconds_of
 from tests.benchmarks.pipeline_folder import open_anew, write_photos
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from dlexp.environment import describe_machine
+from dlexp.runs.environment import describe_machine
 
 _Result = TypeVar("_Result")
 _HEADINGS = ("what", "dlexp", "peer", "ratio", "aim", "met?")

@@ -16,8 +16,8 @@ import tensorflow as tf
 from dlexp import ExperimentConfig, find_images, predict_images
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.checkpoints.twin import build_twin
+from dlexp.evaluation.prediction_file import write_predictions
 from dlexp.models.build import build_model
-from dlexp.prediction_table import write_predictions
 from tests.benchmarks.measuring import Row, interleave, seconds_of
 from tests.benchmarks.pipeline_folder import write_photos
 

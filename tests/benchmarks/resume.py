@@ -12,8 +12,8 @@ from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.twin import build_twin
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
-from dlexp.preparation import prepare
-from dlexp.runs import create_run
+from dlexp.runs.run import create_run
+from dlexp.training.preparation import prepare
 from tests.benchmarks.measuring import Row, interleave, seconds_of
 
 _REPEATS = 5

@@ -6,7 +6,7 @@ import sys
 import zipfile
 
 from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
-from dlexp.runs import Run, create_run, iterate_runs
+from dlexp.runs.run import Run, create_run, iterate_runs
 from tests.benchmarks.measuring import Row, interleave, process_seconds, run_process
 
 _DLEXP = str(pathlib.Path(sys.executable).with_name("dlexp"))

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from dlexp.runs import iterate_runs
-from dlexp.syncing import copy_to_mlflow
+from dlexp.runs.run import iterate_runs
+from dlexp.tracking.sync import copy_to_mlflow
 from tests.benchmarks.measuring import Row, process_seconds, seconds_of
 
 _PEERS = pathlib.Path(__file__).parent / "peers"
@@ -64,7 +64,7 @@ def measure(folder: str) -> list[Row]:
 def sweep_command(store: pathlib.Path, *words: str, runs: int) -> list[str]:
     """A random search over two rates."""
     flags = ["--dataset=digits", "--epochs=5", "--batch_size=64", f"--store={store}", _SPACE]
-    return [sys.executable, "-m", "dlexp.cli", "sweep", *flags, "--search=random", f"--trials={runs}", *words]
+    return [sys.executable, "-m", "dlexp.commands.cli", "sweep", *flags, "--search=random", f"--trials={runs}", *words]
 
 
 def _time_scripts(store: pathlib.Path) -> float:
@@ -140,7 +140,7 @@ def _sample_memory(driver: int, trials: pathlib.Path) -> list[tuple[int, int, in
 
 def _compare_halving(store: pathlib.Path) -> Row:
     """Epochs that successive halving trains until it has what the whole grid has, against those of the grid."""
-    command = [sys.executable, "-m", "dlexp.cli", "sweep", "--dataset=digits", f"--store={store}", _GRID]
+    command = [sys.executable, "-m", "dlexp.commands.cli", "sweep", "--dataset=digits", f"--store={store}", _GRID]
     command += [f"--epochs={_GRID_EPOCHS}", f"--seeds={_SEEDS}"]
     process_seconds([*command, "--sweep_name=grid"])
     process_seconds([*command, "--sweep_name=halving", "--pruner=halving"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dlexp.ui import HOST
+from dlexp.tracking.ui import HOST
 
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 CHROMIUM = [
@@ -35,7 +35,7 @@ def start_dlexp(*words: str, cwd: pathlib.Path) -> subprocess.Popen[str]:
     threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in threads}
     return subprocess.Popen(
-        [sys.executable, "-m", "dlexp.cli", *words],
+        [sys.executable, "-m", "dlexp.commands.cli", *words],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

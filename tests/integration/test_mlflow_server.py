@@ -7,8 +7,8 @@ import mlflow
 import pytest
 
 from dlexp.testing import TrackedRun, TrackerContract
-from dlexp.tracking.database import make_database
-from dlexp.ui import serve_mlflow
+from dlexp.tracking.mlflow.database import make_database
+from dlexp.tracking.ui import serve_mlflow
 from tests.integration.conftest import free_port
 from tests.test_tracker_conformance import track_with_mlflow
 

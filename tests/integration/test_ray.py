@@ -8,15 +8,15 @@ from typing import Any
 import psutil
 import pytest
 
-from dlexp.config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError
-from dlexp.runs import iterate_runs
+from dlexp.runs.run import iterate_runs
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import Trial, TrialState, create_sweep
 from dlexp.sweeps.launchers.base import EpochEnded
 from dlexp.sweeps.launchers.ray import RayLauncher
 from dlexp.sweeps.plan import SweepPlan
-from dlexp.sweeps.space import Space
+from dlexp.sweeps.space.space import Space
 from dlexp.testing import LauncherContract, LauncherMaker
 from dlexp.testing.driver_process import check_gone, start_driver
 from dlexp.testing.fake_trials import fake_job

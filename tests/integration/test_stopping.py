@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from dlexp.runs import list_runs
-from dlexp.ui import HOST
+from dlexp.runs.run import list_runs
+from dlexp.tracking.ui import HOST
 from tests.integration.conftest import dlexp, free_port, start_dlexp, wait_for
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dlexp.runs import Run, find_run, iterate_runs
+from dlexp.runs.run import Run, find_run, iterate_runs
 from dlexp.sweeps.folder import SweepFolder, TrialState, find_sweep
 
 SPACE = "learning_rate=choice(0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"
@@ -22,7 +22,7 @@ TRIALS = 24
 
 
 def start(folder: pathlib.Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "dlexp.cli", *words]
+    command = [sys.executable, "-m", "dlexp.commands.cli", *words]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dlexp.runs import Run, find_run, list_runs
+from dlexp.runs.run import Run, find_run, list_runs
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.tensorboard import TensorBoardTracker
-from dlexp.ui import serve_tensorboard
+from dlexp.tracking.ui import serve_tensorboard
 from tests.integration.conftest import dlexp, free_port, wait_for
 
 

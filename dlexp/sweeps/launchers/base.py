@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dlexp.config import ExperimentConfig
-from dlexp.runs import SweepTrial
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import SweepTrial
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
-from dlexp.config import ExperimentConfig
-from dlexp.runs import SweepTrial
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import SweepTrial
 from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded, TrialJob
 
 

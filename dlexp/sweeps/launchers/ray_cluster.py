@@ -14,7 +14,7 @@ from typing import Any
 from dlexp.errors import ConfigError
 from dlexp.sweeps.launchers.ray_node import ADDRESS, LOOPBACK_ONLY
 
-_NODE = (sys.executable, "-m", "dlexp.leash", sys.executable, "-m", "dlexp.sweeps.launchers.ray_node")
+_NODE = (sys.executable, "-m", "dlexp.machine.leash", sys.executable, "-m", "dlexp.sweeps.launchers.ray_node")
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
 _CONNECT_SECONDS = 10.0
 _ROUNDING = 1e-9

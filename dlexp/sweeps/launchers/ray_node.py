@@ -1,4 +1,4 @@
-"""`python -m dlexp.leash python -m dlexp.sweeps.launchers.ray_node`: a Ray cluster of this machine alone.
+"""`python -m dlexp.machine.leash python -m dlexp.sweeps.launchers.ray_node`: a Ray cluster of this machine alone.
 
 It is a process of its own, and not started by the driver itself, because parts of Ray go on for a minute when who has
 started them is killed; the leash ends them all at once. It prints its address, and stays until it is ended.

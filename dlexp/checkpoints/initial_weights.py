@@ -1,0 +1,90 @@
+"""The weights that a new run begins with: those of another run, or of a file."""
+
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlexp.checkpoints.files import LOAD_ERRORS, load_checkpoint
+from dlexp.checkpoints.metadata import METADATA_MEMBER
+from dlexp.checkpoints.names import KINDS
+from dlexp.checkpoints.search import find_checkpoint
+from dlexp.config.experiment_config import ModelConfig
+from dlexp.errors import CheckpointError
+
+_HEAD_VARIABLES = 2  # kernel and bias
+
+
+def initialize_weights(model: keras.Model, settings: ModelConfig, *, store: str) -> dict[str, Any]:
+    """Gives a built model the weights of `settings.init_checkpoint`; a head for other classes stays as it is.
+
+    Args:
+        model: that a new run trains.
+        settings: `init_checkpoint` is `RUN`, `RUN:best`, `RUN:last` or the path of a `.keras` file.
+        store: where runs are looked up.
+
+    Returns:
+        `parent_run` by the ID of the run, if it is one's.
+
+    Raises:
+        CheckpointError: the file is damaged, foreign and not trusted, or of another model.
+        RunNotFoundError: there is no such run.
+    """
+    path = _find(settings.init_checkpoint, store)
+    if _is_foreign(path):
+        if not settings.trust_checkpoint:
+            raise CheckpointError(
+                f"init_checkpoint {str(path)!r} was not written by dlexp: give --trust_checkpoint if you know where it "
+                "comes from"
+            )
+        _assign(model, _load_foreign(path), path)
+        return {}
+    checkpoint = load_checkpoint(path)
+    _assign(model, checkpoint.model, path)
+    return {"parent_run": checkpoint.metadata["run_id"]}
+
+
+def _find(reference: str, store: str) -> pathlib.Path:
+    run, _, kind = reference.rpartition(":")
+    return find_checkpoint(run, store, kind=kind) if kind in KINDS else find_checkpoint(reference, store)
+
+
+def _is_foreign(path: pathlib.Path) -> bool:
+    if not path.is_file():
+        raise CheckpointError(f"init_checkpoint {str(path)!r} is not there")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"init_checkpoint {str(path)!r} is no .keras file, or a damaged one: pickles, HDF5 files and SavedModels "
+            "are not read, as they can run code or hide damage"
+        )
+    with zipfile.ZipFile(path) as archive:
+        return METADATA_MEMBER not in archive.namelist()
+
+
+def _load_foreign(path: pathlib.Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except LOAD_ERRORS as err:
+        reason = " ".join(str(err).split())[:200]
+        raise CheckpointError(f"init_checkpoint {str(path)!r} cannot be loaded: {reason}") from err
+
+
+def _assign(model: keras.Model, source: keras.Model, path: pathlib.Path) -> None:
+    weights: Sequence[np.ndarray] = source.get_weights()
+    shapes = [tuple(weight.shape) for weight in model.weights]
+    kept = {id(variable) for variable in model.trainable_variables[-_HEAD_VARIABLES:]}
+    fits = len(shapes) == len(weights) and all(
+        shape == array.shape or (id(variable) in kept and shape[:-1] == array.shape[:-1])
+        for variable, shape, array in zip(model.weights, shapes, weights, strict=True)
+    )
+    if not fits:
+        raise CheckpointError(
+            f"init_checkpoint {str(path)!r} holds {len(weights)} weights of another network than {model.name}, which "
+            f"has {len(shapes)}: choose the checkpoint of a run with the same --model and --model_args"
+        )
+    for variable, array in zip(model.weights, weights, strict=True):
+        if tuple(variable.shape) == array.shape:
+            variable.assign(array)

@@ -1,0 +1,158 @@
+"""`dlexp predict`: a checkpoint on images; their classes and probabilities as CSV or Parquet."""
+
+import contextlib
+import itertools
+import logging
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.names import KINDS
+from dlexp.checkpoints.search import find_checkpoint
+from dlexp.config.flags import command_help, define_flags, parse_flags
+from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
+from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
+from dlexp.evaluation.prediction_file import check_prediction_file, check_top_k, write_predictions
+from dlexp.machine.console import EXIT_FAILED, HELP_WORDS
+from dlexp.machine.signals import StopRequests, catch_signals
+from dlexp.machine.startup import importing_tensorflow
+from dlexp.machine.waiting import count
+from dlexp.registry import load_plugins
+
+_STDIN = "-"
+_FLAGS: dict[str, tuple[Any, str]] = {
+    "output": ("predictions.csv", "File to write, CSV or Parquet by its ending: .csv or .parquet."),
+    "top_k": (0, "Name this many classes, instead of a probability of every class; 0: of every class."),
+    "probabilities": (True, "Write the probability of every class."),
+    "from_file": ("", "A list of images and folders, separated by newlines or NUL, beside those on the command line."),
+    "strict": (False, "Exit with 1 if a file cannot be read; all others are written all the same."),
+    "batch_size": (0, "Images that the model takes at once; 0: as many as in its training."),
+    "kind": ("best", "Which checkpoint of a run: best or last."),
+    "store": ("mlruns", "Folder of the runs."),
+    "plugins": ("", "Python files or modules that define the layers of the model; those of its run are known."),
+    "num_workers": (0, "Images decoded in parallel; 0: as many as there are cores."),
+}
+_SUMMARY = """predicts the classes of images, which are decoded as in training.
+
+RUN is a run ID or prefix, a name, a folder or latest; PATH is a checkpoint file. A folder stands for all images in and
+below it, '**/*.jpg' (quoted) for what it matches, - for a list of paths on stdin. Files that cannot be read are told
+on stderr and left out"""
+
+
+class Unreadable:
+    """Tells of each file that cannot be read, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, path: str, reason: str) -> None:
+        self.count += 1
+        print(f"dlexp: {path!r} cannot be read: {reason}", file=sys.stderr)
+
+
+def predict(argv: Sequence[str]) -> int:
+    """Runs `dlexp predict RUN|PATH IMAGE|FOLDER|PATTERN ...`.
+
+    Args:
+        argv: how the command is called, then its words.
+
+    Returns:
+        Exit code; errors are raised.
+    """
+    if any(word in HELP_WORDS for word in argv[1:]):
+        print(command_help(f"{argv[0]} RUN|PATH IMAGE|FOLDER|PATTERN ...", _SUMMARY, _FLAGS))
+        return 0
+    values = flags.FlagValues()
+    define_flags(values, _FLAGS)
+    words = parse_flags(values, argv, max_positionals=len(argv))
+    options = {name: values[name].value for name in _FLAGS}
+    if len(words) < 2 and not (words and options["from_file"]):
+        raise ConfigError(f"{argv[0]} needs a run or a checkpoint, and images: {argv[0]} latest photos")
+    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    output = pathlib.Path(options["output"])
+    check_prediction_file(output)
+    checkpoint = _find_checkpoint(words[0], options)
+    with _open_images(words[1:], options["from_file"]) as paths:
+        return _predict(checkpoint, paths, output, options)
+
+
+def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path:
+    """The path of a checkpoint that is there and fits the options; plug-ins that its layers need are loaded."""
+    if options["kind"] not in KINDS:
+        raise unknown_name("kind", options["kind"], KINDS)
+    path = find_checkpoint(reference, options["store"], kind=options["kind"])
+    metadata = read_metadata(path)
+    check_top_k(options["top_k"], metadata["class_names"])
+    given = [part.strip() for part in options["plugins"].split(",") if part.strip()]
+    with importing_tensorflow():
+        load_plugins(given or (metadata["config"]["plugins"] if metadata["custom_layers"] else ()))
+    return path
+
+
+@contextlib.contextmanager
+def _open_images(words: Sequence[str], list_file: str) -> Iterator[Iterator[str]]:
+    """The images that were named, while the lists that name some of them are open.
+
+    Raises:
+        DataError: something is not there, or there is no image.
+    """
+    check_words(word for word in words if word != _STDIN)
+    if _STDIN in words and sys.stdin.isatty():
+        raise ConfigError(
+            "- reads a list of paths from stdin, which is a terminal: find photos -print0 | dlexp predict ..."
+        )
+    with contextlib.ExitStack() as files:
+        found: list[Iterable[str]] = []
+        for word in words:
+            found.append(_listed(sys.stdin.buffer) if word == _STDIN else find_images([word]))
+        if list_file:
+            try:
+                found.append(_listed(files.enter_context(open(list_file, "rb"))))
+            except OSError as err:
+                raise DataError(f"from_file={list_file!r} cannot be read: {err.strerror}") from err
+        paths = itertools.chain.from_iterable(found)
+        first = next(paths, None)
+        if first is None:
+            raise DataError(f"there is no image in {', '.join(map(repr, [*words, *filter(None, [list_file])]))}")
+        yield itertools.chain([first], paths)
+
+
+def _listed(file: Any) -> Iterator[str]:
+    return itertools.chain.from_iterable(map(images_at, read_list(file)))
+
+
+@contextlib.contextmanager
+def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
+    """Notes signals while the block lasts, a batch system's too; one that is found ends it as Ctrl-C does."""
+    try:
+        with catch_signals() as requests, requests.defer():
+            yield requests
+    except InterruptedRunError as err:
+        raise KeyboardInterrupt from err
+
+
+def _predict(checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]) -> int:
+    # Only now is TensorFlow imported, when all that can be checked without it has been.
+    with importing_tensorflow():
+        from dlexp.evaluation.image_prediction import predict_images
+    chosen = {name: options[name] for name in ("top_k", "probabilities", "batch_size", "num_workers")}
+    unreadable, images = Unreadable(), 0
+
+    def note_unreadable(path: str, reason: str) -> None:
+        unreadable(path, reason)
+        requests.check()
+
+    # A signal is looked at between batches: while Keras traces, it catches and forgets whatever a handler raises.
+    with _stopping_as_ctrl_c() as requests, write_predictions(output) as file:
+        for table in count(predict_images(checkpoint, paths, on_unreadable=note_unreadable, **chosen), "predicting"):
+            requests.check()
+            file.write(table)
+            images += len(table)
+    failed = f", {unreadable.count:,} file(s) could not be read" if unreadable.count else ""
+    print(f"{images:,} image(s) predicted{failed}", file=sys.stderr)
+    print(output)
+    return EXIT_FAILED if options["strict"] and unreadable.count else 0

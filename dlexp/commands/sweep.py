@@ -1,0 +1,284 @@
+"""`dlexp sweep`: many trials over a space of flags, side by side; goes on with a sweep, and looks at one."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from absl import flags
+
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.flags import (
+    command_help,
+    config_from_flags,
+    define_experiment_flags,
+    define_flags,
+    given_fields,
+    parse_flags,
+    store_option,
+)
+from dlexp.datasets.cores import count_cores
+from dlexp.errors import ConfigError, InterruptedRunError, TrainingError
+from dlexp.machine.console import HELP_WORDS
+from dlexp.machine.units import format_seconds, parse_bytes, parse_seconds
+from dlexp.runs.preflight import check_names
+from dlexp.runs.run import Status, check_store
+from dlexp.sweeps.display import build_display, print_status
+from dlexp.sweeps.driver import SweepDriver, SweepLimits
+from dlexp.sweeps.folder import SweepFolder, TrialState, check_new_name, create_sweep, default_name, find_sweep
+from dlexp.sweeps.keeping import CheckpointKeeper
+from dlexp.sweeps.launchers.base import Launcher
+from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
+from dlexp.sweeps.objective import parse_objectives
+from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
+from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
+from dlexp.sweeps.space.runs_file import Commands
+from dlexp.sweeps.space.space import Space
+from dlexp.sweeps.table import write_table
+
+_RUNNER = "dlexp.sweeps.trial:TrialRunner"
+# What a trial leaves out unless its flag is given: each takes longer than many a trial.
+_LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
+_PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
+_PLAN_FIELDS = {"trials": "num_points"}
+_FLAGS: dict[str, tuple[Any, str]] = {
+    "sweep_name": ("", "Name of the sweep and of its folder; made from the time if empty."),
+    "space": (
+        "",
+        'What is varied: "learning_rate=log(1e-4,1e-1); model=choice(small_cnn,resnet20); seed=range(3)". '
+        "uniform(low,high) and int(low,high) as well; a name is a flag, model_args.dropout, or resnet20.dropout for "
+        "that model alone.",
+    ),
+    "space_file": ("", 'The same as JSON: {"learning_rate": {"log": [1e-4, 0.1]}, "batch_size": 64}.'),
+    "runs_file": ("", "In place of a space: a file with the flags of one run a line."),
+    "search": ("grid", f"How points are chosen, one of {', '.join(SEARCHES)}; all but grid need dlexp[sweep]."),
+    "search_seed": (0, "Seed of the search."),
+    "trials": (0, "How many points are tried; 0: all of the grid. May be raised with --resume."),
+    "seeds": (1, "Trials of each point, with as many seeds; a point is judged by their mean."),
+    "objective": ("val_accuracy", "What is best: a metric, metric:min or metric:max; several by commas: Pareto front."),
+    "pruner": ("none", f"Gives up trials early, one of {', '.join(PRUNERS)}; needs dlexp[sweep]."),
+    **LAUNCHER_FLAGS,
+    "time_budget": ("", "No trial starts after this time: 90s, 45m, 2h."),
+    "trial_time_limit": ("", "A trial that takes longer has failed: 90s, 45m, 2h."),
+    "trial_memory_limit": ("", "A trial whose process holds more has failed: 800MB, 4GB."),
+    "retries": (2, "How often a trial whose process has died is started again, from its checkpoint."),
+    "keep_checkpoints": ("all", "Keep the checkpoints of so many best trials; a number, or all."),
+    "resume": ("", "Go on with a sweep by its name, or latest: finished trials stand, unfinished ones go on."),
+    "retry_failed": (False, "With --resume: start failed trials again."),
+    "allow_changes": (False, "With --resume: go on although the space or other flags have changed."),
+    "status": ("", "Show a sweep by its name, or latest, and do nothing else."),
+}
+
+
+def sweep(argv: Sequence[str], *, summary: str) -> int:
+    """Runs `dlexp sweep`.
+
+    Args:
+        argv: how the command is called, then its flags.
+        summary: for its help.
+
+    Returns:
+        0, or 1 if all trials have failed.
+
+    Raises:
+        InterruptedRunError: a signal has stopped it.
+    """
+    if any(word in HELP_WORDS for word in argv[1:]):
+        shown = _FLAGS | {"store": ("mlruns", "Folder of the runs and sweeps.")}
+        print(command_help(argv[0], f"{summary}; every flag of dlexp train may be given too", shown))
+        return 0
+    values = flags.FlagValues()
+    define_experiment_flags(values)
+    define_flags(values, _FLAGS)
+    parse_flags(values, argv)
+    given = {name: values[name].value for name in (*_FLAGS, "store")}
+    store = values["store"].value
+    if given["status"]:
+        print_status(find_sweep(store, given["status"]))
+        return 0
+    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    check_search(given["search"], given["pruner"])
+    check_store(store)
+    launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
+    if given["resume"]:
+        former, plan = _open_former(values, given)
+        if not values["keep_checkpoints"].present:
+            keep = former.record().get("keep_checkpoints")
+    else:
+        former, plan = None, _make_plan(values, given, launcher.threads)
+        check_new_name(store, plan.name)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with contextlib.closing(launcher.open(_RUNNER)) as launched:
+        folder = former or create_sweep(store, plan.name, plan.to_dict())
+        with folder.hold():
+            folder.update(plan=plan.to_dict(), keep_checkpoints=keep)
+            status = _drive(folder, plan, limits, launched, keep=keep)
+    return _conclude(folder, store, status)
+
+
+def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
+    base = _trial_config(values, threads)
+    plan = SweepPlan(
+        name=given["sweep_name"] or default_name(),
+        candidates=_read_candidates(given, base),
+        search=given["search"],
+        num_points=given["trials"],
+        seeds=given["seeds"],
+        objectives=parse_objectives(given["objective"]),
+        pruner=given["pruner"],
+        search_seed=given["search_seed"],
+    )
+    _check_plan(plan, given)
+    return plan
+
+
+def _trial_config(values: flags.FlagValues, threads: int) -> ExperimentConfig:
+    """The config of the flags, as trials side by side need it."""
+    own: dict[str, Any] = {name: False for name in _LEFT_OUT if not values[name].present}
+    own |= {name: threads for name in ("num_threads", "num_workers") if not values[name].present}
+    return config_from_flags(values).replace(**own, verbose=0, store=str(pathlib.Path(values["store"].value).resolve()))
+
+
+def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidates:
+    named = [name for name in ("space", "space_file", "runs_file") if given[name]]
+    if len(named) != 1:
+        raise ConfigError(
+            f"dlexp sweep needs one of --space, --space_file and --runs_file, and got {' and '.join(named) or 'none'}"
+        )
+    if given["runs_file"]:
+        return Commands.read(given["runs_file"], base)
+    if given["space"]:
+        return Space.parse(given["space"], base)
+    try:
+        text = pathlib.Path(given["space_file"]).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"--space_file={given['space_file']} cannot be read: {err}") from err
+    return Space.from_json(text, base)
+
+
+def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
+    """Refuses, before the first trial, what could not work."""
+    for config in plan.candidates.corner_configs():
+        check_names(config)
+    if plan.seeds < 1 or plan.num_points < 0:
+        raise ConfigError(f"--seeds={plan.seeds} must be 1 or more, and --trials={plan.num_points} 0 or more")
+    if plan.search != "grid":
+        if not isinstance(plan.candidates, Space):
+            raise ConfigError(f"--search={plan.search} needs a space to draw from; a --runs_file is run line by line")
+        if not plan.num_points and not given["time_budget"]:
+            raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
+    else:
+        plan.candidates.grid_size() or next(plan.candidates.grid())
+    if plan.seeds > 1 and isinstance(plan.candidates, Space) and plan.candidates.varies("seed"):
+        raise ConfigError(f"--seeds={plan.seeds} repeats each point over seeds, which the space varies: leave one out")
+    if plan.pruner != "none" and len(plan.objectives) > 1:
+        raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
+
+
+def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[SweepFolder, SweepPlan]:
+    """A sweep that was begun before, with what is given now changed in it."""
+    folder = find_sweep(values["store"].value, given["resume"])
+    stored = folder.record()["plan"]
+    former = read_plan(folder.name, stored)
+    changed = given_fields(values, config_from_flags(values))
+    base = former.base.replace(**changed, store=str(folder.store))
+    if any(given[name] for name in ("space", "space_file", "runs_file")):
+        candidates = _read_candidates(given, base)
+    else:
+        candidates = former.candidates.with_base(base)
+    own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if values[flag].present}
+    if values["objective"].present:
+        own["objectives"] = parse_objectives(given["objective"])
+    plan = dataclasses.replace(former, candidates=candidates, **own)
+    if not given["allow_changes"]:
+        check_same(plan, stored)
+    _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
+    check_trials(plan, folder.trials())
+    return folder, plan
+
+
+def _drive(
+    folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None
+) -> Status:
+    """Runs trials, and records what came of them; returns what became of the sweep."""
+    from dlexp.sweeps.tracking import SweepTracking
+
+    tracking = SweepTracking(folder, plan)
+    keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
+    with contextlib.closing(build_display(plan)) as display:
+        display.print_line(_describe_start(plan, folder, limits, workers=launcher.slots))
+        driver = SweepDriver(folder, plan, limits, launcher, [display, tracking, *keepers])
+        with _stopping_at_signals(driver):
+            driver.run()
+    trials = folder.trials()
+    write_table(folder, trials)
+    have_all_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
+    status = Status.KILLED if driver.stopping else Status.FAILED if have_all_failed else Status.FINISHED
+    tracking.finish(trials, status=status)
+    return status
+
+
+def _conclude(folder: SweepFolder, store: str, status: Status) -> int:
+    print_status(folder)
+    if status is Status.KILLED:
+        command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
+        raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
+    if status is Status.FAILED:
+        trials = folder.trials()
+        raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
+    return 0
+
+
+def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
+    points = plan.total_points()
+    count = f"{points * plan.seeds} trials" if points else f"trials for {format_seconds(limits.time_budget_s)}"
+    threads = plan.base.execution.num_threads or count_cores()
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {each} each"
+
+
+def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
+    if given["retries"] < 0:
+        raise ConfigError(f"--retries={given['retries']} must be 0 or more")
+    return SweepLimits(
+        time_budget_s=parse_seconds("time_budget", given["time_budget"]),
+        trial_seconds=parse_seconds("trial_time_limit", given["trial_time_limit"]),
+        trial_bytes=parse_bytes("trial_memory_limit", given["trial_memory_limit"]),
+        retries=given["retries"],
+        retry_failed=given["retry_failed"],
+    )
+
+
+def _read_keep(given: Mapping[str, Any]) -> int | None:
+    """How many trials keep their checkpoints; None for all."""
+    text = given["keep_checkpoints"]
+    if text == "all":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets running trials save and leave, the second ends everything at once."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if driver.stopping:
+            raise KeyboardInterrupt
+        print("dlexp: stopping: running trials save a checkpoint; once more to end them at once", file=sys.stderr)
+        driver.stop()
+
+    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

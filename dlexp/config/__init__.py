@@ -1,0 +1,1 @@
+"""The config of an experiment: its fields, their ranges, and how they are spelled as flags and in files."""

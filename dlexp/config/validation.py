@@ -1,0 +1,167 @@
+"""Values of config fields: given their type, and refused where they cannot work."""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from dlexp.config.scrubbing import holds_credentials, scrub
+from dlexp.errors import ConfigError, unknown_name
+
+
+def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]) -> None:
+    """Raises ConfigError where a value cannot work, whatever the data and the model are.
+
+    Args:
+        values: all flat fields of a config.
+        fields: what the config says of them; those with choices name them in their metadata.
+    """
+    for name, setting in fields.items():
+        choices = setting.metadata["choices"]
+        if choices and values[name] not in choices:
+            raise unknown_name(f"value of {name}", values[name], choices)
+    for name, (low, high, rule) in _RANGES.items():
+        value = values[name]
+        if not (math.isfinite(value) and low(value) and high(value)):
+            raise ConfigError(f"{name}={value} is out of range: it must be {rule}")
+    for name, value in values.items():
+        _check_spelling(name, value)
+    _check_combinations(values)
+    for name in values["checkpoint_fields"]:
+        if name not in fields:
+            raise ConfigError(f"checkpoint_fields: {unknown_name('config field', name, fields)}")
+
+
+def _check_combinations(values: Mapping[str, Any]) -> None:
+    validation, test, size = values["validation_fraction"], values["test_fraction"], values["image_size"]
+    if values["split_method"] not in ("official", "folds") and validation + test >= 1:
+        raise ConfigError(
+            f"validation_fraction={validation} and test_fraction={test} leave nothing to train on: "
+            "their sum must be below 1"
+        )
+    if size is not None and (len(size) != 2 or not all(1 <= side <= _MAX_SIDE for side in size)):
+        raise ConfigError(f"image_size={size} must be height,width, each from 1 to {_MAX_SIDE}")
+    _check_split(values)
+    steps = values["steps_per_execution"]
+    if steps != "auto" and not (steps.isdecimal() and int(steps) >= 1):
+        raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number from 1 on")
+    if values["warmup_epochs"] >= values["epochs"]:
+        raise ConfigError(f"warmup_epochs={values['warmup_epochs']:g} must be less than epochs={values['epochs']}")
+    if holds_credentials(values["tracking_uri"]):
+        raise ConfigError(
+            f"tracking_uri={scrub(values['tracking_uri'])} holds a secret, which every record would repeat: leave it "
+            "out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+
+
+def _check_split(values: Mapping[str, Any]) -> None:
+    method, folds, fold = values["split_method"], values["folds"], values["fold"]
+    if fold >= folds:
+        raise ConfigError(f"fold={fold} is not one of folds={folds}: use 0 to {folds - 1}")
+    if method == "folds" and values["validation_fraction"] >= 1 - 1 / folds:
+        raise ConfigError(
+            f"validation_fraction={values['validation_fraction']} leaves nothing to train on beside 1/{folds} for the "
+            f"test: it must be below {1 - 1 / folds:.2f}"
+        )
+    if bool(values["group_column"]) + bool(values["group_pattern"]) != (method == "group"):
+        raise ConfigError(
+            f"split_method={method} with group_column={values['group_column']!r} and "
+            f"group_pattern={values['group_pattern']!r}: split_method=group needs one of the two, others neither"
+        )
+    try:
+        pattern = re.compile(values["group_pattern"])
+    except re.error as err:
+        raise ConfigError(f"group_pattern={values['group_pattern']!r} is no regular expression: {err}") from err
+    if values["group_pattern"] and not pattern.groups:
+        raise ConfigError(f"group_pattern={values['group_pattern']!r} has no group: put one in ( )")
+
+
+def _check_spelling(name: str, value: Any) -> None:
+    """Refuses text that a line of a flagfile cannot hold."""
+    for text in value if isinstance(value, list) else [value]:
+        if not isinstance(text, str):
+            continue
+        if text != text.strip() or len(text.splitlines()) > 1:
+            raise ConfigError(f"{name}={text!r} must not start or end with white space, or have line breaks")
+        if isinstance(value, list) and (not text or "," in text):
+            raise ConfigError(f"{name}={value} is a list joined by commas: no part may be empty or hold a comma")
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def _below_1(value: float) -> bool:
+    return value < 1
+
+
+def _any(value: float) -> bool:
+    return True
+
+
+_MAX_SIDE = 16384
+_SEED_RULE = (_not_negative, lambda value: value < 2**31, "a whole number from 0 to 2147483647")
+_RANGES: dict[str, Any] = {
+    "split_seed": _SEED_RULE,
+    "seed": _SEED_RULE,
+    "validation_fraction": (_positive, _below_1, "above 0 and below 1"),
+    "test_fraction": (_positive, _below_1, "above 0 and below 1"),
+    "batch_size": (_positive, _any, "a whole number from 1 on"),
+    "epochs": (_positive, _any, "a whole number from 1 on"),
+    "learning_rate": (_positive, _any, "a finite number above 0"),
+    "warmup_epochs": (_not_negative, _any, "0 or more"),
+    "weight_decay": (_not_negative, _any, "0 or more"),
+    "label_smoothing": (_not_negative, _below_1, "from 0 to below 1"),
+    "gradient_clip_norm": (_not_negative, _any, "0 or more"),
+    "ema_decay": (_not_negative, _below_1, "from 0 to below 1"),
+    "early_stopping_patience": (_not_negative, _any, "0 or more"),
+    "plateau_patience": (_positive, _any, "a whole number from 1 on"),
+    "folds": (lambda value: value >= 2, _any, "a whole number from 2 on"),
+    "fold": (_not_negative, _any, "a whole number from 0 on"),
+    "keep_top": (_positive, _any, "a whole number from 1 on"),
+    "save_every_steps": (_not_negative, _any, "0 or more"),
+    "log_every_steps": (_not_negative, _any, "0 or more"),
+    "num_threads": (_not_negative, _any, "0 or more"),
+    "num_workers": (_not_negative, _any, "0 or more"),
+    "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
+}
+
+
+def convert_value(setting: dataclasses.Field[Any], value: Any) -> Any:
+    """Gives a JSON or Python value the type of its field, without guessing: 3 is a float, "3" is not.
+
+    Raises:
+        ConfigError: the value is of another type.
+    """
+    kind = setting.type
+    if kind == tuple[int, int] | None:
+        if value is None:
+            return None
+        if isinstance(value, (list, tuple)) and all(_is_int(each) for each in value):
+            return tuple(value)
+    elif kind == tuple[str, ...]:
+        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+            return tuple(value)
+    elif typing.get_origin(kind) is Mapping:
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return types.MappingProxyType(dict(value))
+    elif kind is float and (_is_int(value) or isinstance(value, float)):
+        return float(value)
+    elif (kind is int and _is_int(value)) or (kind in (str, bool) and isinstance(value, kind)):
+        return value
+    shown = repr(value) if len(repr(value)) < 100 else repr(value)[:100] + "..."
+    wanted = {"tuple[int, int] | None": "height,width", "tuple[str, ...]": "a list of strings"}.get(str(kind))
+    raise ConfigError(
+        f"config field {setting.name} must be {wanted or getattr(kind, '__name__', str(kind))}, but is {shown}"
+    )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

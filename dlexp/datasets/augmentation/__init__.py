@@ -1,0 +1,1 @@
+"""Random changes of training images, each a pure function of seed, epoch and example."""

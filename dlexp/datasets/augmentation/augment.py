@@ -1,0 +1,71 @@
+"""Augmentation of training batches without state: keyed by (seed, epoch, example), whatever batch or worker it is in.
+
+An augmentation is a function of a whole batch, registered by name and traced into the input pipeline:
+
+    @register_augmentation("invert")
+    def invert(images, labels, keys):
+        chosen = uniform(keys, 0) < 0.5
+        return tf.where(chosen[:, None, None, None], 255 - images, images), labels
+
+Args:
+    images: `uint8` or `float32` `(batch, height, width, channels)` in [0, 255]; all sizes but the batch are static.
+    labels: `float32` `(batch, num_classes)`, each row adding up to 1.
+    keys: `uint32` `(batch,)`, the only randomness there is: `uniform(keys, draw)` of `dlexp.datasets.randomness`.
+
+Returns:
+    images and labels of the same shapes; images `uint8` or `float32`, still in [0, 255].
+
+What an example becomes may depend on its own pixels, label and key alone, so that it is the same in any batch. MixUp
+and CutMix are the exception: their partner is the neighbour in the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# The built-in augmentations are registered where they are defined.
+from dlexp.datasets.augmentation import colors, erasing, geometry, mixing, randaugment  # noqa: F401
+from dlexp.datasets.augmentation.image_moves import IMAGE_MOVES, ImageMoves
+from dlexp.datasets.randomness import SeedKey, mix_keys
+from dlexp.registry import AUGMENTATIONS
+
+
+def build_augmentation(names: Sequence[str], key: SeedKey, *, first: int = 0) -> Callable[..., tuple[Any, Any]]:
+    """Chains augmentations in the order given.
+
+    Args:
+        names: registered names; a name may come twice and then draws anew.
+        key: of the experiment's seed.
+        first: position of the first one to do, where those before it are done by `build_image_moves`.
+
+    Returns:
+        `augment(images, labels, rows, epoch) -> (images, labels)`; rows `int64` `(batch,)` tell the examples apart.
+
+    Raises:
+        UnknownNameError: a name is not registered.
+    """
+    augmentations = [AUGMENTATIONS.get(name) for name in names]
+    keys_of = _example_keys(key)
+
+    def augment(images: Any, labels: Any, rows: Any, epoch: Any) -> tuple[Any, Any]:
+        keys = keys_of(rows, epoch)
+        for position, augmentation in enumerate(augmentations[first:], first):
+            images, labels = augmentation(images, labels, mix_keys(keys, position))
+        return images, labels
+
+    return augment
+
+
+def build_image_moves(names: Sequence[str], key: SeedKey, image_shape: tuple[int, int, int]) -> ImageMoves:
+    """The same for single images, equal bit for bit.
+
+    Args:
+        names: the first ones of a chain, as `count_moves` counts them.
+        key: of the experiment's seed.
+        image_shape: (height, width, channels).
+    """
+    return ImageMoves([IMAGE_MOVES[name] for name in names], _example_keys(key), image_shape)
+
+
+def _example_keys(key: SeedKey) -> Callable[[Any, Any], Any]:
+    """(rows, epoch) to `uint32` keys `(batch,)`."""
+    return lambda rows, epoch: mix_keys(mix_keys(key.value, epoch), rows)

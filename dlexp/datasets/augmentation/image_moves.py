@@ -1,0 +1,102 @@
+"""Flip and crop of one image at a time, while the processor's cache still holds what was decoded.
+
+The same bits as `geometry.flip` and `geometry.crop` give for a batch, which would fetch it from main memory twice more.
+What is random is drawn for the whole batch: a loop over many small tensors would cost more than the pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from dlexp.datasets.augmentation.geometry import crop_offset, draw_mirrored
+from dlexp.datasets.randomness import mix_keys
+
+_LEAST_BYTES = 32 * 1024  # of an image, measured: the loop costs a smaller one more than main memory does
+
+
+@dataclass(frozen=True)
+class ImageMove:
+    """An augmentation that moves whole pixels.
+
+    Attributes:
+        draw: (`uint32` keys `(batch,)`, image shape) to a tensor `(batch,)`, or several.
+        apply: (image `(height, width, channels)`, what was drawn for it) to the image, of the same shape and dtype.
+    """
+
+    draw: Callable[[Any, tuple[int, int, int]], Any]
+    apply: Callable[[Any, Any], Any]
+
+
+def flip_image(image: Any, mirrored: Any) -> Any:
+    """Mirrors an image left to right where the `bool` scalar says so."""
+    return tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+
+
+def shift_image(image: Any, offsets: Any) -> Any:
+    """Moves an image up and left by two `int32` scalars, down and right for negative ones, mirroring at the edges."""
+    for axis, offset in enumerate(offsets):
+        image = _shift(image, offset, axis)
+    return image
+
+
+def _draw_offsets(keys: Any, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
+    return tuple(crop_offset(size, keys, draw=axis) for axis, size in enumerate(image_shape[:2]))
+
+
+IMAGE_MOVES = {
+    "flip": ImageMove(lambda keys, _: draw_mirrored(keys), flip_image),
+    "crop": ImageMove(_draw_offsets, shift_image),
+}
+
+
+@dataclass(frozen=True)
+class ImageMoves:
+    """A chain of moves: what is random is drawn for a batch at once, and applied to one image after the other.
+
+    Attributes:
+        moves: in their order.
+        keys_of: (rows `int64` `(batch,)`, epoch) to `uint32` keys `(batch,)`.
+        image_shape: (height, width, channels).
+    """
+
+    moves: Sequence[ImageMove]
+    keys_of: Callable[[Any, Any], Any]
+    image_shape: tuple[int, int, int]
+
+    def draw(self, rows: Any, epoch: Any) -> tuple[Any, ...]:
+        """What each move draws for the examples of a batch: tensors `(batch,)`."""
+        keys = self.keys_of(rows, epoch)
+        return tuple(move.draw(mix_keys(keys, position), self.image_shape) for position, move in enumerate(self.moves))
+
+    def apply(self, image: Any, drawn: tuple[Any, ...]) -> Any:
+        """Moves one image by what was drawn for it."""
+        for move, numbers in zip(self.moves, drawn, strict=True):
+            image = move.apply(image, numbers)
+        return image
+
+
+def count_moves(names: Sequence[str], image_shape: tuple[int, int, int]) -> int:
+    """How many augmentations, from the first on, are better done to one image at a time as it is decoded."""
+    height, width, channels = image_shape
+    if height * width * channels < _LEAST_BYTES:
+        return 0
+    return next((count for count, name in enumerate(names) if name not in IMAGE_MOVES), len(names))
+
+
+def _shift(image: Any, offset: Any, axis: int) -> Any:
+    size = image.shape[axis]
+
+    def part(first: Any, end: Any) -> Any:
+        return image[first:end] if axis == 0 else image[:, first:end]
+
+    def to_the_start() -> Any:
+        mirrored = tf.reverse(part(size - 1 - offset, size - 1), [axis])
+        return tf.concat([part(offset, size), mirrored], axis)
+
+    def to_the_end() -> Any:
+        mirrored = tf.reverse(part(1, 1 - offset), [axis])
+        return tf.concat([mirrored, part(0, size + offset)], axis)
+
+    return tf.ensure_shape(tf.cond(offset >= 0, to_the_start, to_the_end), image.shape)

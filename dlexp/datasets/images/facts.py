@@ -1,0 +1,33 @@
+"""What an image file says of itself, from reading every byte once: digest, size and damage.
+
+Processes that read files import this: it knows neither pandas nor NumPy, so that they start at once.
+"""
+
+import hashlib
+from typing import Any
+
+from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
+
+FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "damage")
+UNKNOWN = (0, 0, 0, "", 1, 0)  # what FACTS has between digest and damage
+
+
+def scan_file(path: str) -> tuple[Any, ...]:
+    """What a file says, in the order of `FACTS`; without a digest if it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError as err:
+        return "", *UNKNOWN, err.strerror or str(err)
+    return read_facts(data)
+
+
+def read_facts(data: bytes) -> tuple[Any, ...]:
+    """What the bytes of an image file say of it, in the order of `FACTS`."""
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    try:
+        header = inspect_image(data)
+    except UnreadableImageError as err:
+        return digest, *UNKNOWN, str(err)
+    size = header.height, header.width, header.channels
+    return digest, *size, header.mode, header.orientation, int(header.decoder), ""

@@ -1,0 +1,112 @@
+"""Image files that are read in parallel: by threads, or, where there are many files on a fast disk, by processes.
+
+Threads hand Python's lock to and fro for every file; processes have one each, and take a moment to start. They are
+commands rather than forks, which would inherit the threads of TensorFlow, or need a `__main__` that can be imported.
+"""
+
+import contextlib
+import json
+import pathlib
+import queue
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dlexp.datasets.cores import count_cores
+from dlexp.datasets.images import facts
+from dlexp.errors import DataError
+
+_WORKER = (sys.executable, "-m", "dlexp.datasets.facts_worker")
+_WORKER_FOLDER = pathlib.Path(__file__).parents[3]  # where dlexp is found, whatever folder this process is in
+_MANY_FILES = 2000  # from here on processes win more than their start costs, whatever the size of the files
+_FIRST_FILES = 64  # read to find out how fast the disk is
+_CHUNK_FILES = 256  # asked for at a time: enough that a process hardly waits for the next ones
+_WAITING = 3  # seconds to one of the processor, from which on many threads are faster than few processes
+
+
+def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Reads image files in parallel.
+
+    The rule: processes, one a core, from `_MANY_FILES` files on, unless most of the first ones are waited for, as on a
+    network; then, and for fewer files, threads, of which there are more.
+
+    Args:
+        paths: absolute.
+
+    Yields:
+        What `scan_file` says of each, in their order.
+
+    Raises:
+        DataError: a process that reads files has died.
+    """
+    if len(paths) < _MANY_FILES:
+        yield from _read_in_threads(paths)
+        return
+    first = [_read_timed(path) for path in paths[:_FIRST_FILES]]
+    yield from (each for each, _ in first)
+    waits = sum(waited for _, waited in first) > len(first) / 2
+    yield from (_read_in_threads if waits else _read_in_processes)(paths[_FIRST_FILES:])
+
+
+def _read_timed(path: str) -> tuple[tuple[Any, ...], bool]:
+    """What a file says, and whether that took far longer than the processor was busy with it."""
+    started_s, started_cpu_s = time.monotonic(), time.thread_time()
+    read = facts.scan_file(path)
+    return read, time.monotonic() - started_s > _WAITING * (time.thread_time() - started_cpu_s)
+
+
+def _read_in_threads(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(facts.scan_file, paths)
+
+
+def _read_in_processes(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    chunks = [paths[start : start + _CHUNK_FILES] for start in range(0, len(paths), _CHUNK_FILES)]
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_start_worker()) for _ in range(count_cores())]
+        idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        for worker in workers:
+            idle.put(worker)
+
+        def read(chunk: Sequence[str]) -> list[tuple[Any, ...]]:
+            worker = idle.get()
+            try:
+                return _ask(worker, chunk)
+            finally:
+                idle.put(worker)
+
+        with ThreadPoolExecutor(len(workers)) as pool:  # each thread waits for a process
+            for chunk in pool.map(read, chunks):
+                yield from chunk
+
+
+@contextlib.contextmanager
+def _start_worker() -> Iterator[subprocess.Popen[bytes]]:
+    # A session of its own: Ctrl-C is for this process, which ends the other.
+    process = subprocess.Popen(
+        _WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_WORKER_FOLDER, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ask(worker: subprocess.Popen[bytes], paths: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Lets a worker read files. Raises DataError if it dies."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    with contextlib.suppress(BrokenPipeError):  # it is dead: there will be no answer
+        worker.stdin.write(json.dumps(paths).encode() + b"\n")
+        worker.stdin.flush()
+    answer = worker.stdout.readline()
+    if not answer.endswith(b"\n"):
+        raise DataError(
+            f"the process that reads images ended with exit code {worker.wait()} within {len(paths)} files, the first "
+            f"of which is {paths[0]!r}: free some memory if it was killed, and start the command again"
+        )
+    return [tuple(each) for each in json.loads(answer)]

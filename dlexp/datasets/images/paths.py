@@ -1,0 +1,136 @@
+"""Which image files the words of a command line name: files, folders and patterns, expanded one by one."""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+from dlexp.datasets.sources.folder import IMAGE_ENDINGS
+from dlexp.errors import DataError
+
+_BLOCK_BYTES = 1 << 16
+_ANY_DEPTH = "**"
+
+
+def find_images(words: Iterable[str]) -> Iterator[str]:
+    """Paths of the images that words name, in their order; only the names of one folder are held at a time.
+
+    The rule:
+        1. What is there is taken by its name, whatever characters are in it.
+        2. A folder stands for the images in it and below it, sorted by name, the files of a folder before its
+           sub-folders. Files with the endings of `IMAGE_ENDINGS`, in any case, are images; all others are ignored, as
+           is what begins with a dot. Links to files are followed, links to folders are not.
+        3. Anything else is a pattern, as a shell expands it: `*`, `?`, `[...]` within a name, `**` for any depth. What
+           it matches is taken by its name, as if the shell had; with `**`, files only, whose folders match as well.
+        4. What is named twice comes twice.
+
+    Args:
+        words: of a command line.
+
+    Example:
+        >>> list(find_images(["photos", "more/**/*.png"]))
+    """
+    for word in words:
+        for path in [word] if os.path.lexists(word) else _match_pattern(word):
+            yield from images_at(path)
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Raises DataError for the first word that names nothing."""
+    for word in words:
+        if os.path.lexists(word):
+            continue
+        if not glob.has_magic(word):
+            raise DataError(f"there is no file or folder {word!r} in {os.getcwd()!r}: give images, folders or patterns")
+        if next(_match_pattern(word), None) is None:
+            raise DataError(f"the pattern {word!r} matches nothing from {os.getcwd()!r} on: give another")
+
+
+def images_at(path: str) -> Iterator[str]:
+    """The path itself; of a folder, the images in it. A folder that cannot be listed is given as it is."""
+    if not os.path.isdir(path):
+        yield path
+        return
+    try:
+        files, folders = _list_folder(path)
+    except OSError:
+        yield path
+        return
+    for name in files:
+        if name.lower().endswith(IMAGE_ENDINGS):
+            yield os.path.join(path, name)
+    for name in folders:
+        yield from images_at(os.path.join(path, name))
+
+
+def read_list(file: BinaryIO) -> Iterator[str]:
+    """The paths in a list: separated by NUL (`find -print0`) if there is one at its start, else by newlines."""
+    rest = file.read(_BLOCK_BYTES)
+    separator = b"\0" if b"\0" in rest else b"\n"
+    while block := file.read(_BLOCK_BYTES):
+        *whole, rest = (rest + block).split(separator)
+        yield from _as_paths(whole, separator)
+    yield from _as_paths(rest.split(separator), separator)
+
+
+def _as_paths(lines: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    for line in lines:
+        path = line.removesuffix(b"\r") if separator == b"\n" else line
+        if path:
+            yield os.fsdecode(path)
+
+
+def _list_folder(folder: str) -> tuple[list[str], list[str]]:
+    """Names of files (links to files too) and of sub-folders, each sorted; without what begins with a dot."""
+    files, folders = [], []
+    with os.scandir(folder or os.curdir) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
+                files.append(entry.name)
+    return sorted(files), sorted(folders)
+
+
+def _match_pattern(pattern: str) -> Iterator[str]:
+    parts = [part for part in pattern.split("/") if part]
+    files_only = _ANY_DEPTH in parts and parts[-1] != _ANY_DEPTH
+    for path in _match_parts("/" if pattern.startswith("/") else "", parts):
+        if not (files_only and os.path.isdir(path)):
+            yield path
+
+
+def _match_parts(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """What is below a folder and fits the parts of a pattern; sorted within each folder, as glob.iglob is not."""
+    if not parts or list(parts) == [_ANY_DEPTH]:
+        yield folder or os.curdir
+        return
+    part, *rest = parts
+    if part == _ANY_DEPTH:
+        yield from _match_parts(folder, rest)
+        for name in _sub_folders(folder):
+            yield from _match_parts(os.path.join(folder, name), parts)
+    elif not glob.has_magic(part):
+        if os.path.lexists(os.path.join(folder, part)):
+            yield from _match_parts(os.path.join(folder, part), rest)
+    else:
+        for name in _matching_names(folder, part):
+            yield from _match_parts(os.path.join(folder, name), rest)
+
+
+def _sub_folders(folder: str) -> list[str]:
+    try:
+        return _list_folder(folder)[1]
+    except OSError:  # as a shell does, which passes over what it cannot list
+        return []
+
+
+def _matching_names(folder: str, part: str) -> list[str]:
+    try:
+        names = fnmatch.filter(os.listdir(folder or os.curdir), part)
+    except OSError:
+        return []
+    return sorted(name for name in names if part.startswith(".") or not name.startswith("."))

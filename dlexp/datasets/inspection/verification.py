@@ -1,0 +1,63 @@
+"""Whether the data on disk is still what a run saw."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from dlexp.config.experiment_config import DataConfig
+from dlexp.datasets import open_dataset
+from dlexp.datasets.images.scan import reading_every_byte
+from dlexp.datasets.sources.combined import damage_of
+from dlexp.errors import StoreError
+from dlexp.runs.run import MANIFEST_FILE, Run
+
+
+def compare_with_run(run: Run, data: DataConfig) -> pd.DataFrame:
+    """Opens the dataset of a run again, reading every byte, and compares it with the manifest of the run.
+
+    Args:
+        run: whose manifest is the truth.
+        data: how the run opened it, perhaps with another `data_dir`.
+
+    Returns:
+        One row an example that differs, sorted by key: key, and difference: what it was and what it is.
+
+    Raises:
+        StoreError: the run has no manifest.
+        DataError: the data cannot be opened at all.
+    """
+    path = run.path / MANIFEST_FILE
+    if not path.is_file():
+        raise StoreError(f"run {run.id[:8]} has no {MANIFEST_FILE}: its data cannot be compared")
+    with reading_every_byte():
+        dataset = open_dataset(replace(data, on_bad_image="skip", dataset_id=""), trainable=False)
+    return compare_manifests(pd.read_parquet(path), dataset.manifest, damage_of(dataset.source))
+
+
+def compare_manifests(recorded: pd.DataFrame, found: pd.DataFrame, damaged: pd.DataFrame) -> pd.DataFrame:
+    """What differs between two manifests.
+
+    Args:
+        recorded: key, digest, label, split and source of each example, as a run saw them.
+        found: the same, as they are now.
+        damaged: what cannot be read now, with the columns key and reason.
+
+    Returns:
+        The columns key and difference.
+    """
+    old, new = recorded.set_index("key"), found.set_index("key")
+    reasons = damaged.set_index("key")["reason"]
+    told = {
+        key: f"cannot be read: {reasons[key]}" if key in reasons else "is gone"
+        for key in old.index.difference(new.index)
+    }
+    told |= dict.fromkeys(new.index.difference(old.index), "is new")
+    common = old.index.intersection(new.index)
+    old, new = old.loc[common], new.loc[common]
+    for column, what in (("split", "split"), ("label", "label"), ("digest", "content")):
+        differs = old[column] != new[column]
+        told |= {
+            key: f"another {what}" if column == "digest" else f"{what} is {now}, was {before}"
+            for key, before, now in zip(common[differs], old[column][differs], new[column][differs], strict=True)
+        }
+    return pd.DataFrame(sorted(told.items()), columns=["key", "difference"])

@@ -1,0 +1,104 @@
+"""Sources of the Hugging Face Hub, and of folders in its layouts (https://huggingface.co/docs/datasets)."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlexp.datasets.sources.source import Source
+from dlexp.datasets.sources.stored import StoredSplit, open_stored
+from dlexp.errors import ConfigError, DataError
+from dlexp.registry import register_source
+
+_SAVED_FILES = ("dataset_dict.json", "state.json")  # of `save_to_disk`
+
+
+@register_source("hf")
+def open_huggingface(spec: str, *, data_dir: str) -> Source:
+    """A dataset of the Hub by its name, `owner/name` or `owner/name:config`; or of a folder, if the name is one.
+
+    Its one column of images, else the one called "image", holds the pixels; its one column of class labels, else the
+    one called "label", their classes and names. Nothing of the dataset is ever run as code: versions of the library
+    that could are not accepted. The Hub's own cache is used (`~/.cache/huggingface`, or HF_HOME).
+
+    Raises:
+        ConfigError: the package is not installed.
+        DataError: there is no such dataset, the Hub cannot be reached, or the dataset is of another form.
+    """
+    try:
+        import datasets
+    except ImportError as err:
+        raise ConfigError("dataset 'hf' needs a package that is not installed: pip install 'dlexp[hf]'") from err
+    if not spec:
+        raise DataError("dataset 'hf' needs a name: use --dataset=hf:OWNER/NAME")
+    name, _, config = spec.partition(":")
+    folder = pathlib.Path(data_dir, name)
+    splits = _load_folder(datasets, folder) if folder.is_dir() else _load_from_hub(datasets, name, config)
+    return _open_splits(datasets, folder.resolve().name if folder.is_dir() else name.rpartition("/")[2], splits)
+
+
+def _load_folder(datasets: Any, folder: pathlib.Path) -> Any:
+    try:
+        if any((folder / name).is_file() for name in _SAVED_FILES):
+            return datasets.load_from_disk(str(folder))
+        return datasets.load_dataset(str(folder))
+    except Exception as err:
+        raise DataError(f"folder {str(folder)!r} cannot be read as a Hugging Face dataset: {_first_line(err)}") from err
+
+
+def _load_from_hub(datasets: Any, name: str, config: str) -> Any:
+    try:
+        return datasets.load_dataset(name, config or None)
+    except ConnectionError as err:
+        cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+        raise DataError(
+            f"dataset {name!r} is neither a folder nor in the cache {cache}, and the Hugging Face Hub cannot be "
+            "reached: load it once where there is a network, and copy the cache, or give hf: a folder"
+        ) from err
+    except Exception as err:
+        raise DataError(f"dataset {name!r} cannot be had from the Hugging Face Hub: {_first_line(err)}") from err
+
+
+def _open_splits(datasets: Any, name: str, loaded: Any) -> Source:
+    splits: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else {"train": loaded}
+    features = next(iter(splits.values())).features
+    image = _find_column(features, datasets.Image, "image", name)
+    label = _find_column(features, datasets.ClassLabel, "label", name)
+    stored = {}
+    for split, table in splits.items():
+        # As it is stored, not as Pillow decodes it: quick to open, and decoded in training like any file.
+        encoded = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
+        stored[str(split)] = StoredSplit(len(encoded), _ReadRow(encoded, image, label))
+    return open_stored(name, tuple(features[label].names), stored)
+
+
+class _ReadRow:
+    """Number of an example to the bytes of its file and its label."""
+
+    def __init__(self, table: Any, image: str, label: str) -> None:
+        self._table, self._image, self._label = table, image, label
+
+    def __call__(self, number: int) -> tuple[bytes, int]:
+        example = self._table[number]
+        stored, label = example[self._image] or {}, example[self._label]
+        contents = stored.get("bytes")
+        if contents is None:
+            contents = pathlib.Path(stored["path"]).read_bytes() if stored.get("path") else b""
+        return contents, -1 if label is None else label
+
+
+def _find_column(features: Mapping[str, Any], kind: type, preferred: str, name: str) -> str:
+    found = [column for column, feature in features.items() if isinstance(feature, kind)]
+    if len(found) == 1:
+        return found[0]
+    if preferred in found:
+        return preferred
+    columns: Sequence[str] = [f"{column} ({type(feature).__name__})" for column, feature in features.items()]
+    raise DataError(
+        f"dataset {name!r} has the columns {', '.join(columns)}: one of them must be of the kind {kind.__name__}, or "
+        f"of several one be called {preferred!r}"
+    )
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0][:300]

@@ -1,0 +1,280 @@
+"""Sources of image files that a CSV or Parquet table lists."""
+
+import csv
+import os
+import pathlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from dlexp.datasets.images.scan import is_inside, scan_files
+from dlexp.datasets.sources.encoded import FileSource
+from dlexp.datasets.sources.source import Source
+from dlexp.errors import DataError
+from dlexp.registry import register_source
+
+MAX_TABLE_BYTES = 2**29  # some five million rows; more is not a table of images but a mistake
+_SPLITS = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_OWN_COLUMNS = ("path", "label", "split", "group", "source")
+_TAKEN_COLUMNS = ("row", "key", "digest", "height", "width", "channels", "mode", "orientation", "decoder")
+# Not plainly inside the folder: absolute, of Windows, with a part that is empty, "." or "..", or a control character.
+_FOREIGN_PATH = r"^/|^[A-Za-z]:|\\|//|/$|(?:^|/)\.\.?(?:/|$)|[\x00-\x1f]"
+_WHOLE_NUMBER, _DIGITS = r"0|[1-9][0-9]*", r"[0-9]+"
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """What a table says, checked.
+
+    Attributes:
+        path: of the table.
+        rows: the columns path, label (`int64`), split, group and source, `str` where not said, and all further ones.
+        class_names: name of class 0, 1, ...
+    """
+
+    path: pathlib.Path
+    rows: pd.DataFrame
+    class_names: tuple[str, ...]
+
+
+@register_source("table")
+def open_table(spec: str, *, data_dir: str) -> Source:
+    """Image files that a `.csv` or `.parquet` table lists, one a row.
+
+    The columns, in any order; those marked ? may be absent:
+        path: of the file, relative to the folder of the table, with `/` between its parts and no `..`.
+        label: name of its class, or class numbers from 0 to C-1, all of which occur. Classes are sorted by name,
+            numbers by their value.
+        split?: train, validation (or val) or test, for all rows or for none.
+        group?: text that examples share which must stay in one split.
+        source?: name of where the example comes from, for metrics by source; by default the name of the table.
+    Further columns are kept in the manifest as they are, for `--group_column=patient` and the like. CSV is UTF-8 with
+    commas; all its cells are text: NA, null and 01 are the classes that they spell.
+
+    Raises:
+        DataError: the table or a row of it is of another form; the message has its line (CSV) or row (Parquet).
+    """
+    path = pathlib.Path(data_dir, spec)
+    if not spec or not path.is_file():
+        raise DataError(f"table {str(path)!r} is not there: give --dataset=table:PATH a .csv or .parquet file")
+    table = read_table(path)
+    root, files = os.path.realpath(path.parent), table.rows["path"].tolist()
+    _check_files(table, root, files)
+    facts = scan_files(root, files)
+    source = FileSource.of_files(
+        path.stem,
+        root,
+        files,
+        facts,
+        labels=table.rows["label"].tolist(),
+        class_names=table.class_names,
+        splits=table.rows["split"].tolist(),
+    )
+    further = table.rows.drop(columns=["path", "label", "split"])[(facts["damage"] == "").to_numpy()]
+    source.manifest = source.manifest.assign(**{str(name): further[name].array for name in further})
+    return source
+
+
+def read_table(path: pathlib.Path) -> ImageTable:
+    """Reads and checks a table, but not the files that it lists; a million rows in seconds.
+
+    Raises:
+        DataError: as `open_table`.
+    """
+    if path.suffix.lower() not in _READERS:
+        raise DataError(f"table {str(path)!r} is neither .csv nor .parquet: give one of these")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise DataError(
+            f"table {str(path)!r} is {path.stat().st_size:,} bytes: at most {MAX_TABLE_BYTES:,} are read; split it, "
+            "and join the parts with +"
+        )
+    try:
+        rows = _READERS[path.suffix.lower()](path)
+    except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError) as err:
+        raise DataError(f"table {str(path)!r} cannot be read: {err}; write it anew, as UTF-8") from err
+    _check_columns(path, rows.columns.tolist())
+    if rows.empty:
+        raise DataError(f"table {str(path)!r} has no rows: list at least one image of each of two classes")
+    rows = rows.assign(path=_check_paths(path, _as_text(path, rows["path"])), split=_check_splits(path, rows))
+    texts = {name: _as_text(path, rows[name]) if name in rows else "" for name in ("group", "source")}
+    rows = rows.assign(**texts)
+    rows["source"] = rows["source"].mask(rows["source"] == "", path.stem).astype("str")
+    labels, class_names = _number_labels(path, rows["label"])
+    return ImageTable(path, rows.assign(label=labels), class_names)
+
+
+def _read_csv(path: pathlib.Path) -> pd.DataFrame:
+    with path.open("rb") as file:
+        if sum(chunk.count(b'"') for chunk in iter(lambda: file.read(2**20), b"")) % 2:
+            raise DataError(f"table {str(path)!r} has a quote that is not closed: write one within text as two")
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        names = next((names for names in csv.reader(lines) if names), [])
+    # Each column is asked for as text: what is guessed would lose the zero of 01, and NA altogether.
+    as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    ragged: list[Any] = []
+
+    def remember(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=remember)
+    reading = pyarrow.csv.ReadOptions(use_threads=False)  # only so do ragged rows have numbers
+    table = pyarrow.csv.read_csv(path, read_options=reading, parse_options=parsing, convert_options=as_text)
+    if ragged:
+        raise DataError(
+            f"{_place(path, ragged[0].number - 2)} of {str(path)!r} has {ragged[0].actual_columns} cells, where the "
+            f"header has {ragged[0].expected_columns}: put text that holds a comma in quotes"
+        )
+    return table.to_pandas()
+
+
+def _read_parquet(path: pathlib.Path) -> pd.DataFrame:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        if size > MAX_TABLE_BYTES:
+            raise DataError(f"table {str(path)!r} is {size:,} bytes unpacked: at most {MAX_TABLE_BYTES:,} are read")
+        return file.read().to_pandas(ignore_metadata=True)
+
+
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _check_columns(path: pathlib.Path, names: list[str]) -> None:
+    listed = ", ".join(map(repr, names))
+    missing = [name for name in ("path", "label") if name not in names]
+    if missing:
+        raise DataError(f"table {str(path)!r} has the columns {listed}: {' and '.join(missing)} must be among them")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"table {str(path)!r} has the column {twice[0]!r} twice: remove or rename one")
+    taken = [name for name in names if name in _TAKEN_COLUMNS]
+    if taken:
+        raise DataError(f"table {str(path)!r} has a column {taken[0]!r}, a name that dlexp itself uses: rename it")
+
+
+def _as_text(path: pathlib.Path, column: pd.Series) -> pd.Series:
+    """A column as `str`, "" where nothing is said."""
+    if pd.api.types.is_string_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype("str").fillna("")
+    values = column.dropna()
+    if isinstance(column.dtype, pd.CategoricalDtype) or all(isinstance(value, str) for value in values):
+        return column.astype("object").fillna("").astype("str")
+    raise DataError(f"column {column.name!r} of table {str(path)!r} holds {column.dtype}: it must hold text")
+
+
+def _check_paths(path: pathlib.Path, files: pd.Series) -> pd.Series:
+    files = files.str.replace(r"^(?:\./)+", "", regex=True)
+    _refuse(path, files == "", files, "has no path: name an image file")
+    _refuse(
+        path,
+        files.str.contains(_FOREIGN_PATH, regex=True),
+        files,
+        "has the path {!r}, which is not one below the folder of the table: write it from there, with / and without ..",
+    )
+    _refuse(path, files.duplicated(), files, "has the path {!r} for the second time: list each file once")
+    return files
+
+
+def _check_splits(path: pathlib.Path, rows: pd.DataFrame) -> pd.Series:
+    if "split" not in rows:
+        return pd.Series("", index=rows.index, dtype="str")
+    given = _as_text(path, rows["split"])
+    splits = given.map(_SPLITS)
+    _refuse(path, splits.isna(), given, "has the split {!r}: write train, validation, val or test")
+    if (splits != "").any():
+        _refuse(path, splits == "", given, "has no split, where others have one: give all rows one, or none")
+    return splits.astype("str")
+
+
+def _number_labels(path: pathlib.Path, column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class number of each row, and the names of the classes."""
+    if not pd.api.types.is_float_dtype(column.dtype):
+        labels = _as_text(path, column)
+    else:  # whole numbers among which Parquet has nothing, or fractions
+        labels = column.astype("object").map(str).mask(column.isna(), "").astype("str")
+    _refuse(path, labels.str.strip() == "", labels, "has no label: write the name of its class")
+    spaced = (labels != labels.str.strip()) | labels.str.contains(r"[\x00-\x1f]", regex=True)
+    _refuse(path, spaced, labels, "has the label {!r}: write it on one line, without spaces around it")
+    kinds = pd.Series(labels.unique(), dtype="str")
+    if kinds.str.fullmatch(_NUMBER).all() and not kinds.str.fullmatch(_DIGITS).all():
+        _refuse(
+            path,
+            ~labels.str.fullmatch(_WHOLE_NUMBER),
+            labels,
+            "has the label {!r}: numbers must be whole, from 0 on; write class names instead",
+        )
+    are_numbers = kinds.str.fullmatch(_WHOLE_NUMBER).all()
+    class_names = _count_classes(path, set(kinds)) if are_numbers else tuple(sorted(kinds))
+    return pd.Index(class_names).get_indexer(pd.Index(labels)).astype(np.int64), class_names
+
+
+def _count_classes(path: pathlib.Path, numbers: set[str]) -> tuple[str, ...]:
+    wanted = tuple(map(str, range(len(numbers))))
+    if numbers != set(wanted):
+        # By length first: the order of the numbers, however large they are.
+        ordered = sorted(numbers, key=lambda number: (len(number), number))
+        raise DataError(
+            f"labels of table {str(path)!r} are {len(numbers)} different numbers from {ordered[0]:.20} to "
+            f"{ordered[-1]:.20}: class numbers must be 0 to {len(numbers) - 1}, all of them; write class names instead"
+        )
+    return wanted
+
+
+def _check_files(table: ImageTable, root: str, files: list[str]) -> None:
+    """Every file is there, and no link on the way to it leaves the root."""
+    folders = {file.rpartition("/")[0] for file in files}
+    outside = {folder for folder in folders if not is_inside(root, os.path.join(root, folder))}
+    paths = [os.path.join(root, file) for file in files]
+    leaves = np.array(
+        [
+            file.rpartition("/")[0] in outside or (os.path.islink(path) and not is_inside(root, path))
+            for file, path in zip(files, paths, strict=True)
+        ]
+    )
+    column = table.rows["path"]
+    _refuse(table.path, leaves, column, "has the path {!r}, which a link leads out of the folder: copy the file there")
+    missing = np.array([not os.path.isfile(path) for path in paths])
+    _refuse(table.path, missing, column, "has the path {!r}, where no file is: paths start at the folder of the table")
+
+
+def _refuse(path: pathlib.Path, bad: Any, values: pd.Series, problem: str) -> None:
+    """Raises DataError for the first bad row, if there is one.
+
+    Args:
+        path: of the table.
+        bad: `bool`, one a row.
+        values: what `{!r}` in the problem stands for.
+        problem: what follows the place.
+    """
+    numbers = np.flatnonzero(np.asarray(bad, dtype=bool))
+    if not len(numbers):
+        return
+    more = f" ({len(numbers):,} rows are like it)" if len(numbers) > 1 else ""
+    value = values.iloc[numbers[0]]
+    raise DataError(f"{_place(path, int(numbers[0]))} of {str(path)!r} {problem.format(value[:200])}{more}")
+
+
+def _place(path: pathlib.Path, number: int) -> str:
+    """Where a person finds a row: its line in an editor, or its row as pandas counts."""
+    if path.suffix.lower() != ".csv":
+        return f"row {number} (the first is 0)"
+    lines = _first_lines(path)
+    return f"line {next(line for position, line in enumerate(lines) if position == number + 1)}"  # 0 is the header
+
+
+def _first_lines(path: pathlib.Path) -> Iterator[int]:
+    """Number of the line, from 1, on which each record of a CSV begins; quoted text may hold line ends."""
+    is_quoted = False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not is_quoted and line != "\n":
+                yield number
+            is_quoted ^= line.count('"') % 2 == 1

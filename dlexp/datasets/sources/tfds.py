@@ -1,0 +1,100 @@
+"""Sources of TensorFlow Datasets (https://www.tensorflow.org/datasets)."""
+
+from typing import Any
+
+import numpy as np
+
+from dlexp.datasets.sources.source import Source
+from dlexp.datasets.sources.stored import SPLIT_NAMES, StoredSplit, open_stored
+from dlexp.errors import ConfigError, DataError
+from dlexp.registry import register_source
+
+_RANDOM_ACCESS_FORMAT = "array_record"
+
+
+@register_source("tfds")
+def open_tfds(spec: str, *, data_dir: str) -> Source:
+    """A dataset of TensorFlow Datasets by its name: `name`, `name/config` or `name/config:version`.
+
+    Its image and its class label are those that it is supervised by, or the only ones. It is downloaded and prepared
+    once, as ArrayRecord files, which are read in any order, in the library's own folder (`~/tensorflow_datasets`, or
+    TFDS_DATA_DIR); `data_dir` is not used.
+
+    Raises:
+        ConfigError: the package is not installed.
+        DataError: there is no such dataset, it cannot be downloaded, or is of another form.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as err:
+        raise ConfigError("dataset 'tfds' needs a package that is not installed: pip install 'dlexp[tfds]'") from err
+    if not spec:
+        raise DataError("dataset 'tfds' needs a name: use --dataset=tfds:NAME")
+    builder = _prepare(tfds, spec)
+    features = builder.info.features
+    keys = builder.info.supervised_keys or (None, None)
+    image = _find_feature(features, tfds.features.Image, keys[0], spec)
+    label = _find_feature(features, tfds.features.ClassLabel, keys[1], spec)
+    if np.dtype(features[image].np_dtype) not in (np.uint8, np.uint16):
+        raise DataError(
+            f"images of tfds:{spec} are {np.dtype(features[image].np_dtype)}: they must be uint8 or uint16; make an "
+            ".npz of them, in 0..255"
+        )
+    splits = {name: _open_split(tfds, builder, name, image, label) for name in builder.info.splits}
+    return open_stored(builder.info.name, tuple(features[label].names), splits)
+
+
+def _prepare(tfds: Any, spec: str) -> Any:
+    """The builder of a dataset that is on the disk, if need be by a download."""
+    try:
+        builder = tfds.builder(spec)
+        if builder.is_prepared():
+            return builder
+        builder = tfds.builder(spec, file_format=_RANDOM_ACCESS_FORMAT)
+        builder.download_and_prepare()
+        return builder
+    except ConnectionError as err:
+        raise _unreachable(spec) from err
+    except Exception as err:
+        if "ConnectionError" in {each.__name__ for each in type(err).__mro__}:  # of requests, which is no builtin
+            raise _unreachable(spec) from err
+        reason = (str(err).splitlines() or [type(err).__name__])[0][:300]
+        raise DataError(f"dataset tfds:{spec} cannot be had: {reason}") from err
+
+
+def _unreachable(spec: str) -> DataError:
+    return DataError(
+        f"dataset tfds:{spec} is not prepared here, and cannot be downloaded without a network: prepare it once where "
+        "there is one, and copy its folder into ~/tensorflow_datasets, or what TFDS_DATA_DIR names"
+    )
+
+
+def _find_feature(features: Any, kind: type, supervised: Any, spec: str) -> str:
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if supervised in found:
+        return str(supervised)
+    if len(found) == 1:
+        return str(found[0])
+    listed = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+    raise DataError(
+        f"dataset tfds:{spec} has the features {listed}: one of them must be of the kind {kind.__name__}, or of "
+        "several one be what it is supervised by"
+    )
+
+
+def _open_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> StoredSplit:
+    if split not in SPLIT_NAMES:
+        return StoredSplit(0, lambda number: (b"", -1))
+    try:
+        examples = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
+    except NotImplementedError as err:
+        raise DataError(
+            f"dataset tfds:{builder.info.name} was prepared in {str(builder.data_path)!r} in a format that cannot be "
+            "read in any order: remove it there, or set another TFDS_DATA_DIR, so that it is prepared as ArrayRecord"
+        ) from err
+
+    def read(number: int) -> tuple[bytes, int]:
+        example = examples[number]
+        return example[image], int(example[label])
+
+    return StoredSplit(len(examples), read)

@@ -1,0 +1,83 @@
+"""What a checkpoint says of images: class and probabilities, image by image."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dlexp.checkpoints.files import LoadedCheckpoint, load_checkpoint
+from dlexp.datasets.images.image_stream import ImageStream
+from dlexp.errors import ConfigError
+from dlexp.evaluation.prediction_file import check_top_k, tabulate_predictions
+
+_log = logging.getLogger(__name__)
+
+
+def _warn(path: str, reason: str) -> None:
+    _log.warning("%r cannot be read: %s", path, reason)
+
+
+def predict_images(
+    checkpoint: LoadedCheckpoint | str | os.PathLike[str],
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    top_k: int = 0,
+    probabilities: bool = True,
+    batch_size: int = 0,
+    num_workers: int = 0,
+    store: str = "mlruns",
+    on_unreadable: Callable[[str, str], None] = _warn,
+) -> Iterator[pd.DataFrame]:
+    """Predicts the classes of images, decoded as in training; any number of them takes the same memory.
+
+    Args:
+        checkpoint: from `load_checkpoint`, or what that takes: the path of a file, or a run, for its best one.
+        paths: of image files (PNG, JPEG, BMP, GIF, WebP); `find_images` expands folders and patterns.
+        top_k: give the `top_k` most probable classes, instead of a probability of every class; 0: of every class.
+        probabilities: whether there are columns for the probability of every class.
+        batch_size: images that the model takes at once; 0: as many as in its training.
+        num_workers: images decoded in parallel; 0: as many as there are cores.
+        store: where a run is looked up.
+        on_unreadable: called with the path and the reason of each file that cannot be read, which has no row.
+
+    Returns:
+        Iterator of tables, one for each batch, with one row an image in the order of the paths. Columns: `path`;
+        `prediction`, a class name; `confidence`, its probability, `float32`; then `probability_<class name>` of every
+        class, or `prediction_2`, `confidence_2` and so on with `top_k`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+        ConfigError: top_k, batch_size or num_workers cannot work.
+
+    Example:
+        >>> tables = predict_images("latest", find_images(["photos"]), top_k=3)
+        >>> for table in tables:
+        ...     print(table[["path", "prediction", "confidence"]])
+    """
+    loaded = checkpoint if isinstance(checkpoint, LoadedCheckpoint) else load_checkpoint(str(checkpoint), store=store)
+    check_top_k(top_k, loaded.class_names)
+    for name, value in {"batch_size": batch_size, "num_workers": num_workers}.items():
+        if value < 0:
+            raise ConfigError(f"{name}={value} must be 0 or more")
+    stream = ImageStream(
+        (os.fspath(path) for path in paths),
+        image_shape=tuple(loaded.metadata["input_shape"]),
+        batch_size=batch_size or loaded.config.data.batch_size,
+        num_workers=num_workers,
+        on_unreadable=on_unreadable,
+    )
+
+    def predict(images: Any) -> np.ndarray:
+        # As in evaluation, operation by operation, so that the same batch gives the same bits.
+        logits = loaded.model.predict_on_batch(images).astype(np.float32)
+        probabilities_of_batch: np.ndarray = tf.nn.softmax(logits).numpy()
+        return probabilities_of_batch
+
+    return (
+        tabulate_predictions(paths, predict(images), loaded.class_names, top_k=top_k, probabilities=probabilities)
+        for paths, images in stream
+    )

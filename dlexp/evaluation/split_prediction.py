@@ -1,0 +1,120 @@
+"""What a model says about every example of a split, and the metrics that are recorded of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dlexp.datasets import Datasets
+from dlexp.datasets.damage import naming_unreadable_images
+from dlexp.evaluation.metrics import build_metrics
+from dlexp.evaluation.tta_views import make_views
+
+Forward = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about one split.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        metrics: loss, accuracy and the further metrics, by name.
+        per_source: the same by source, where there are several.
+        table: one row an example, in the order of the manifest: key, source, label, prediction, confidence
+            (probability of the prediction), loss (cross-entropy), and `probability_N` for every class. Where the model
+            gives NaN or infinity, probabilities are NaN and the prediction is the first class.
+        logits: `float32` `(n, num_classes)`; with several views of an image, the logarithm of the mean probabilities.
+    """
+
+    split: str
+    metrics: Mapping[str, float]
+    per_source: Mapping[str, Mapping[str, float]]
+    table: pd.DataFrame
+    logits: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`int` `(n,)`, the true classes."""
+        return self.table["label"].to_numpy()
+
+
+def compile_forward(model: keras.Model, datasets: Datasets, *, tta: Sequence[str] = ()) -> Forward:
+    """Makes the function from batches to logits; it is traced once, for all splits and for the last, smaller batches.
+
+    `model.predict` traces again for a smaller batch, and takes three times as long on small data.
+
+    Args:
+        model: takes raw pixels, returns logits `(batch, num_classes)`.
+        datasets: whose images it will be given; grey ones are repeated for a model that takes colours.
+        tta: names of test-time augmentations, see `make_views`.
+
+    Returns:
+        Function of `uint8` images `(batch, height, width, channels)`, giving `float32` logits `(batch, num_classes)`.
+    """
+    height, width, channels = datasets.dataset.image_shape
+    repeats = model.input_shape[-1] // channels
+
+    def logits_of(images: Any) -> Any:
+        images = images if repeats == 1 else tf.repeat(images, repeats, axis=-1)
+        of_views = [tf.cast(model(view, training=False), tf.float32) for view in make_views(images, tta)]
+        if len(of_views) == 1:
+            return of_views[0]
+        log_probabilities = tf.stack([tf.nn.log_softmax(logits) for logits in of_views])
+        return tf.reduce_logsumexp(log_probabilities, axis=0) - tf.math.log(float(len(of_views)))
+
+    signature = [tf.TensorSpec((None, height, width, channels), tf.uint8)]
+    return tf.function(logits_of, input_signature=signature, autograph=False)
+
+
+def predict_split(forward: Forward, datasets: Datasets, split: str, *, metric_names: Sequence[str]) -> Predictions:
+    """Runs a model once over a split.
+
+    Args:
+        forward: from `compile_forward`.
+        datasets: where the split comes from.
+        split: `train`, `validation` or `test`.
+        metric_names: Keras metrics beside loss and accuracy.
+
+    Raises:
+        DataError: an image can no longer be read, naming it.
+    """
+    dataset = datasets.dataset
+    with naming_unreadable_images(dataset):
+        logits = np.concatenate([forward(images).numpy() for images, _ in datasets.split_batches(split)])
+    rows = dataset.manifest.iloc[dataset.rows(split)]
+    one_hot = np.eye(dataset.num_classes, dtype=np.float32)[rows["label"].to_numpy()]
+    losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()
+    sources = rows["source"].to_numpy()
+
+    def measure(chosen: Any) -> dict[str, float]:
+        metrics = {"loss": float(np.mean(losses[chosen], dtype=np.float64))}
+        for metric in build_metrics(metric_names, dataset.num_classes):
+            metric.update_state(one_hot[chosen], logits[chosen])
+            metrics[metric.name] = float(metric.result())
+        return metrics
+
+    names = sorted(set(sources))
+    per_source = {name: measure(sources == name) for name in names} if len(names) > 1 else {}
+    table = tabulate(rows, logits, losses)
+    return Predictions(split, measure(slice(None)), per_source, table, logits)
+
+
+def tabulate(rows: pd.DataFrame, logits: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+    """Makes `Predictions.table`.
+
+    Args:
+        rows: of the manifest.
+        logits: `float32` `(n, num_classes)` of the same examples.
+        losses: `(n,)`.
+    """
+    probabilities = tf.nn.softmax(logits).numpy()
+    probabilities[~np.isfinite(logits).all(axis=1)] = np.nan
+    table = rows[["key", "source", "label"]].reset_index(drop=True)
+    table = table.assign(prediction=probabilities.argmax(axis=1), confidence=probabilities.max(axis=1), loss=losses)
+    columns = {f"probability_{label}": probabilities[:, label] for label in range(probabilities.shape[1])}
+    return pd.concat([table, pd.DataFrame(columns)], axis=1)

@@ -1,0 +1,52 @@
+"""A picture of the copies in a dataset, for a person to judge: one group a row."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+from dlexp.datasets import Dataset
+from dlexp.reports.gallery import draw_images
+
+_LEAST_COLUMNS, _MOST_COLUMNS = 3, 6  # the title needs three
+_EMPTY = np.full((1, 1, 1), 255, np.uint8)
+
+
+def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, *, most_groups: int = 20) -> None:
+    """Draws groups of copies, each in a row, with key, class and split above each image.
+
+    Args:
+        path: of the PNG file.
+        dataset: where they are.
+        groups: as in `Duplicates`. Near duplicates, which are there to be judged, come before equal images; of each
+            group the first six are drawn.
+        most_groups: how many are drawn.
+    """
+    columns = ["key", "row", "label", "split", "digest"]
+    examples = dataset.manifest[columns].iloc[groups["position"]].assign(group=groups["group"].to_numpy())
+    by_group = examples.groupby("group")
+    near_first = by_group["digest"].nunique().eq(1).sort_values(kind="stable").index
+    width = int(np.clip(by_group.size().max() if len(near_first) else 0, _LEAST_COLUMNS, _MOST_COLUMNS))
+
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    for group in near_first[:most_groups]:
+        copies = by_group.get_group(group)
+        for key, row, label, split in copies[columns[:4]].head(width).itertuples(index=False, name=None):
+            images.append(dataset.source.read(row))
+            captions.append(f"{_end_of(key)}\n{dataset.class_names[label]} \N{MIDDLE DOT} {split}")
+        if len(copies) > width:
+            captions[-1] += f"\nand {len(copies) - width:,} more"
+        padding = -len(images) % width
+        images += [_EMPTY] * padding
+        captions += [""] * padding
+    shown = f", {most_groups} shown" if len(near_first) > most_groups else ""
+    title = (
+        f"{dataset.name}\n{len(near_first):,} groups of copies, one a row{shown}\nabove each image: key, class, split"
+    )
+    draw_images(path, images, captions, title=title, columns=width, inches=1.6)
+
+
+def _end_of(key: str) -> str:
+    """The end of a path tells more than its beginning."""
+    return key if len(key) <= 27 else "\N{HORIZONTAL ELLIPSIS}" + key[-26:]

@@ -1,0 +1,32 @@
+"""The picture of a dataset: examples of each class, as the source has them."""
+
+import pathlib
+
+from dlexp.datasets import Dataset
+from dlexp.reports.figure import shorten
+from dlexp.reports.gallery import draw_images
+
+_MOST_CLASSES = 20
+
+
+def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) -> None:
+    """Draws the first training examples of each class, by key and before augmentation, a class in a row, with
+    its source where there are several.
+
+    Args:
+        dataset: its first 20 classes are drawn.
+        path: of the PNG file.
+        per_class: examples of each class.
+    """
+    train = dataset.manifest[dataset.manifest["split"] == "train"]
+    shown_classes = min(dataset.num_classes, _MOST_CLASSES)
+    shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(per_class)
+    shown = shown.sort_values(["label", "key"])
+    captions = [dataset.class_names[label] for label in shown["label"]]
+    if train["source"].nunique() > 1:
+        captions = [f"{caption}\n{source}" for caption, source in zip(captions, shown["source"], strict=True)]
+    images = [dataset.source.read(row) for row in shown["row"]]
+    title = f"{shorten(dataset.name, 44)} ({dataset.id}): {len(train):,} training examples, the first of each class"
+    if shown_classes < dataset.num_classes:
+        title += f"\n{shown_classes} of {dataset.num_classes} classes"
+    draw_images(path, images, captions, title=title, columns=per_class, inches=1.0)

@@ -1,0 +1,208 @@
+"""The search space of `dlexp sweep`: which config fields vary, and how; a point of it is what one trial sets.
+
+A point maps names of parameters to values as JSON has them, so that it can be stored and read back.
+"""
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.errors import ConfigError, unknown_name
+from dlexp.sweeps.space.grammar import Spec, read_json, read_text
+from dlexp.sweeps.space.parameter import ARGUMENTS, Parameter, build_parameters
+
+__all__ = ["Parameter", "Space"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Parameters and the config that they vary; made by `parse` or `from_json`, which check them.
+
+    Attributes:
+        parameters: in the order given, but one that others depend on (model, optimizer) comes before them.
+        base: what configs are where a point says nothing.
+
+    Example:
+        >>> space = Space.parse("model=choice(small_cnn,resnet20); resnet20.dropout=choice(0,0.5)", ExperimentConfig())
+        >>> [space.label(point) for point in space.grid()]
+        ['model=small_cnn', 'model=resnet20 resnet20.dropout=0', 'model=resnet20 resnet20.dropout=0.5']
+    """
+
+    parameters: tuple[Parameter, ...]
+    base: ExperimentConfig
+
+    @classmethod
+    def parse(cls, text: str, base: ExperimentConfig) -> "Space":
+        """Reads the text of `--space`; the grammar is in `dlexp.sweeps.space.grammar`.
+
+        Raises:
+            ConfigError: the text cannot be read, or holds what cannot be searched or what no config can have.
+        """
+        return cls._of(read_text(text), base)
+
+    @classmethod
+    def from_json(cls, text: str, base: ExperimentConfig) -> "Space":
+        """Reads what `to_json` wrote, or a `--space_file` written by hand; raises as `parse` does."""
+        return cls._of(read_json(text), base)
+
+    @classmethod
+    def _of(cls, specs: Sequence[Spec], base: ExperimentConfig) -> "Space":
+        space = cls(build_parameters(specs, base), base)
+        for point in space._corners():
+            try:
+                space.config(point)
+            except ConfigError as err:
+                trial = textwrap.shorten(_label(point), 100, placeholder=" ...")
+                raise ConfigError(f"space holds a trial that cannot work, {trial}: {err}") from err
+        return space
+
+    def to_json(self) -> str:
+        """JSON text, one parameter a line; with the same base, `from_json` gives an equal space."""
+        lines = [f"  {json.dumps(each.name)}: {json.dumps(_json_spec(each))}" for each in self.parameters]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def with_base(self, base: ExperimentConfig) -> "Space":
+        """The same space over another base; raises as `parse` does."""
+        return self.from_json(self.to_json(), base)
+
+    def active(self, point: Mapping[str, Any]) -> list[Parameter]:
+        """The parameters that apply, given the values that are chosen so far."""
+        return [each for each in self.parameters if self._applies(each, point)]
+
+    def varies(self, name: str) -> bool:
+        """Whether the parameter of this name has more than one value."""
+        return any(each.name == name and not each.is_fixed for each in self.parameters)
+
+    def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
+        """Makes a point.
+
+        Args:
+            suggest: gives the value of a parameter; asked for each that applies and has more than one value, in order.
+        """
+        point: dict[str, Any] = {}
+        for each in self.parameters:
+            if self._applies(each, point):
+                point[each.name] = each.values[0] if each.is_fixed else suggest(each)
+        return point
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every point, the last parameter varying fastest; conditionals that do not apply are left out.
+
+        Raises:
+            ConfigError: a parameter has no list of values; at once, not with the first point.
+        """
+        for each in self.parameters:
+            if not each.is_finite:
+                lists = "range(first,end) or choice(...)" if "int" in each.kind else "choice(...)"
+                raise ConfigError(
+                    f"a grid needs lists of values, but {each.name} is {each.kind}({each.low:g},{each.high:g}): "
+                    f"write {each.name}={lists}, or search otherwise"
+                )
+        return self._points({}, self.parameters)
+
+    def grid_size(self) -> int | None:
+        """How many points `grid` gives; None if it cannot, as a parameter has no list of values."""
+        if not all(each.is_finite for each in self.parameters):
+            return None
+        free = [each for each in self.parameters if each.condition is None and each.name not in ARGUMENTS]
+        return _combinations(free) * math.prod(self._branches(field) for field in ARGUMENTS)
+
+    def config(self, point: Mapping[str, Any]) -> ExperimentConfig:
+        """The config of a point; entries are merged into the mappings of the base.
+
+        Raises:
+            ConfigError: a name is not of this space or does not apply, or the values cannot work together.
+        """
+        known = {each.name: each for each in self.parameters}
+        flat = self.base.flat()
+        changes: dict[str, Any] = {}
+        for name, value in point.items():
+            if name not in known:
+                raise unknown_name("parameter", name, known)
+            if not self._applies(known[name], point):
+                raise ConfigError(f"{name} is in a point that it does not apply to, {_label(point)}: leave it out")
+            field, _, key = known[name].target.partition(".")
+            entries = {key: value} if key else value
+            is_merged = isinstance(flat[field], Mapping) and isinstance(entries, Mapping)
+            changes[field] = changes.get(field, flat[field]) | entries if is_merged else value
+        return self.base.replace(**changes)
+
+    def holds(self, point: Mapping[str, Any]) -> bool:
+        """Whether it is a point of this space: each parameter that applies has a value that it can have."""
+        active = {each.name: each for each in self.active(point)}
+        return active.keys() == point.keys() and all(active[name].holds(value) for name, value in point.items())
+
+    def label(self, point: Mapping[str, Any]) -> str:
+        """Short text of what varies: `learning_rate=0.00123 model=resnet20`."""
+        varying = [each.name for each in self.parameters if not each.is_fixed]
+        return _label({name: point[name] for name in varying if name in point})
+
+    def corner_configs(self) -> Iterator[ExperimentConfig]:
+        """Configs that together hold every value of the choices, and smallest and largest value of all others."""
+        return map(self.config, self._corners())
+
+    def _corners(self) -> Iterator[dict[str, Any]]:
+        """Points that differ from the first one in one extreme each, and in what it is conditional on."""
+        seen = set()
+        for each in self.parameters:
+            for value in each.extremes:
+                wanted = {each.name: value} | dict([each.condition] if each.condition else [])
+                point = self._point_with(wanted)
+                if (key := json.dumps(point)) not in seen:
+                    seen.add(key)
+                    yield point
+
+    def _point_with(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        point: dict[str, Any] = {}
+        for each in self.parameters:
+            if self._applies(each, point):
+                point[each.name] = wanted.get(each.name, each.extremes[0])
+        return point
+
+    def _points(self, point: dict[str, Any], parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
+        if not parameters:
+            yield point
+        elif not self._applies(parameters[0], point):
+            yield from self._points(point, parameters[1:])
+        else:
+            for value in parameters[0].values:
+                yield from self._points({**point, parameters[0].name: value}, parameters[1:])
+
+    def _applies(self, parameter: Parameter, point: Mapping[str, Any]) -> bool:
+        if parameter.condition is None:
+            return True
+        field, value = parameter.condition
+        return (point[field] if field in point else self.base.flat()[field]) == value
+
+    def _branches(self, field: str) -> int:
+        """Points that differ in `field` and in the parameters that are conditional on it."""
+        values = next((each.values for each in self.parameters if each.name == field), (self.base.flat()[field],))
+        return sum(_combinations(p for p in self.parameters if p.condition == (field, value)) for value in values)
+
+
+def _combinations(parameters: Iterable[Parameter]) -> int:
+    return math.prod(len(each.values) for each in parameters)
+
+
+def _json_spec(parameter: Parameter) -> Any:
+    if not parameter.is_finite:
+        return {parameter.kind: [parameter.low, parameter.high]}
+    if parameter.is_fixed and not isinstance(parameter.values[0], Mapping):
+        return parameter.values[0]
+    return {"choice": parameter.values}
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in point.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
+    return value if isinstance(value, str) else json.dumps(value)

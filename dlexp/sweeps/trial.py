@@ -1,0 +1,99 @@
+"""One trial of a sweep, in a process of a launcher: an ordinary run, without MLflow, which the driver writes."""
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+
+from dlexp.machine.startup import importing_tensorflow
+
+# A launcher imports this module in the process that its workers are forked from, so that none of them has to.
+with importing_tensorflow():
+    import keras
+    import tensorflow as tf
+
+    from dlexp.experiment import resume_experiment, run_experiment
+    from dlexp.sweeps.warm_networks import WarmNetworks
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
+from dlexp.runs.environment import installed_packages
+from dlexp.runs.run import RECORD_FILE, run_folder
+from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
+
+
+class TrialRunner:
+    """Runs trials one after the other; the `Runner` of `dlexp sweep`."""
+
+    def __init__(self) -> None:
+        self._networks = WarmNetworks()
+        logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING, stream=sys.stderr)
+        if gpu := os.environ.get("DLEXP_GPU"):
+            _use_one_gpu(int(gpu))
+
+    def run(self, job: TrialJob, report: Report) -> TrialEnded:
+        """Trains, or goes on with the run of a former attempt."""
+        number, outcome, reason = job.trial.trial, Outcome.FINISHED, ""
+        path = run_folder(job.config.tracking.store, job.trial.run_id)
+        given: dict[str, Any] = {
+            "trial": job.trial,
+            "callbacks": [EpochReporter(number, report)],
+            "prepare": self._networks.prepare,
+        }
+        try:
+            if (path / RECORD_FILE).is_file():
+                resume_experiment(path, **given)
+            else:
+                run_experiment(job.config, **given)
+        except InterruptedRunError as err:
+            outcome, reason = Outcome.STOPPED, str(err)
+        except PrunedError as err:
+            outcome, reason = Outcome.PRUNED, str(err)
+        except DivergedError as err:
+            outcome, reason = Outcome.DIVERGED, str(err)
+        except DlexpError as err:
+            print(f"dlexp: {err}", file=sys.stderr)
+            outcome, reason = Outcome.FAILED, str(err)
+        except BaseException as err:  # noqa: BLE001
+            # Whatever a model or a plug-in raises ends this trial, and not the sweep.
+            traceback.print_exc()
+            outcome, reason = Outcome.FAILED, f"{type(err).__name__}: {err}"
+        if outcome is not Outcome.FINISHED:
+            self._networks.forget()
+        return TrialEnded(number, outcome, reason)
+
+
+class EpochReporter(keras.callbacks.Callback):
+    """Tells of each epoch, and ends the training if it shall be given up.
+
+    Args:
+        trial: its number.
+        report: tells it, and returns the verdict.
+    """
+
+    async_safe = True  # nothing is done after a batch
+
+    def __init__(self, trial: int, report: Report) -> None:
+        super().__init__()
+        self._trial, self._report = trial, report
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Tells of the epoch; raises PrunedError at a verdict against the trial."""
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        if not self._report(EpochEnded(self._trial, epoch + 1, metrics)):
+            raise PrunedError(f"given up after epoch {epoch + 1}: other trials were better by then")
+
+
+def _use_one_gpu(number: int) -> None:
+    """Leaves the other GPUs to the other workers."""
+    if gpus := tf.config.list_physical_devices("GPU"):
+        tf.config.set_visible_devices(gpus[number % len(gpus)], "GPU")
+
+
+# What every trial would do again in a process of its own.
+for _module in ("dlexp.datasets.sources.arrays", "dlexp.models.zoo", "pyarrow.parquet", "sklearn.datasets"):
+    importlib.import_module(_module)
+installed_packages()

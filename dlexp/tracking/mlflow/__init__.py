@@ -1,0 +1,1 @@
+"""MLflow: the tracker, its connection, and everything that MLflow does not document."""

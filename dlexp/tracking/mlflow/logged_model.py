@@ -1,0 +1,154 @@
+"""The best model of a run as an MLflow LoggedModel, written by hand.
+
+`mlflow.keras.log_model` saves the weights a second time, loads the model in another process to guess its requirements,
+and takes 6 to 17 s. Here the checkpoint itself is the model's file: in a store by a hard link, which takes no space.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import add_to_model
+from mlflow.types.schema import Schema, TensorSpec
+
+from dlexp.runs.points import read_points
+from dlexp.runs.run import POINTS_FILE, artifacts_root
+from dlexp.tracking.base import BestModel, RunDescription
+from dlexp.tracking.mlflow.runs import milliseconds, param_text, write_metrics
+
+DIGEST_TAG = "dlexp.weights_digest"
+_REQUIRED = ("tensorflow", "keras", "numpy", "dlexp")
+_FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
+_MAX_TAG_CHARS = 5000
+
+
+def register_best(client: MlflowClient, run_id: str, description: RunDescription, best: BestModel) -> bool:
+    """Makes the best model of a run a LoggedModel that is READY, linked to run, dataset and metrics.
+
+    Args:
+        client: of the server or the store.
+        run_id: of the MLflow run.
+        description: of the run.
+        best: its model.
+
+    Returns:
+        False if MLflow has it already: the same weights of the same run.
+    """
+    experiment_id = client.get_run(run_id).info.experiment_id
+    for model in _models_of(client, experiment_id, run_id):
+        if model.status == "READY" and model.tags.get(DIGEST_TAG) == best.weights_digest:
+            return False
+        if model.status != "READY":  # of a process that was killed
+            client.delete_logged_model(model.model_id)
+    model = client.create_logged_model(
+        experiment_id,
+        name=description.name.translate(_FORBIDDEN_IN_NAMES),
+        source_run_id=run_id,
+        tags=_tags(best),
+        params={name: param_text(value) for name, value in description.params().items()},
+        model_type="keras",
+    )
+    _write_artifacts(client, model, description, best)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
+    write_metrics(client, run_id, list(_metrics(model.model_id, description, best)))
+    client.finalize_logged_model(model.model_id, "READY")
+    return True
+
+
+def _models_of(client: MlflowClient, experiment_id: str, run_id: str) -> list[LoggedModel]:
+    found = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    return list(found)
+
+
+def _tags(best: BestModel) -> dict[str, str]:
+    names = json.dumps(list(best.class_names), ensure_ascii=False)
+    tags = {
+        DIGEST_TAG: best.weights_digest,
+        "dlexp.epoch": str(best.epoch),
+        "dlexp.checkpoint": best.checkpoint.name,
+        "dlexp.num_classes": str(len(best.class_names)),
+    }
+    # All of them are in the metadata of MLmodel, however many there are.
+    return tags | ({"dlexp.class_names": names} if len(names) <= _MAX_TAG_CHARS else {})
+
+
+def _metrics(model_id: str, description: RunDescription, best: BestModel) -> Iterator[Metric]:
+    """The metrics of the model: each the very point that the run has, so that the run gets none twice."""
+    wanted = dict(best.metrics)
+    for point in reversed(read_points(description.run.path / POINTS_FILE)):
+        of_best = point.step == best.step or point.key.startswith("test_")
+        if of_best and point.key in wanted:
+            value = wanted.pop(point.key)
+            yield Metric(
+                point.key,
+                value,
+                milliseconds(point.time),
+                point.step,
+                model_id=model_id,
+                dataset_name=description.dataset_name,
+                dataset_digest=description.dataset_id,
+            )
+
+
+def _write_artifacts(client: MlflowClient, model: LoggedModel, description: RunDescription, best: BestModel) -> None:
+    tracking = description.config.tracking
+    if tracking.tracking_uri:
+        with tempfile.TemporaryDirectory() as temporary:
+            _write_files(pathlib.Path(temporary), model, best)
+            client.log_model_artifacts(model.model_id, temporary)
+    else:
+        _write_files(artifacts_root(tracking.store) / "models" / model.model_id / "artifacts", model, best)
+
+
+def _write_files(folder: pathlib.Path, model: LoggedModel, best: BestModel) -> None:
+    """Writes what `mlflow.keras.load_model` reads; Keras then loads the checkpoint in its safe mode."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    _link(best.checkpoint, data / "model.keras")
+    requirements = [f"{name}=={version(name)}" for name in _REQUIRED if _is_installed(name)]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    environment = {"python": platform.python_version(), "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(json.dumps(environment), encoding="utf-8")  # JSON is YAML
+    metadata = {"class_names": list(best.class_names), "weights_digest": best.weights_digest, "epoch": best.epoch}
+    spec = Model(
+        artifact_path=model.artifact_location,
+        run_id=model.source_run_id,
+        model_id=model.model_id,
+        model_uuid=model.model_id,
+        signature=_signature(best),
+        metadata=metadata,
+        model_size_bytes=best.checkpoint.stat().st_size,
+    )
+    spec.add_flavor("keras", data="data", keras_version=version("keras"), keras_backend="tensorflow")
+    add_to_model(spec, loader_module="mlflow.keras", python_env="python_env.yaml")
+    spec.save(str(folder / "MLmodel"))
+
+
+def _signature(best: BestModel) -> ModelSignature:
+    pixels = TensorSpec(np.dtype(np.float32), (-1, *best.image_shape), name="pixels")
+    logits = TensorSpec(np.dtype(np.float32), (-1, len(best.class_names)), name="logits")
+    return ModelSignature(inputs=Schema([pixels]), outputs=Schema([logits]))
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Gives a file a second name; checkpoints are replaced and never written to, so that both stay what they are."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:  # tensorflow-cpu is tensorflow by another name
+        return False

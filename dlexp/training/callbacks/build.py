@@ -1,0 +1,134 @@
+"""The callbacks of a training, in an order that matters.
+
+1. `AveragedValidation` swaps in averaged weights before anything looks at a validation.
+2. `PointLogger` records the epoch first, so that no checkpoint tells of an epoch that the record does not have.
+3. `DivergenceGuard`, then what changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`,
+   `EarlyStopping`. Checkpoints come later, as they hold what these remember.
+4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
+6. `InterruptionGuard` saves and leaves when a signal has come.
+7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and MLflow's `Autolog` only look.
+8. The progress display comes last and shows an epoch when it is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from dlexp.checkpoints.averages import AveragedValidation
+from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
+from dlexp.checkpoints.writer import CheckpointWriter
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.monitor import is_smaller_better
+from dlexp.datasets import Datasets
+from dlexp.machine.signals import StopRequests
+from dlexp.registry import CALLBACKS
+from dlexp.tracking.mlflow.autolog import Autolog
+from dlexp.tracking.session import RunSession
+from dlexp.tracking.tensorboard import FOLDER, GraphWriter
+from dlexp.training.callbacks.guards import DivergenceGuard, InterruptionGuard
+from dlexp.training.callbacks.histograms import HistogramLogger
+from dlexp.training.callbacks.point_logger import PointLogger
+from dlexp.training.callbacks.training_batch import TrainingBatchPicture
+from dlexp.training.callbacks.validation_examples import ValidationExamples
+from dlexp.training.data_clock import DataClock
+from dlexp.training.gradients import GradientWatch
+
+_PLATEAU_FACTOR = 0.1
+
+
+@dataclass(frozen=True)
+class CallbackList:
+    """The callbacks of a training, and those among them that keep checkpoints.
+
+    Attributes:
+        callbacks: in the order of this module.
+        best: keeps the best checkpoint.
+        last: keeps the newest checkpoint.
+    """
+
+    callbacks: Sequence[keras.callbacks.Callback]
+    best: BestCheckpoint
+    last: LastCheckpoint
+
+
+def build_callbacks(
+    config: ExperimentConfig,
+    *,
+    session: RunSession,
+    model: keras.Model,
+    datasets: Datasets,
+    gradients: GradientWatch,
+    clock: DataClock,
+    writer: CheckpointWriter,
+    progress: keras.callbacks.Callback,
+    requests: StopRequests,
+    further: Sequence[keras.callbacks.Callback] = (),
+) -> CallbackList:
+    """Makes the callbacks of a training, in the order of this module; `further` ones come before the guard of 6."""
+    run, selection = session.run, config.selection
+    monitor, mode = selection.monitor, monitor_mode(selection.monitor, selection.monitor_mode)
+    best = BestCheckpoint(writer, run=run, monitor=monitor, mode=mode, keep_top=selection.keep_top)
+    last = LastCheckpoint(writer, run=run, monitor=monitor, save_every_steps=config.execution.save_every_steps)
+    averaging = AveragedValidation() if config.optimization.ema_decay else None
+    callbacks: list[keras.callbacks.Callback] = [averaging] if averaging else []
+    callbacks.append(
+        PointLogger(
+            session.log,
+            session.tracker,
+            images_per_epoch=datasets.examples_per_epoch,
+            gradients=gradients,
+            clock=clock,
+            every_steps=config.tracking.log_every_steps,
+        )
+    )
+    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last, *further]
+    callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
+    callbacks += _observers(config, session=session, model=model, datasets=datasets, gradients=gradients)
+    callbacks.append(progress)
+    writer.watch(callbacks)
+    return CallbackList(callbacks, best, last)
+
+
+def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Callback]:
+    """What changes the course of a training."""
+    monitor, patience = config.selection.monitor, config.selection.early_stopping_patience
+    steering: list[keras.callbacks.Callback] = [CALLBACKS.get(name)() for name in config.optimization.callbacks]
+    if config.optimization.lr_schedule == "plateau":
+        steering.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor, mode=mode, factor=_PLATEAU_FACTOR, patience=config.optimization.plateau_patience
+            )
+        )
+    if patience:
+        steering.append(keras.callbacks.EarlyStopping(monitor, patience=patience, mode=mode))
+    return steering
+
+
+def _observers(
+    config: ExperimentConfig, *, session: RunSession, model: keras.Model, datasets: Datasets, gradients: GradientWatch
+) -> list[keras.callbacks.Callback]:
+    """What only looks."""
+    run, tracking, observers = session.run, config.tracking, list[Any]()
+    images = tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)
+    forward = tf.function(lambda each: model(each, training=False), input_signature=[images])
+    if tracking.sample_pictures:
+        observers.append(TrainingBatchPicture(run, session.tracker, datasets))
+        observers.append(ValidationExamples(run, session.tracker, datasets, forward))
+    if tracking.histograms:
+        written = max((point.epoch for point in session.log.points), default=0)
+        observers.append(HistogramLogger(session.tracker, gradients, written_epochs=written))
+    if tracking.tensorboard:
+        observers.append(GraphWriter(str(run.path / FOLDER), forward))
+    if tracking.mlflow_autolog and session.in_mlflow and not session.resumed:
+        observers.append(Autolog())
+    return observers
+
+
+def monitor_mode(monitor: str, mode: str) -> str:
+    """`min` or `max` for a monitored metric: as given, or for `auto` by its name: losses and errors should be small."""
+    if mode != "auto":
+        return mode
+    return "min" if is_smaller_better(monitor) else "max"

@@ -1,0 +1,68 @@
+"""Callbacks that end a training before its time: a signal has come, or the loss is no number any more."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlexp.checkpoints.averages import AveragedValidation
+from dlexp.checkpoints.manager import LastCheckpoint
+from dlexp.checkpoints.position import Position
+from dlexp.errors import DivergedError
+from dlexp.machine.signals import StopRequests
+
+
+class InterruptionGuard(keras.callbacks.Callback):
+    """Saves and leaves before the next step, in training and in validation, once a signal has come.
+
+    Args:
+        requests: where signals are noted.
+        last: writes the checkpoint.
+        averaging: puts the weights back where validation has averages in their place; None without averages.
+    """
+
+    async_safe = True  # it acts before a step, which Keras always calls in turn
+
+    def __init__(self, requests: StopRequests, *, last: LastCheckpoint, averaging: AveragedValidation | None) -> None:
+        super().__init__()
+        self._requests, self._last, self._averaging = requests, last, averaging
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Leaves, if asked to."""
+        if self._requests.signal is not None:
+            self._leave(self._last.position(batch))
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Copies the training metrics, which validation is about to reset."""
+        self._train_metrics = [np.array(variable.numpy()) for variable in self.model.metrics_variables]
+
+    def on_test_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Leaves, if asked to."""
+        if self._requests.signal is not None:
+            if self._averaging is not None:
+                self._averaging.restore()
+            for variable, value in zip(self.model.metrics_variables, self._train_metrics, strict=True):
+                variable.assign(value)
+            self._leave(self._last.position(self.params["steps"]))
+
+    def _leave(self, position: Position) -> None:
+        if position.step:  # before the first step there is nothing that a new start would not give
+            self._last.save(position)
+        self._requests.check()
+
+
+class DivergenceGuard(keras.callbacks.Callback):
+    """Raises DivergedError when the training loss is not finite, before any checkpoint could take the weights."""
+
+    async_safe = True  # reads what it is given; Keras raises what it raises at one of the next steps
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Notes the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Looks at the loss of the epoch so far, which one bad step makes infinite or NaN for good."""
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise DivergedError(self._epoch * self.params["steps"] + batch + 1)

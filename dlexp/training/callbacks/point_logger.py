@@ -1,0 +1,146 @@
+"""The callback that measures a training and writes the points."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from dlexp.machine.load import LoadMeter
+from dlexp.runs.points import Point, PointLog
+from dlexp.runs.run import now
+from dlexp.tracking.base import Tracker
+from dlexp.training.data_clock import DataClock
+from dlexp.training.gradients import GradientWatch, weight_norm
+
+_STEPS = "steps/"
+
+
+class PointLogger(keras.callbacks.Callback):
+    """Writes what is measured to `metrics.jsonl` and to the trackers, after every epoch and every so many steps.
+
+    Of an epoch: what Keras measures; `learning_rate` and `gradient_norm` (global, before clipping) of its last step;
+    `weight_norm`; `images_per_second`, `epoch_seconds` and `step_seconds` of its training, validation not counted;
+    `data_wait_seconds`, how long the training waited for batches; and `load/*` since the former point, see
+    `LoadMeter`.
+
+    Every so many steps `load/*` too, and the rest under `steps/`: metrics over the epoch so far, times since the last
+    such point. Nothing waits for the device after the other steps.
+
+    Args:
+        log: of the run.
+        tracker: is given what is new in the log.
+        images_per_epoch: training examples.
+        gradients: of the training.
+        clock: of its data.
+        every_steps: steps between two points within an epoch; 0: none.
+    """
+
+    async_safe = True  # within an epoch it acts before a step, which Keras calls in turn
+
+    def __init__(
+        self,
+        log: PointLog,
+        tracker: Tracker,
+        *,
+        images_per_epoch: int,
+        gradients: GradientWatch,
+        clock: DataClock,
+        every_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        self._log, self._tracker, self._images_per_epoch = log, tracker, images_per_epoch
+        self._gradients, self._clock, self._every_steps = gradients, clock, every_steps
+        self._former_gradient_norm = math.nan
+        self._load = LoadMeter()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Starts the clocks."""
+        self._epoch, self._train_seconds = epoch, 0.0
+        self._epoch_start = self._step_start = self._read_clocks()
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Records the steps before this one, if it is their turn."""
+        step = self._epoch * self.params["steps"] + batch
+        if batch and self._is_turn_of(step):
+            metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+            self._write(self._values_of_steps(metrics), step=step, epoch=self._epoch + 1)
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Stops the clock: what follows is validation."""
+        self._train_seconds = time.perf_counter() - self._epoch_start[0]
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Records the epoch."""
+        logs = logs or {}
+        step = int(self.model.optimizer.iterations.numpy())
+        values = {}
+        if self._is_turn_of(step):
+            values = self._values_of_steps({name: each for name, each in logs.items() if not name.startswith("val_")})
+        self._write(values | dict(logs) | self._values_of_epoch(step), step=step, epoch=epoch + 1)
+
+    def get_state(self) -> dict[str, Any]:
+        """The gradient norm: a process that goes on after the last step of an epoch takes no step to see one."""
+        return {"gradient_norm": self._gradient_norm()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self._former_gradient_norm = state["gradient_norm"]
+
+    def _is_turn_of(self, step: int) -> bool:
+        every, former = self._every_steps, step - self.model.steps_per_execution
+        return bool(every and step // every > former // every)
+
+    def _values_of_epoch(self, step: int) -> dict[str, float]:
+        started, first_step, waited = self._epoch_start
+        seconds, steps = self._train_seconds or time.perf_counter() - started, step - first_step
+        values = self._norms_and_rate()
+        if steps:  # less than an epoch, even none, where another process began it
+            values |= self._times(seconds, steps, waited)
+        if steps == self.params["steps"]:
+            values["epoch_seconds"] = seconds
+        return values
+
+    def _values_of_steps(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        started, first_step, waited = self._step_start
+        self._step_start = self._read_clocks()
+        seconds, steps = self._step_start[0] - started, self._step_start[1] - first_step
+        values = {**metrics, **self._norms_and_rate()}
+        if steps:
+            values |= self._times(seconds, steps, waited)
+        return {f"{_STEPS}{name}": value for name, value in values.items()}
+
+    def _times(self, seconds: float, steps: int, waited: float) -> dict[str, float]:
+        images = steps / self.params["steps"] * self._images_per_epoch
+        return {
+            "images_per_second": images / seconds,
+            "step_seconds": seconds / steps,
+            "data_wait_seconds": self._clock.seconds() - waited,
+        }
+
+    def _norms_and_rate(self) -> dict[str, float]:
+        values = {
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
+            "weight_norm": weight_norm(self.model),
+        }
+        norm = self._gradient_norm()
+        return values if math.isnan(norm) else values | {"gradient_norm": norm}
+
+    def _gradient_norm(self) -> float:
+        norm = self._gradients.norm()
+        return self._former_gradient_norm if math.isnan(norm) else norm
+
+    def _read_clocks(self) -> tuple[float, int, float]:
+        """Time in seconds, steps taken, and seconds waited for data."""
+        return time.perf_counter(), int(self.model.optimizer.iterations.numpy()), self._clock.seconds()
+
+    def _write(self, values: Mapping[str, float], *, step: int, epoch: int) -> None:
+        points = make_points({**values, **self._load.read()}, step=step, epoch=epoch)
+        self._tracker.log_points(self._log.append(points))
+
+
+def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
+    """Points of one moment from values by key."""
+    moment = now()
+    return [Point(key, step, epoch, float(value), moment) for key, value in values.items()]

@@ -1,0 +1,102 @@
+"""What a model makes of a few validation examples, always the same, epoch by epoch: one sees it learn."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dlexp.datasets import Datasets
+from dlexp.runs.run import Run
+from dlexp.tracking.base import Tracker
+from dlexp.validation_picture import draw_validation_examples
+
+RECORD_FILE = "samples/validation_examples.jsonl"
+PICTURE_FILE = "samples/validation_examples.png"
+_MOST_EXAMPLES = 12
+
+
+class ValidationExamples(keras.callbacks.Callback):
+    """Notes the predictions for a dozen validation examples after every epoch, and draws them at the end.
+
+    Args:
+        run: in whose folder `samples/validation_examples.jsonl` and `.png` are written.
+        tracker: is given the picture.
+        datasets: where the examples come from, the first of each class in turn.
+        forward: `uint8` images `(batch, height, width, channels)` to logits, without dropout.
+    """
+
+    def __init__(self, run: Run, tracker: Tracker, datasets: Datasets, forward: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._run, self._tracker, self._datasets, self._forward = run, tracker, datasets, forward
+        self._positions = choose_examples(datasets.dataset.manifest)
+        self._record = run.path / RECORD_FILE
+        self._written_epochs = read_epochs(self._record)
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Reads the images."""
+        self._images = self._datasets.read_images(self._positions)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Notes the predictions; an epoch that a resume goes through again has them already."""
+        if epoch + 1 in self._written_epochs:
+            return
+        probabilities = tf.nn.softmax(self._forward(self._images)).numpy()
+        examples = self._datasets.dataset.manifest.iloc[self._positions]
+        lines = [
+            {
+                "epoch": epoch + 1,
+                "key": key,
+                "label": int(label),
+                "prediction": int(row.argmax()),
+                "confidence": round(float(row.max()), 6),
+                "probability_of_label": round(float(row[label]), 6),
+            }
+            for key, label, row in zip(examples["key"], examples["label"], probabilities, strict=True)
+        ]
+        self._record.parent.mkdir(exist_ok=True)
+        with self._record.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+        self._written_epochs.add(epoch + 1)
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Draws them."""
+        path, dataset = self._run.path / PICTURE_FILE, self._datasets.dataset
+        table = read_predictions(self._record)
+        if not table.empty:
+            draw_validation_examples(path, table, self._images, dataset.class_names, name=dataset.name)
+            self._tracker.log_image(
+                "samples/validation_examples", path, step=int(self.model.optimizer.iterations.numpy())
+            )
+
+
+def choose_examples(manifest: pd.DataFrame, *, most: int = _MOST_EXAMPLES) -> np.ndarray:
+    """`int64` positions of validation examples: the first of each class by key, then the second, up to `most`."""
+    validation = manifest[["key", "label", "split"]].reset_index(drop=True)
+    validation = validation[validation["split"] == "validation"].sort_values("key")
+    turn = validation.groupby("label").cumcount()
+    chosen = validation.assign(turn=turn).sort_values(["turn", "label"]).head(most).sort_values(["label", "key"])
+    return chosen.index.to_numpy(np.int64)
+
+
+def read_predictions(path: pathlib.Path) -> pd.DataFrame:
+    """The record as a table with its fields as columns; a last line that a kill has cut short does not count."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
+
+
+def read_epochs(path: pathlib.Path) -> set[int]:
+    """Epochs that the record tells of in full; what a kill has left of another is removed."""
+    table = read_predictions(path)
+    if table.empty:
+        path.unlink(missing_ok=True)
+        return set()
+    counts = table["epoch"].value_counts()
+    whole: Sequence[int] = counts.index[counts == counts.max()].tolist()
+    kept = table[table["epoch"].isin(whole)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept.to_dict("records")), encoding="utf-8")
+    return set(whole)

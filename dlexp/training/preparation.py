@@ -1,0 +1,126 @@
+"""Data and model of an experiment, built and known to fit together before anything is written."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from dlexp.checkpoints.archive import NetworkArchive
+from dlexp.checkpoints.initial_weights import initialize_weights
+from dlexp.checkpoints.twin import build_twin
+from dlexp.config.experiment_config import ExperimentConfig, SelectionConfig
+from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets.inspection.findings import find_exact_leaks
+from dlexp.errors import unknown_name
+from dlexp.evaluation.metrics import metric_names, portable_metrics
+from dlexp.evaluation.network import EvaluatedNetwork
+from dlexp.models import build_model, custom_layers
+from dlexp.runs.preflight import check_names
+from dlexp.runs.run import check_store
+from dlexp.training.data_clock import DataClock
+from dlexp.training.gradients import GradientWatch
+from dlexp.training.loop import compile_model, seed_everything, use_threads
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Data and model of an experiment, known to fit together.
+
+    Attributes:
+        config: of the experiment.
+        datasets: its batches.
+        model: compiled.
+        twin: what is saved in place of the model.
+        archive: writes the twin.
+        custom_layers: classes that the model needs beside Keras' own.
+        facts: for the record, see `compile_model`.
+        gradients: watches those of the model.
+        clock: measures how long the training waits for data.
+        evaluated: the network that checkpoints are evaluated with.
+    """
+
+    config: ExperimentConfig
+    datasets: Datasets
+    model: keras.Model
+    twin: keras.Model
+    archive: NetworkArchive
+    custom_layers: Sequence[str]
+    facts: Mapping[str, Any]
+    gradients: GradientWatch
+    clock: DataClock
+    evaluated: EvaluatedNetwork
+
+
+def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
+    """Builds data and model; writes nothing.
+
+    Args:
+        config: of the experiment.
+        initialize: take the weights of `init_checkpoint`, where there is one.
+    """
+    check_names(config)
+    check_store(config.tracking.store)
+    use_threads(config.execution.num_threads)
+    seed_everything(config.seed, deterministic=config.execution.deterministic)
+    datasets = build_datasets(config)
+    num_classes = datasets.dataset.num_classes
+    check_monitor(config.selection, num_classes=num_classes)
+    model, facts = build_compiled(config, datasets, initialize=initialize)
+    twin = build_twin(model, metrics=portable_metrics(num_classes))
+    gradients = GradientWatch(
+        model,
+        steps_per_epoch=datasets.steps_per_epoch,
+        every_steps=config.tracking.log_every_steps,
+        keep=config.tracking.histograms,
+    )
+    # Those of the twin: what only the training needs, such as its schedule, is in no file.
+    layers = custom_layers(twin)
+    return Setup(
+        config=config,
+        datasets=datasets,
+        model=model,
+        twin=twin,
+        archive=NetworkArchive(twin),
+        custom_layers=layers,
+        facts=facts,
+        gradients=gradients,
+        clock=DataClock(),
+        evaluated=EvaluatedNetwork(),
+    )
+
+
+def build_compiled(
+    config: ExperimentConfig, datasets: Datasets, *, initialize: bool
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Builds and compiles the model of a config, and tells the facts for the record; seed everything before."""
+    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
+    model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    parent = {}
+    if config.model.init_checkpoint and initialize:
+        parent = initialize_weights(model, config.model, store=config.tracking.store)
+    facts = compile_model(model, config, datasets) | parent
+    return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+
+
+def warn_of_leaks(dataset: Dataset) -> int:
+    """Warns of images that are in more than one split, byte for byte; returns how many there are."""
+    leaks = find_exact_leaks(dataset.manifest)
+    if len(leaks):
+        _log.warning(
+            "%d images of %s are in more than one split, so accuracies on it are too good: the first is %s; "
+            "dlexp data check lists all",
+            len(leaks), dataset.name, leaks["keys"].iloc[0],
+        )  # fmt: skip
+    return len(leaks)
+
+
+def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
+    """Raises UnknownNameError if the monitored metric will not be measured."""
+    measured = metric_names(selection.metrics, num_classes)
+    available = [*measured, *(f"val_{name}" for name in measured)]
+    if selection.monitor not in available:
+        raise unknown_name("monitored metric", selection.monitor, available)

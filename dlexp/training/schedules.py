@@ -1,0 +1,137 @@
+"""The learning rate over the steps of a training: a warm-up, then one of five courses."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from dlexp.config.experiment_config import OptimizationConfig
+from dlexp.errors import ConfigError, unknown_name
+
+_ONE_CYCLE_RISE = 0.3
+_ONE_CYCLE_START = 1 / 25
+
+
+def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) -> "WarmupThenDecay | float":
+    """Makes the schedule that a config describes; for `plateau` it is a plain number, which a callback lowers.
+
+    `one_cycle` (Smith and Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120) is a rise over the first
+    30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, that warm-up is the
+    rise.
+
+    Args:
+        optimization: epochs, learning_rate, lr_schedule and warmup_epochs are read.
+        steps_per_epoch: optimizer steps in an epoch.
+
+    Raises:
+        UnknownNameError: no such lr_schedule.
+        ConfigError: a warm-up before `plateau`.
+    """
+    if optimization.lr_schedule == "plateau":
+        if optimization.warmup_epochs:
+            raise ConfigError("lr_schedule=plateau takes no warmup_epochs: leave it out, or choose another schedule")
+        return optimization.learning_rate
+    total_steps = optimization.epochs * steps_per_epoch
+    warmup_steps = round(optimization.warmup_epochs * steps_per_epoch)
+    decay, start = optimization.lr_schedule, 0.0
+    if decay == "one_cycle":
+        decay = "cosine"
+        if warmup_steps == 0:
+            warmup_steps, start = round(_ONE_CYCLE_RISE * total_steps), _ONE_CYCLE_START
+    if decay not in _DECAYS:
+        raise unknown_name("lr_schedule", decay, [*_DECAYS, "one_cycle", "plateau"])
+    return WarmupThenDecay(
+        optimization.learning_rate, decay, total_steps=total_steps, warmup_steps=warmup_steps, warmup_start=start
+    )
+
+
+@keras.saving.register_keras_serializable(package="dlexp")
+class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `learning_rate`, then follows `decay`; computed in the graph from the step.
+
+    Args:
+        learning_rate: highest value, reached at step `warmup_steps`.
+        decay: "constant"; "cosine", to 0 at the end (Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without
+            restarts); "step", times 0.1 at 50 % and again at 75 % of all steps (He et al.,
+            https://arxiv.org/abs/1512.03385); "exponential", to 1 % at the end.
+        total_steps: steps of the whole training; the last value holds beyond them.
+        warmup_steps: steps of the rise; 0 for none.
+        warmup_start: share of `learning_rate` at step 0, if there is a rise.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        decay: str,
+        *,
+        total_steps: int,
+        warmup_steps: int = 0,
+        warmup_start: float = 0.0,
+    ) -> None:
+        super().__init__()
+        # A variable, so that a traced training can be given another one.
+        self._highest = keras.Variable(learning_rate, dtype="float32", trainable=False)
+        self.decay = decay
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.warmup_start = warmup_start
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate at a step counted from 0, as a `float32` scalar."""
+        # Keras evaluates a schedule once for every decayed variable: without a course, no operation is added.
+        if self.decay == "constant" and self.warmup_steps == 0:
+            return ops.convert_to_tensor(self._highest, "float32")
+        step = ops.cast(step, "float32")
+        # The step course is counted from the start, the others from the end of the warm-up.
+        decay_start = 0 if self.decay == "step" else self.warmup_steps
+        progress = (step - decay_start) / max(self.total_steps - decay_start, 1)
+        factor = _DECAYS[self.decay](ops.clip(progress, 0.0, 1.0))
+        if self.warmup_steps:
+            rise = self.warmup_start + (1 - self.warmup_start) * step / self.warmup_steps
+            factor = ops.where(step < self.warmup_steps, rise, factor)
+        return self._highest * factor
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest value."""
+        return float(self._highest.numpy())
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._highest.assign(value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {
+            "learning_rate": self.learning_rate,
+            "decay": self.decay,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "warmup_start": self.warmup_start,
+        }
+
+
+def _keep(progress: Any) -> Any:
+    return ops.ones_like(progress)
+
+
+def _follow_cosine(progress: Any) -> Any:
+    return 0.5 * (1 + ops.cos(math.pi * progress))
+
+
+def _step_down(progress: Any) -> Any:
+    return ops.where(progress < 0.5, 1.0, ops.where(progress < 0.75, 0.1, 0.01))
+
+
+def _shrink_exponentially(progress: Any) -> Any:
+    return ops.power(0.01, progress)
+
+
+_DECAYS: dict[str, Callable[[Any], Any]] = {
+    "constant": _keep,
+    "cosine": _follow_cosine,
+    "step": _step_down,
+    "exponential": _shrink_exponentially,
+}
