@@ -16,8 +16,8 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
-from dlexp.evaluation.files import FOLDER
 from dlexp.evaluation.folder import write_evaluation, write_predictions
+from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.split_prediction import Predictions, predict_split
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
@@ -26,9 +26,10 @@ from dlexp.reports.samples import write_samples
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
 from dlexp.runs.resuming import is_finished, resumed_config
-from dlexp.runs.run import SweepTrial, find_run
-from dlexp.tracking.best import read_best_model
+from dlexp.runs.run import SweepTrial
+from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
+from dlexp.tracking.sync import read_best_model
 from dlexp.training.callbacks.build import build_callbacks
 from dlexp.training.callbacks.point_logger import make_points
 from dlexp.training.callbacks.progress import build_progress, print_dataset

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import (
-    RESUME_HELP,
-    config_from_flags,
-    define_experiment_flags,
-    define_flags,
-    experiment_help,
-    given_fields,
-    parse_flags,
-)
-from dlexp.machine.console import HELP_WORDS, is_debug, leave, report_errors
+from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, given_fields, parse_flags
+from dlexp.config.help import HELP_WORDS, RESUME_HELP, experiment_help
+from dlexp.machine.console import is_debug, leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
+from dlexp.registry import registered_names
 from dlexp.runs.preflight import check_names
 
 if TYPE_CHECKING:
@@ -36,7 +30,7 @@ def train(argv: Sequence[str]) -> int:
         Exit code 0; errors are raised.
     """
     if any(word in HELP_WORDS for word in argv[1:]):
-        print(experiment_help(argv[0]))
+        print(experiment_help(argv[0], registered_names()))
         return 0
     values = flags.FlagValues()
     define_experiment_flags(values)
@@ -55,7 +49,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def _start(config: ExperimentConfig) -> "ExperimentResult":
-    from dlexp.runs.run import check_store
+    from dlexp.runs.preflight import check_store
 
     # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
     with importing_tensorflow():

@@ -9,12 +9,57 @@ import importlib
 import importlib.util
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from dlexp import catalog
 from dlexp.errors import ConfigError, unknown_name
+
+# Text only, so that `--help` and an unknown name list everything without importing TensorFlow. Tests compare the tables
+# with what the modules register and, for keras.applications and optimizers, with what Keras offers.
+_ZOO = {
+    "mlp": "dlexp.models.zoo",
+    "small_cnn": "dlexp.models.zoo",
+    "resnet20": "dlexp.models.resnet",
+    "resnet32": "dlexp.models.resnet",
+    "resnet56": "dlexp.models.resnet",
+    "vit_tiny": "dlexp.models.vit",
+}
+APPLICATIONS: tuple[str, ...] = (
+    *("ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge"),
+    *("DenseNet121", "DenseNet169", "DenseNet201"),
+    *("EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3"),
+    *("EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7"),
+    *("EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3"),
+    *("EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2S"),
+    *("InceptionResNetV2", "InceptionV3"),
+    *("MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small"),
+    *("NASNetLarge", "NASNetMobile"),
+    *("ResNet101", "ResNet101V2", "ResNet152", "ResNet152V2", "ResNet50", "ResNet50V2"),
+    *("VGG16", "VGG19"),
+    "Xception",
+)
+_MODELS = _ZOO | dict.fromkeys(APPLICATIONS, "dlexp.models.applications")
+_SOURCES = {
+    "digits": "dlexp.datasets.sources.arrays",
+    "npz": "dlexp.datasets.sources.arrays",
+    "idx": "dlexp.datasets.sources.idx",
+    "folder": "dlexp.datasets.sources.folder",
+    "pack": "dlexp.datasets.sources.pack",
+    "table": "dlexp.datasets.sources.table",
+    "keras": "dlexp.datasets.sources.keras_datasets",
+    "tfds": "dlexp.datasets.sources.tfds",
+    "hf": "dlexp.datasets.sources.huggingface",
+}
+_AUGMENTATIONS = dict.fromkeys(
+    ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"),
+    "dlexp.datasets.augmentation.augment",
+)
+_TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard", "wandb": "dlexp.tracking.wandb"}
+OPTIMIZERS = (
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
+    *("muon", "nadam", "rmsprop", "schedule_free_adamw", "sgd"),
+)
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -31,6 +76,7 @@ class Registry:
         self.kind = kind
         self.entry_point_group = f"dlexp.{kind}s"
         self._builders: dict[str, Callable[..., Any]] = {}
+        self._builtin = dict(builtin)
         self._modules = dict(builtin)
         self._seen_entry_points = False
 
@@ -57,6 +103,14 @@ class Registry:
         """All names, sorted without regard to case."""
         self._load_entry_points()
         return sorted({*self._builders, *self._modules}, key=str.lower)
+
+    def builtin_names(self) -> list[str]:
+        """Names that dlexp itself registers, in the order of this module's tables."""
+        return list(self._builtin)
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether dlexp itself registers `name`, so that what it builds is known."""
+        return name in self._builtin
 
     def __contains__(self, name: str) -> bool:
         return name in self.names()
@@ -87,11 +141,21 @@ class Registry:
             self._modules.setdefault(entry_point.name, entry_point.module)
 
 
-MODELS = Registry("model", catalog.MODELS)
-SOURCES = Registry("source", catalog.SOURCES)
-AUGMENTATIONS = Registry("augmentation", catalog.AUGMENTATIONS)
+MODELS = Registry("model", _MODELS)
+SOURCES = Registry("source", _SOURCES)
+AUGMENTATIONS = Registry("augmentation", _AUGMENTATIONS)
 CALLBACKS = Registry("callback", {})
-TRACKERS = Registry("tracker", catalog.TRACKERS)
+TRACKERS = Registry("tracker", _TRACKERS)
+
+
+def registered_names() -> dict[str, Sequence[str]]:
+    """The names that flags of an experiment can take, by what they are, for help texts."""
+    return {
+        "models": MODELS.names(),
+        "datasets": SOURCES.names(),
+        "augmentations": AUGMENTATIONS.names(),
+        "optimizers": OPTIMIZERS,
+    }
 
 
 def register_model(name: str) -> Callable[[Builder], Builder]:

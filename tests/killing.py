@@ -20,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.runs.run import Run, iterate_runs
+from dlexp.runs.run import Run
+from dlexp.runs.store import iterate_runs
 from dlexp.tracking.tensorboard import FOLDER
 
 _CLOCK_KEYS = ("epoch_seconds", "images_per_second", "step_seconds", "data_wait_seconds")

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp import catalog
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, ModelError
 from dlexp.models import build_model, custom_layers
 from dlexp.models.applications import preprocess_pixels, smallest_side
+from dlexp.registry import APPLICATIONS
 
 SMALL = "MobileNetV3Small"
 
@@ -37,12 +37,12 @@ def backbone_of(model: Any) -> Any:
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
-def test_catalog_lists_every_network_of_keras() -> None:
+def test_the_registry_lists_every_network_of_keras() -> None:
     offered = [name for name, each in inspect.getmembers(keras.applications, inspect.isfunction)]
-    assert sorted(catalog.APPLICATIONS) == sorted(offered)
+    assert sorted(APPLICATIONS) == sorted(offered)
 
 
-@pytest.mark.parametrize("name", catalog.APPLICATIONS)
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_preprocessing_is_that_of_keras(name: str) -> None:
     family = getattr(keras.applications, name).__module__.rpartition(".")[2]
     preprocess_input = importlib.import_module(f"keras.applications.{family}").preprocess_input
@@ -66,7 +66,7 @@ def test_grey_pixels_are_given_to_three_channels() -> None:
     np.testing.assert_array_equal(model(images), np.repeat(images, 3, axis=-1))
 
 
-@pytest.mark.parametrize("name", catalog.APPLICATIONS)
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_smallest_side_is_that_of_keras(name: str) -> None:
     side = smallest_side(name)
     with pytest.raises(ValueError, match=f"at least {side}x{side}"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dlexp.checkpoints.archive import NetworkArchive
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.models import build_model
 
 

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from dlexp import catalog
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import build_datasets
 from dlexp.datasets.augmentation import mixing
@@ -19,7 +18,7 @@ from dlexp.datasets.randomness import SeedKey, derive_seed, mix_keys, uniform
 from dlexp.errors import UnknownNameError
 from dlexp.registry import AUGMENTATIONS, register_augmentation
 
-NAMES = sorted(catalog.AUGMENTATIONS)
+NAMES = sorted(AUGMENTATIONS.builtin_names())
 MIXING = ("cutmix", "mixup")
 ALONE = [name for name in NAMES if name not in MIXING]
 COLOUR = np.random.default_rng(0).integers(0, 256, (24, 12, 16, 3), dtype=np.uint8)
@@ -91,9 +90,9 @@ def test_an_unknown_augmentation_is_refused() -> None:
         build_augmentation(["flipp"], SeedKey(0, "augment"))
 
 
-def test_the_catalog_lists_what_the_modules_register() -> None:
+def test_the_registry_lists_what_the_modules_register() -> None:
     registered = {name for name, builder in AUGMENTATIONS._builders.items() if builder.__module__.startswith("dlexp.")}
-    assert registered == set(catalog.AUGMENTATIONS)
+    assert registered == set(AUGMENTATIONS.builtin_names())
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:

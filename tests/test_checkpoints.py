@@ -12,15 +12,14 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp.checkpoints.archive import NetworkArchive
+from dlexp.checkpoints.archive import NetworkArchive, build_twin
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import parse_name
-from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.seal import UNSEALED, seal
 from dlexp.checkpoints.search import list_checkpoints
-from dlexp.checkpoints.twin import build_twin
+from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, ConfigError, ModelError

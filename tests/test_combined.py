@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlexp.config.experiment_config import DataConfig, ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset, build_datasets, open_dataset
 from dlexp.datasets.sources.combined import CombinedSource
 from dlexp.errors import ConfigError, UnknownNameError

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config.experiment_config import LR_SCHEDULES, ExperimentConfig, config_fields, config_sections
+from dlexp.config.experiment_config import ExperimentConfig, config_fields, config_sections
+from dlexp.config.sections import LR_SCHEDULES
 from dlexp.errors import ConfigError, UnknownNameError
 
 lines = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=20)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from dlexp.datasets.cores import count_cores
 from dlexp.datasets.parallelism import count_workers
+from dlexp.machine.capacity import count_cores
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
 from dlexp.datasets.sources.combined import damage_of

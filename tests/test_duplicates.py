@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset, Source, array_digests, build_manifest, open_dataset
 from dlexp.datasets.inspection.duplicates import find_duplicates, group_pairs
 

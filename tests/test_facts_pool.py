@@ -145,7 +145,7 @@ def test_processes_end_when_whoever_started_them_is_killed(paths: list[str]) -> 
 
 
 def test_a_process_that_reads_starts_without_what_is_heavy() -> None:
-    code = "import sys, dlexp.datasets.facts_worker; print(*sys.modules)"
+    code = "import sys, dlexp.datasets.images.facts; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"numpy", "pandas", "tensorflow", "logging"}.isdisjoint(loaded)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset, open_dataset
 from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.inspection.findings import find_exact_leaks, find_problems

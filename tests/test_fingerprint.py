@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
-from dlexp.datasets.fingerprint import dataset_id
+from dlexp.datasets.dataset import dataset_id
 from tests.image_folders import write_digits_folder
 
 CLASSES = ("cat", "dog")

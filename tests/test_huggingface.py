@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.errors import ConfigError, DataError
 from tests.fake_libraries import (

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
 from dlexp.datasets.sources.keras_datasets import open_keras
 from dlexp.errors import DataError, UnknownNameError

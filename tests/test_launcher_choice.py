@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dlexp.datasets.cores import count_cores
 from dlexp.errors import ConfigError
+from dlexp.machine.capacity import count_cores
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
 
 

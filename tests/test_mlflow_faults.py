@@ -17,10 +17,11 @@ import pytest
 
 from dlexp import ExperimentConfig, resume_experiment, run_experiment
 from dlexp.commands.cli import main
-from dlexp.config.experiment_config import TrackingConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
-from dlexp.runs.run import Status, create_run, iterate_runs, now
+from dlexp.runs.run import Status, create_run, now
+from dlexp.runs.store import iterate_runs
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.mlflow import tracker as tracking_mlflow
 from dlexp.tracking.mlflow.database import database_path, make_database

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dlexp import catalog
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, ModelError, UnknownNameError
 from dlexp.models import build_model, custom_layers
 from dlexp.models.vit import choose_patch_size
-from dlexp.registry import MODELS, register_model
+from dlexp.registry import APPLICATIONS, MODELS, register_model
 
-ZOO = sorted(set(catalog.MODELS) - set(catalog.APPLICATIONS))
+ZOO = sorted(set(MODELS.builtin_names()) - set(APPLICATIONS))
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3)]
 layers = keras.layers
 

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp import catalog
-from dlexp.config.experiment_config import OptimizationConfig
+from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, UnknownNameError
 from dlexp.models.resnet import build_resnet
 from dlexp.models.vit import build_vit_tiny
+from dlexp.registry import OPTIMIZERS
 from dlexp.training.optimizers import build_optimizer
 
 layers = keras.layers
@@ -39,15 +39,15 @@ def is_spared(path: str) -> bool:
     return path.rpartition("/")[2] in ("bias", "beta", "gamma")
 
 
-def test_catalog_lists_every_optimizer_of_keras() -> None:
+def test_the_registry_lists_every_optimizer_of_keras() -> None:
     wrappers = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}
     offered = {
         name.lower() for name, _ in inspect.getmembers(keras.optimizers, inspect.isclass) if name not in wrappers
     }
-    assert {name.replace("_", "") for name in catalog.OPTIMIZERS} == offered
+    assert {name.replace("_", "") for name in OPTIMIZERS} == offered
 
 
-@pytest.mark.parametrize("name", catalog.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_moves_the_weights(name: str) -> None:
     model = build_dense_model()
     optimizer = build(name, model, weight_decay=0.01, gradient_clip_norm=1.0, ema_decay=0.9)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dlexp.config.experiment_config import DataConfig, ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import build_datasets, open_dataset
 from dlexp.datasets.images.scan import reading_every_byte
-from dlexp.datasets.sources.pack import write_pack
+from dlexp.datasets.packing import write_pack
 from dlexp.errors import DataError
 from tests.image_folders import write_digits_folder
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dlexp.reports.figure import draw_confusion, fit_width, longest_inches
+from dlexp.evaluation.pictures.confusion import draw_confusion
+from dlexp.reports.figure import fit_width, longest_inches
 from dlexp.reports.gallery import draw_images
-from dlexp.validation_picture import draw_validation_examples
+from dlexp.training.callbacks.validation_examples import draw_validation_examples
 
 LONG = "a name of very many W" * 6
 

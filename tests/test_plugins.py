@@ -11,7 +11,7 @@ import pytest
 from dlexp import load_checkpoint
 from dlexp.commands.cli import main
 from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS
-from dlexp.runs.run import find_run
+from dlexp.runs.store import find_run
 
 PLUGIN = """
 import keras

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlexp.config.experiment_config import DataConfig, ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
 from dlexp.errors import ConfigError, DataError, RunNotFoundError
 from dlexp.registry import SOURCES

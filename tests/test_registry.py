@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from dlexp import catalog
 from dlexp.errors import ConfigError, UnknownNameError
 from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES, Registry, load_plugins
 
@@ -51,8 +50,8 @@ def test_unknown_name_lists_the_nearest_and_all() -> None:
 
 
 @pytest.mark.parametrize("registry", [MODELS, SOURCES, AUGMENTATIONS], ids=lambda registry: registry.kind)
-def test_every_name_of_the_catalog_is_registered_by_its_module(registry: Registry) -> None:
-    for name in {"model": catalog.MODELS, "source": catalog.SOURCES}.get(registry.kind, catalog.AUGMENTATIONS):
+def test_every_builtin_name_is_registered_by_its_module(registry: Registry) -> None:
+    for name in registry.builtin_names():
         assert callable(registry.get(name))
 
 

@@ -14,14 +14,14 @@ import pytest
 
 from dlexp import ExperimentConfig, resume_experiment, run_experiment
 from dlexp.checkpoints.metadata import read_metadata
-from dlexp.checkpoints.prune import find_superseded
 from dlexp.checkpoints.resume import find_resume_point
-from dlexp.checkpoints.search import checkpoint_files
+from dlexp.checkpoints.search import checkpoint_files, find_superseded
 from dlexp.commands.cli import main
 from dlexp.errors import CheckpointError, ConfigError, DataError, StoreError
 from dlexp.machine.lock import is_held
 from dlexp.runs.resuming import find_resumed, resumed_config
-from dlexp.runs.run import Run, Status, create_run, iterate_runs, list_runs
+from dlexp.runs.run import Run, Status, create_run
+from dlexp.runs.store import iterate_runs, list_runs
 from dlexp.tracking.mlflow.database import close_dead_runs, database_path, make_database
 from tests.killing import (
     differences,

@@ -11,7 +11,9 @@ import pytest
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
 from dlexp.runs.points import Point
-from dlexp.runs.run import Status, check_store, create_run, find_run, list_runs, now
+from dlexp.runs.preflight import check_store
+from dlexp.runs.run import Status, create_run, now
+from dlexp.runs.store import find_run, list_runs
 
 FIRST, SECOND = "a1b2c3d4" + "0" * 24, "a1b2ffff" + "0" * 24
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config.experiment_config import LR_SCHEDULES, OptimizationConfig
+from dlexp.config.sections import LR_SCHEDULES, OptimizationConfig
 from dlexp.errors import ConfigError, UnknownNameError
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, open_dataset
-from dlexp.datasets.sources.pack import write_pack
+from dlexp.datasets.packing import write_pack
 from dlexp.datasets.sources.source import Source
 from dlexp.registry import SOURCES, load_plugins
 from dlexp.testing import SourceContract

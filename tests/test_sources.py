@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset, array_digests, build_manifest, open_dataset
 from dlexp.errors import DataError, UnknownNameError
 from dlexp.registry import SOURCES

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import config_to_flagfile
+from dlexp.config.spelling import config_to_flagfile
 from dlexp.errors import ConfigError
 from dlexp.sweeps.space.runs_file import Commands
 

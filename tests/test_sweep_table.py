@@ -5,9 +5,17 @@ import pathlib
 import pandas as pd
 import pytest
 
-from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial, TrialState, create_sweep, trial_run_id
+from dlexp.sweeps.folder import (
+    TABLE_FILE,
+    SweepFolder,
+    Trial,
+    TrialState,
+    create_sweep,
+    tabulate_trials,
+    trial_run_id,
+    write_table,
+)
 from dlexp.sweeps.launchers.base import Outcome
-from dlexp.sweeps.table import tabulate_trials, write_table
 from tests.scripted_launcher import end
 from tests.small_sweeps import drive, ended, plan_of
 

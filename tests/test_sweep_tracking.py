@@ -5,12 +5,12 @@ import pathlib
 
 import pytest
 
-from dlexp.config.flags import config_from_words, config_to_flagfile
+from dlexp.config.flags import config_from_words
+from dlexp.config.spelling import config_to_flagfile
 from dlexp.runs.run import Status, create_run
-from dlexp.sweeps.folder import Trial, TrialState
+from dlexp.sweeps.folder import Trial, TrialState, write_table
 from dlexp.sweeps.launchers.base import Outcome
 from dlexp.sweeps.plan import SweepPlan
-from dlexp.sweeps.table import write_table
 from dlexp.sweeps.tracking import SweepTracking
 from dlexp.tracking.sync import copy_to_mlflow
 from tests.scripted_launcher import end

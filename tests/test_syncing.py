@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.commands.cli import main
-from dlexp.runs.run import Run, list_runs
+from dlexp.runs.run import Run
+from dlexp.runs.store import list_runs
 from dlexp.tracking.mlflow.database import database_path
 
 QUICK: dict[str, Any] = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.datasets.sources.table import read_table
 from dlexp.errors import DataError

@@ -17,7 +17,8 @@ from dlexp.errors import DivergedError
 from dlexp.experiment import run_experiment
 from dlexp.machine.load import LoadMeter
 from dlexp.reports.history import draw_history
-from dlexp.runs.run import Run, create_run, find_run
+from dlexp.runs.run import Run, create_run
+from dlexp.runs.store import find_run
 from dlexp.training.callbacks.point_logger import PointLogger, make_points
 from dlexp.training.callbacks.training_batch import describe_label
 from dlexp.training.callbacks.validation_examples import choose_examples, read_epochs, read_predictions

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.errors import ConfigError, DataError
 from tests.fake_libraries import TfdsBuilder, TfdsClassLabel, TfdsImage, fake_tfds, image_rows

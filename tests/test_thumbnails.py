@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.datasets.inspection.thumbnails import Thumbnails, make_thumbnails
 from tests.test_duplicates import MixedSource, as_dataset, cut_photos

@@ -17,14 +17,15 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from dlexp.config.experiment_config import ExperimentConfig, TrackingConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.monitor import monitor_mode
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status, create_run
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.tensorboard import GraphWriter, TensorBoardTracker
-from dlexp.training.callbacks.build import monitor_mode
 from dlexp.training.callbacks.point_logger import make_points
 
 RUN = "a1b2c3d4" + "0" * 24

@@ -7,9 +7,11 @@ import keras
 import pytest
 
 from dlexp.checkpoints.files import weights_digest
-from dlexp.config.experiment_config import ExecutionConfig, ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import ExecutionConfig
 from dlexp.errors import ConfigError
-from dlexp.training.loop import choose_steps_per_execution, train_model, use_threads
+from dlexp.training.compiling import choose_steps_per_execution, use_threads
+from dlexp.training.loop import train_model
 from dlexp.training.preparation import prepare
 
 

@@ -16,10 +16,12 @@ import wandb
 from PIL import Image
 
 from dlexp.commands.cli import main
-from dlexp.config.experiment_config import ExperimentConfig, TrackingConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import ConfigError
 from dlexp.runs.points import Point
-from dlexp.runs.run import Run, Status, create_run, iterate_runs
+from dlexp.runs.run import Run, Status, create_run
+from dlexp.runs.store import iterate_runs
 from dlexp.tracking import wandb as tracking_wandb
 from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.wandb import WandbTracker

@@ -13,7 +13,7 @@ import pytest
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.checkpoints.search import checkpoint_files
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.errors import CheckpointError
 from dlexp.models import build_model
 from dlexp.runs.run import Run

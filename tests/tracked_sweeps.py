@@ -14,10 +14,9 @@ import mlflow
 
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run
-from dlexp.sweeps.folder import SweepFolder, Trial
+from dlexp.sweeps.folder import SweepFolder, Trial, write_table
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialJob
 from dlexp.sweeps.plan import SweepPlan
-from dlexp.sweeps.table import write_table
 from dlexp.sweeps.tracking import SweepTracking
 from dlexp.tracking.mlflow.database import database_path, make_database
 from tests.scripted_launcher import Script, finish, score, write_run

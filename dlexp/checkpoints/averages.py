@@ -37,26 +37,3 @@ def swap_weights(model: keras.Model) -> None:
         held = variable.numpy()
         variable.assign(average)
         average.assign(held)
-
-
-class AveragedValidation(keras.callbacks.Callback):
-    """Validates with the averaged weights; must come first of all callbacks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._swapped = False
-
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the averages in."""
-        swap_weights(self.model)
-        self._swapped = True
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the weights back."""
-        self.restore()
-
-    def restore(self) -> None:
-        """Puts the weights back, if a validation is under way."""
-        if self._swapped:
-            swap_weights(self.model)
-            self._swapped = False

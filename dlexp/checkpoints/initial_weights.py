@@ -12,7 +12,7 @@ from dlexp.checkpoints.files import LOAD_ERRORS, load_checkpoint
 from dlexp.checkpoints.metadata import METADATA_MEMBER
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.errors import CheckpointError
 
 _HEAD_VARIABLES = 2  # kernel and bias

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.search import checkpoint_files
+from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.errors import DivergedError
 from dlexp.runs.run import Run

@@ -12,10 +12,9 @@ import keras
 import numpy as np
 
 from dlexp.checkpoints.metadata import STATE_MEMBER, age_of, read_metadata
-from dlexp.checkpoints.position import Position
 from dlexp.checkpoints.seal import check_seal
 from dlexp.checkpoints.search import checkpoint_files, temporary_files
-from dlexp.checkpoints.snapshot import state_variables
+from dlexp.checkpoints.snapshot import Position, state_variables
 from dlexp.errors import CheckpointError
 from dlexp.runs.run import Run
 

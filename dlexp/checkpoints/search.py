@@ -8,13 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from dlexp.checkpoints.metadata import read_metadata
+from dlexp.checkpoints.metadata import age_of, read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
 from dlexp.checkpoints.seal import check_seal
-from dlexp.commands.tables import select_rows
 from dlexp.errors import CheckpointError, unknown_name
 from dlexp.machine.atomic import TEMPORARY_PREFIX
-from dlexp.runs.run import Run, find_run, iterate_runs
+from dlexp.machine.lock import is_held
+from dlexp.runs.query import select_rows
+from dlexp.runs.run import Run
+from dlexp.runs.store import find_run, iterate_runs
 
 
 def list_checkpoints(
@@ -107,3 +109,31 @@ def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
     if kind == "best" or not found:
         raise CheckpointError(f"run {run.id[:8]} has no {kind} checkpoint: look into {str(run.checkpoints_folder)!r}")
     return max(found)[1]
+
+
+def find_superseded(store: str | pathlib.Path) -> list[pathlib.Path]:
+    """Files of ended runs that a newer one stands for: what a killed process had no time to remove.
+
+    These are each `last` but the newest of its run, each `best` that the newest checkpoint does not know, and
+    temporary files. A file that is damaged, or that dlexp did not write, is never among them; nor is any of a run that
+    is being trained.
+    """
+    return [path for run in iterate_runs(store) if not is_held(run.lock_path) for path in _find_in_run(run)]
+
+
+def _find_in_run(run: Run) -> list[pathlib.Path]:
+    known = {}
+    for path in checkpoint_files(run):
+        try:
+            known[path] = read_metadata(path)
+        except CheckpointError:
+            continue
+    own = {path: metadata for path, metadata in known.items() if metadata["run_id"] == run.id}
+    by_age = sorted(own, key=lambda path: age_of(own[path]))
+    if not by_age:
+        return temporary_files(run)
+    kept = own[by_age[-1]]["training"]["callbacks"]["BestCheckpoint"]["kept"]
+    lasts = [path for path in by_age if own[path]["kind"] == "last"]
+    bests = [path for path in by_age if own[path]["kind"] == "best"]
+    best_names = {each["file"] for each in kept} | {pathlib.Path(run.record().get("best_checkpoint", "")).name}
+    return temporary_files(run) + lasts[:-1] + [path for path in bests if path.name not in best_names]

@@ -18,8 +18,7 @@ from dlexp.checkpoints.callback_state import get_counters
 from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
-from dlexp.checkpoints.position import Position
-from dlexp.checkpoints.snapshot import Snapshot, take_snapshot
+from dlexp.checkpoints.snapshot import Position, Snapshot, take_snapshot
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset
 from dlexp.errors import StoreError

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlexp.config.help import HELP_WORDS
 from dlexp.errors import unknown_name
-from dlexp.machine.console import HELP_WORDS, is_debug, leave, report_errors
+from dlexp.machine.console import is_debug, leave, report_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def _list_runs(argv: Sequence[str]) -> int:
     values = _parse(argv, _LISTING_FLAGS | {"sort_by": ("-started", "Column; with - in front the largest come first.")})
     if values is None:
         return 0
-    from dlexp.runs.run import list_runs
+    from dlexp.runs.store import list_runs
 
     table = list_runs(values["store"], where=values["where"], sort_by=values["sort_by"])
     return _print_listing(table, values, columns=_RUN_COLUMNS, nothing="no runs", hint="train one with dlexp train")
@@ -124,7 +125,7 @@ def _list_checkpoints(argv: Sequence[str]) -> int:
 
 
 def _prune_checkpoints(store: str) -> int:
-    from dlexp.checkpoints.prune import find_superseded
+    from dlexp.checkpoints.search import find_superseded
 
     paths = find_superseded(store)
     megabytes = sum(path.stat().st_size for path in paths) / 1e6
@@ -177,7 +178,8 @@ def _parse(argv: Sequence[str], definitions: dict[str, tuple[Any, str]]) -> dict
     """Reads the flags of a command; None if it was asked for help, which is then printed."""
     from absl import flags
 
-    from dlexp.config.flags import command_help, define_flags, parse_flags
+    from dlexp.config.flags import define_flags, parse_flags
+    from dlexp.config.help import command_help
 
     if any(word in HELP_WORDS for word in argv[1:]):
         print(command_help(argv[0], SUMMARIES[argv[0].split()[-1]], definitions))

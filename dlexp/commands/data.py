@@ -12,9 +12,9 @@ from absl import flags
 
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
-from dlexp.config.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.config.help import HELP_WORDS, command_help
 from dlexp.errors import ConfigError, unknown_name
-from dlexp.machine.console import HELP_WORDS
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import SOURCES, load_plugins
 
@@ -116,7 +116,7 @@ def _config_help() -> dict[str, tuple[Any, str]]:
 
 def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> Subject:
     from dlexp.runs.recipe import config_of_moved_data, resolve_recipe
-    from dlexp.runs.run import find_run
+    from dlexp.runs.store import find_run
 
     load_plugins(config.plugins)
     text = named[0] if named else config.data.dataset
@@ -176,13 +176,13 @@ def _check(subject: Subject) -> int:
 
 
 def _verify(subject: Subject) -> int:
-    from dlexp.datasets.inspection.verification import compare_with_run
+    from dlexp.datasets.inspection.verification import compare_with_record
 
     if subject.run is None:
         raise ConfigError(
             "dlexp data verify needs a run, whose record the data is compared with: dlexp data verify RUN"
         )
-    differences = compare_with_run(subject.run, subject.config.data)
+    differences = compare_with_record(subject.run.manifest(), subject.config.data)
     if subject.options["format"] == "json":
         print(json.dumps(differences.to_dict("records"), indent=2))
     else:
@@ -199,7 +199,7 @@ def _tell_differences(run: str, differences: Any) -> str:
 
 
 def _pack(subject: Subject) -> int:
-    from dlexp.datasets.sources.pack import write_pack
+    from dlexp.datasets.packing import write_pack
 
     dataset = subject.open()
     folder = pathlib.Path(subject.options["output"] or f"{dataset.name}.pack")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
-from dlexp.config.flags import command_help, config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
+from dlexp.config.help import HELP_WORDS, command_help
 from dlexp.errors import ConfigError
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
-from dlexp.machine.console import HELP_WORDS
 from dlexp.machine.startup import importing_tensorflow
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from absl import flags
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
-from dlexp.config.flags import command_help, define_flags, parse_flags
+from dlexp.config.flags import define_flags, parse_flags
+from dlexp.config.help import HELP_WORDS, command_help
 from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.evaluation.prediction_file import check_prediction_file, check_top_k, write_predictions
-from dlexp.machine.console import EXIT_FAILED, HELP_WORDS
+from dlexp.machine.console import EXIT_FAILED
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.machine.waiting import count

@@ -5,44 +5,34 @@ import dataclasses
 import logging
 import os
 import pathlib
-import signal
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import (
-    command_help,
-    config_from_flags,
-    define_experiment_flags,
-    define_flags,
-    given_fields,
-    parse_flags,
-    store_option,
+from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, given_fields, parse_flags
+from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.errors import ConfigError
+from dlexp.machine.units import parse_bytes, parse_seconds
+from dlexp.runs.preflight import check_store
+from dlexp.sweeps.display import print_status
+from dlexp.sweeps.driver import SweepLimits
+from dlexp.sweeps.folder import (
+    SweepFolder,
+    check_new_name,
+    create_sweep,
+    default_name,
+    find_sweep,
 )
-from dlexp.datasets.cores import count_cores
-from dlexp.errors import ConfigError, InterruptedRunError, TrainingError
-from dlexp.machine.console import HELP_WORDS
-from dlexp.machine.units import format_seconds, parse_bytes, parse_seconds
-from dlexp.runs.preflight import check_names
-from dlexp.runs.run import Status, check_store
-from dlexp.sweeps.display import build_display, print_status
-from dlexp.sweeps.driver import SweepDriver, SweepLimits
-from dlexp.sweeps.folder import SweepFolder, TrialState, check_new_name, create_sweep, default_name, find_sweep
-from dlexp.sweeps.keeping import CheckpointKeeper
-from dlexp.sweeps.launchers.base import Launcher
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
+from dlexp.sweeps.session import RUNNER, check_plan, conclude, drive
 from dlexp.sweeps.space.runs_file import Commands
 from dlexp.sweeps.space.space import Space
-from dlexp.sweeps.table import write_table
 
-_RUNNER = "dlexp.sweeps.trial:TrialRunner"
 # What a trial leaves out unless its flag is given: each takes longer than many a trial.
 _LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
 _PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
@@ -115,12 +105,12 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
         check_new_name(store, plan.name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with contextlib.closing(launcher.open(_RUNNER)) as launched:
+    with contextlib.closing(launcher.open(RUNNER)) as launched:
         folder = former or create_sweep(store, plan.name, plan.to_dict())
         with folder.hold():
             folder.update(plan=plan.to_dict(), keep_checkpoints=keep)
-            status = _drive(folder, plan, limits, launched, keep=keep)
-    return _conclude(folder, store, status)
+            status = drive(folder, plan, limits, launched, keep=keep)
+    return conclude(folder, store, status)
 
 
 def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
@@ -135,7 +125,7 @@ def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) ->
         pruner=given["pruner"],
         search_seed=given["search_seed"],
     )
-    _check_plan(plan, given)
+    check_plan(plan, given)
     return plan
 
 
@@ -163,25 +153,6 @@ def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidate
     return Space.from_json(text, base)
 
 
-def _check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
-    """Refuses, before the first trial, what could not work."""
-    for config in plan.candidates.corner_configs():
-        check_names(config)
-    if plan.seeds < 1 or plan.num_points < 0:
-        raise ConfigError(f"--seeds={plan.seeds} must be 1 or more, and --trials={plan.num_points} 0 or more")
-    if plan.search != "grid":
-        if not isinstance(plan.candidates, Space):
-            raise ConfigError(f"--search={plan.search} needs a space to draw from; a --runs_file is run line by line")
-        if not plan.num_points and not given["time_budget"]:
-            raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
-    else:
-        plan.candidates.grid_size() or next(plan.candidates.grid())
-    if plan.seeds > 1 and isinstance(plan.candidates, Space) and plan.candidates.varies("seed"):
-        raise ConfigError(f"--seeds={plan.seeds} repeats each point over seeds, which the space varies: leave one out")
-    if plan.pruner != "none" and len(plan.objectives) > 1:
-        raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
-
-
 def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[SweepFolder, SweepPlan]:
     """A sweep that was begun before, with what is given now changed in it."""
     folder = find_sweep(values["store"].value, given["resume"])
@@ -199,49 +170,9 @@ def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[Sweep
     plan = dataclasses.replace(former, candidates=candidates, **own)
     if not given["allow_changes"]:
         check_same(plan, stored)
-    _check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
+    check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
     check_trials(plan, folder.trials())
     return folder, plan
-
-
-def _drive(
-    folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None
-) -> Status:
-    """Runs trials, and records what came of them; returns what became of the sweep."""
-    from dlexp.sweeps.tracking import SweepTracking
-
-    tracking = SweepTracking(folder, plan)
-    keepers = [] if keep is None else [CheckpointKeeper(folder, plan.objectives[0], keep)]
-    with contextlib.closing(build_display(plan)) as display:
-        display.print_line(_describe_start(plan, folder, limits, workers=launcher.slots))
-        driver = SweepDriver(folder, plan, limits, launcher, [display, tracking, *keepers])
-        with _stopping_at_signals(driver):
-            driver.run()
-    trials = folder.trials()
-    write_table(folder, trials)
-    have_all_failed = bool(trials) and all(trial.state is TrialState.FAILED for trial in trials)
-    status = Status.KILLED if driver.stopping else Status.FAILED if have_all_failed else Status.FINISHED
-    tracking.finish(trials, status=status)
-    return status
-
-
-def _conclude(folder: SweepFolder, store: str, status: Status) -> int:
-    print_status(folder)
-    if status is Status.KILLED:
-        command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
-        raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
-    if status is Status.FAILED:
-        trials = folder.trials()
-        raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")
-    return 0
-
-
-def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *, workers: int) -> str:
-    points = plan.total_points()
-    count = f"{points * plan.seeds} trials" if points else f"trials for {format_seconds(limits.time_budget_s)}"
-    threads = plan.base.execution.num_threads or count_cores()
-    each = "1 thread" if threads == 1 else f"{threads} threads"
-    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {each} each"
 
 
 def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
@@ -264,21 +195,3 @@ def _read_keep(given: Mapping[str, Any]) -> int | None:
     if not text.isdecimal() or not int(text):
         raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
     return int(text)
-
-
-@contextlib.contextmanager
-def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets running trials save and leave, the second ends everything at once."""
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if driver.stopping:
-            raise KeyboardInterrupt
-        print("dlexp: stopping: running trials save a checkpoint; once more to end them at once", file=sys.stderr)
-        driver.stop()
-
-    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -6,9 +6,9 @@ from typing import Any
 
 from absl import flags
 
-from dlexp.config.flags import command_help, define_flags, parse_flags
+from dlexp.config.flags import define_flags, parse_flags
+from dlexp.config.help import HELP_WORDS, command_help
 from dlexp.errors import ConfigError, StoreError
-from dlexp.machine.console import HELP_WORDS
 
 _FLAGS: dict[str, tuple[Any, str]] = {
     "store": ("mlruns", "Folder of the runs."),
@@ -36,7 +36,7 @@ def sync(argv: Sequence[str], *, summary: str) -> int:
     named = parse_flags(values, [program, *words], max_positionals=1)
     if named and values["all"].value:
         raise ConfigError(f"{program} {named[0]} --all: give a run, or --all, and not both")
-    from dlexp.runs.run import find_run
+    from dlexp.runs.store import find_run
     from dlexp.tracking.sync import find_unsynced, sync_run
 
     store = values["store"].value

@@ -1,6 +1,6 @@
 """Data as a pure function of (dataset, seed, step). Everything is imported when it is first used.
 
-So a process that only reads files (`facts_worker`) starts without pandas, and what needs no pixels without TensorFlow.
+So a process that only reads files (`images.facts`) starts without pandas, and what needs no pixels without TensorFlow.
 """
 
 import importlib

@@ -1,16 +1,18 @@
 """A dataset: a source that is opened, named, split and checked; no pixels yet and no TensorFlow."""
 
+import hashlib
+import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import splits
-from dlexp.datasets.fingerprint import dataset_id
 from dlexp.datasets.sources.combined import damage_of, open_sources
 from dlexp.datasets.sources.source import SPLITS, Source
 from dlexp.errors import DataError
@@ -186,3 +188,28 @@ def _check_splits(dataset: Dataset, data: DataConfig) -> None:
             f"batch_size={data.batch_size} is more than the {dataset.count('train')} training examples of "
             f"{data.dataset}: use at most {dataset.count('train')}"
         )
+
+
+def dataset_id(manifest: pd.DataFrame, class_names: Sequence[str]) -> str:
+    """Digest of what is learned from: content, labels, class names, split and weight of every example.
+
+    The split itself enters, not the recipe that made it, so the ID holds when a recipe changes its meaning. Which
+    examples share a source enters too, but not how the sources are called: neither paths, file times, names of folders
+    nor the order of rows or sources matter.
+
+    Args:
+        manifest: with the columns `digest`, `label`, `source`, the final `split` and, where weights differ, `weight`.
+        class_names: name of class 0, 1, ...
+
+    Returns:
+        16 hex digits.
+    """
+    examples = manifest["digest"] + " " + manifest["label"].astype("str") + " " + manifest["split"]
+    if "weight" in manifest:
+        examples += " " + manifest["weight"].astype("str")
+    sources = sorted(_digest("\n".join(part.sort_values())) for _, part in examples.groupby(manifest["source"]))
+    return _digest(json.dumps([list(class_names), sources]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from dlexp.datasets.cores import count_cores
+from dlexp.machine.capacity import count_cores
 
 BATCHES_AHEAD = 2
 

@@ -9,9 +9,9 @@ from dlexp.checkpoints.files import load_checkpoint
 from dlexp.datasets.pipeline import Datasets
 from dlexp.errors import EvaluationError
 from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
-from dlexp.evaluation.files import REPORT_FILE
 from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
 from dlexp.evaluation.metrics import metric_names
+from dlexp.evaluation.options import REPORT_FILE
 from dlexp.evaluation.plan import EvaluationPlan, plan_evaluation
 from dlexp.evaluation.report import plain
 

@@ -15,7 +15,7 @@ import pandas as pd
 from dlexp.datasets import Dataset
 from dlexp.errors import StoreError
 from dlexp.evaluation.evaluate import Evaluation
-from dlexp.evaluation.files import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
+from dlexp.evaluation.options import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
 from dlexp.evaluation.page import build_page
 from dlexp.evaluation.pictures.draw import draw_pictures
 from dlexp.evaluation.report import build_report

@@ -4,6 +4,11 @@ from collections.abc import Sequence
 
 from dlexp.errors import unknown_name
 
+FOLDER = "evaluation"
+PREDICTIONS_FILE = "predictions.parquet"
+REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
+
 # What another dataset is opened with; the run's own may only lie elsewhere, or be fed in other batches.
 DATA_FIELDS = (
     "dataset", "data_dir", "dataset_name", "class_map", "on_bad_image", "split_method", "split_seed",

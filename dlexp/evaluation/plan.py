@@ -8,16 +8,17 @@ from typing import Any
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
-from dlexp.config.experiment_config import DataConfig, ExperimentConfig, config_sections
+from dlexp.config.experiment_config import ExperimentConfig, config_sections
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.datasets.sources.source import SPLITS
 from dlexp.errors import ConfigError, DataError, unknown_name
 from dlexp.evaluation.classes import with_classes_of
-from dlexp.evaluation.files import FOLDER
-from dlexp.evaluation.options import DATA_FIELDS, OWN_DATA_FIELDS, check_tta
+from dlexp.evaluation.options import DATA_FIELDS, FOLDER, OWN_DATA_FIELDS, check_tta
 from dlexp.registry import load_plugins
 from dlexp.runs.recipe import config_of_moved_data, resolve_recipe
-from dlexp.runs.run import RECORD_FILE, Run, find_run
+from dlexp.runs.run import RECORD_FILE, Run
+from dlexp.runs.store import find_run
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Whether something fits, asked before it is made: memory and disk."""
+"""What this machine has: processor cores, memory and disk; and whether something fits, before it is made."""
 
+import os
 import pathlib
 import shutil
 
@@ -37,3 +38,8 @@ def available_memory_bytes() -> int | None:
 
 def _gib(count_bytes: int) -> str:
     return f"{count_bytes / 2**30:,.2f} GiB"
+
+
+def count_cores() -> int:
+    """Cores that this process may run on: in a batch job or under `taskset` fewer than the machine has."""
+    return len(os.sched_getaffinity(0))

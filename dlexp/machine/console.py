@@ -9,7 +9,6 @@ from typing import NoReturn
 from dlexp.errors import DlexpError
 
 EXIT_FAILED = 1
-HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
 
 
 def is_debug(words: Sequence[str]) -> bool:

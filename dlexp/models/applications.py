@@ -13,10 +13,9 @@ from typing import Any
 
 import keras
 
-from dlexp.catalog import APPLICATIONS
 from dlexp.errors import ConfigError, ModelError
 from dlexp.models.head import build_logits
-from dlexp.registry import register_model
+from dlexp.registry import APPLICATIONS, register_model
 
 # What a network saw when it was trained on ImageNet. The families in none of these sets take raw pixels and scale them
 # themselves; a test compares each network with Keras' own `preprocess_input`.
@@ -52,7 +51,7 @@ def build_application(
     The model is preprocessing, backbone (one nested model) and head. Grey images are repeated on three channels.
 
     Args:
-        name: one of `catalog.APPLICATIONS`.
+        name: one of `registry.APPLICATIONS`.
         input_shape: (height, width, channels) with 1 or 3 channels.
         num_classes: number of logits.
         weights: None or "none": random; "imagenet": Keras' file, downloaded once; else the path of a `.weights.h5` or
@@ -90,7 +89,7 @@ def preprocess_pixels(name: str, pixels: Any) -> Any:
     """Gives pixels the form that a network was trained on, by Keras' own layers, in `float32`.
 
     Args:
-        name: one of `catalog.APPLICATIONS`.
+        name: one of `registry.APPLICATIONS`.
         pixels: a Keras tensor `(batch, height, width, 1 or 3)` in [0, 255], red, green, blue.
 
     Returns:

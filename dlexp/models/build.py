@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from dlexp.config.experiment_config import ModelConfig
+from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, DlexpError, ModelError, unknown_name
 from dlexp.registry import MODELS
 

@@ -1,10 +1,12 @@
-"""Names in a config that only the registries know: checked before TensorFlow is imported."""
+"""What is refused before TensorFlow is imported: unknown names, and a store that cannot be written."""
 
-from dlexp import catalog
+import pathlib
+import tempfile
+
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.errors import unknown_name
-from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, SOURCES, TRACKERS, load_plugins
+from dlexp.errors import StoreError, unknown_name
+from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, OPTIMIZERS, SOURCES, TRACKERS, load_plugins
 
 
 def check_names(config: ExperimentConfig) -> None:
@@ -24,5 +26,36 @@ def check_names(config: ExperimentConfig) -> None:
         CALLBACKS.check(callback)
     for tracker in config.tracking.trackers:
         TRACKERS.check(tracker)
-    if config.optimization.optimizer not in catalog.OPTIMIZERS:
-        raise unknown_name("optimizer", config.optimization.optimizer, catalog.OPTIMIZERS)
+    if config.optimization.optimizer not in OPTIMIZERS:
+        raise unknown_name("optimizer", config.optimization.optimizer, OPTIMIZERS)
+
+
+def check_store(store: str | pathlib.Path) -> None:
+    """Raises StoreError if runs cannot be written to `store`; makes nothing.
+
+    An old MLflow file store in the same folder does no harm, as it is neither read nor written.
+    """
+    path = pathlib.Path(store).resolve()
+    existing = next(parent for parent in (path, *path.parents) if _is_seen(parent))
+    if not existing.is_dir():
+        raise StoreError(f"store {str(store)!r} cannot be used: {str(existing)!r} is a file: choose another --store")
+    if not _is_writable(existing):
+        raise StoreError(
+            f"store {str(store)!r} cannot be written: no permission in {str(existing)!r}: choose another --store"
+        )
+
+
+def _is_seen(path: pathlib.Path) -> bool:
+    """Whether a path exists, as far as this user may look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def _is_writable(folder: pathlib.Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dlexp import catalog
 from dlexp.config.class_map import class_map_text, read_class_map
 from dlexp.config.dataset_expression import SourceTerm, format_expression, parse_expression
-from dlexp.config.experiment_config import DataConfig, ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.sections import DataConfig
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.registry import SOURCES
-from dlexp.runs.run import RECIPE_FILE, Run, find_run
+from dlexp.runs.run import RECIPE_FILE, Run
+from dlexp.runs.store import find_run
 
 RECIPE_FIELDS = (
     "dataset", "dataset_name", "dataset_id", "data_dir", "class_map", "on_bad_image", "split_method", "split_seed",
@@ -39,7 +40,7 @@ def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str) -> dict
     """
     recipe = {name: getattr(data, name) for name in RECIPE_FIELDS}
     terms, root = parse_expression(data.dataset, SOURCES.names()), os.path.abspath(data.data_dir)
-    if all(term.kind in catalog.SOURCES for term in terms):  # what a plug-in makes of its text, nobody knows
+    if all(SOURCES.is_builtin(term.kind) for term in terms):  # what a plug-in makes of its text, nobody knows
         paths = {term: os.path.abspath(os.path.join(root, term.spec)) for term in terms if _is_path(term, root)}
         root = os.path.commonpath([os.path.dirname(path) for path in paths.values()]) if paths else ""
         terms = [replace(term, spec=os.path.relpath(paths[term], root)) if term in paths else term for term in terms]

@@ -5,7 +5,8 @@ from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.errors import ConfigError
-from dlexp.runs.run import Run, Status, find_run, iterate_runs
+from dlexp.runs.run import Run, Status
+from dlexp.runs.store import find_run, iterate_runs
 
 _WHERE_IT_IS = ("experiment", "run_name", "tracking_uri")  # no part of the result, but a resume stays where it was
 

@@ -1,4 +1,4 @@
-"""Run folders: made, listed and found, with JSON and pandas alone.
+"""A run on disk: its folder, its record and its lock, with JSON and pandas alone.
 
 A run folder holds all there is to know of one training; trackers such as MLflow are copies of it. With the default
 store it lies at `<store>/artifacts/<run_id>/artifacts`, which is also where MLflow looks for the run's artifacts.
@@ -11,7 +11,6 @@ import enum
 import json
 import os
 import pathlib
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from dlexp.commands.tables import select_rows
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.errors import RunNotFoundError, StoreError
+from dlexp.errors import StoreError
 from dlexp.machine.atomic import write_text_atomically
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.points import Point, PointLog, read_points
@@ -36,8 +34,6 @@ DESCRIPTION_FILE = "dataset/description.json"
 FACTS_FILE = "facts.json"
 LEFT_OUT_FILE = "dataset/left_out.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
-_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
-_MIN_PREFIX = 4
 
 
 class Status(enum.StrEnum):
@@ -137,6 +133,17 @@ class Run:
             f"{holder.get('host', '?')}: wait until that has ended, or stop it"
         )
 
+    def manifest(self) -> pd.DataFrame:
+        """The manifest of the dataset that the run has recorded.
+
+        Raises:
+            StoreError: the run has none.
+        """
+        path = self.path / MANIFEST_FILE
+        if not path.is_file():
+            raise StoreError(f"run {self.id[:8]} has no {MANIFEST_FILE}: its data cannot be compared")
+        return pd.read_parquet(path)
+
     def point_log(self) -> PointLog:
         """Writes `metrics.jsonl`."""
         return PointLog(self.path / POINTS_FILE)
@@ -186,113 +193,3 @@ def create_run(store: str | pathlib.Path, run_id: str, *, name: str, config: Exp
             f"run folder {str(run.path)!r} cannot be written: {err.strerror}: choose another --store"
         ) from err
     return run
-
-
-def check_store(store: str | pathlib.Path) -> None:
-    """Raises StoreError if runs cannot be written to `store`; makes nothing.
-
-    An old MLflow file store in the same folder does no harm, as it is neither read nor written.
-    """
-    path = pathlib.Path(store).resolve()
-    existing = next(parent for parent in (path, *path.parents) if _is_seen(parent))
-    if not existing.is_dir():
-        raise StoreError(f"store {str(store)!r} cannot be used: {str(existing)!r} is a file: choose another --store")
-    if not _is_writable(existing):
-        raise StoreError(
-            f"store {str(store)!r} cannot be written: no permission in {str(existing)!r}: choose another --store"
-        )
-
-
-def _is_seen(path: pathlib.Path) -> bool:
-    """Whether a path exists, as far as this user may look."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return False
-
-
-def _is_writable(folder: pathlib.Path) -> bool:
-    import tempfile
-
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
-def iterate_runs(store: str | pathlib.Path) -> Iterator[Run]:
-    """All runs of a store, in no order; folders that hold no run record are passed over."""
-    root = artifacts_root(store)
-    if not root.is_dir():
-        return
-    for folder in root.iterdir():
-        run = Run(folder.name, folder / "artifacts")
-        if _ID_PATTERN.fullmatch(folder.name) and (run.path / RECORD_FILE).is_file():
-            yield run
-
-
-def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started") -> pd.DataFrame:
-    """The runs of a store as a table, one row a run.
-
-    Args:
-        store: folder of the store.
-        where: a pandas query over the columns, such as `"test_accuracy > 0.9 and model == 'resnet20'"`.
-        sort_by: a column; with `-` in front the largest come first.
-
-    Returns:
-        Columns run_id, name, status, started, ended, path, dataset_id, best_epoch, every config field, and every
-        metric by its name: `val_*` of the best epoch, `test_*` of the best checkpoint.
-
-    Raises:
-        ConfigError: the query or the column is wrong.
-    """
-    table = pd.DataFrame([describe_run(run) for run in iterate_runs(store)])
-    if table.empty:
-        return table
-    return select_rows(table, where=where, sort_by=sort_by)
-
-
-def describe_run(run: Run) -> dict[str, Any]:
-    """One row of `list_runs`: record, config and metrics of a run, flat."""
-    record = run.record()
-    record["status"] = str(run._status(record))
-    metrics: Mapping[str, float] = record.pop("metrics", {})
-    record.pop("holder", None)
-    config = json.loads((run.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    # The record comes last: it has the names that the config may leave empty.
-    return {"run_id": run.id, "path": str(run.path), **config, **metrics, **record}
-
-
-def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns") -> Run:
-    """The run that a RUN reference means: an ID or a prefix of it (4 or more digits), a name, a folder, or `latest`.
-
-    Raises:
-        RunNotFoundError: none or several match.
-    """
-    path = pathlib.Path(reference)
-    if (path / RECORD_FILE).is_file():
-        return Run(json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))["run_id"], path.resolve())
-    reference = str(reference)
-    runs = list(iterate_runs(store))
-    if not runs:
-        raise RunNotFoundError(
-            f"no run {reference!r}: store {str(store)!r} holds no runs: train one, or give its --store"
-        )
-    matches = _match(reference, runs)
-    if not matches:
-        raise RunNotFoundError(f"no run {reference!r} in store {str(store)!r}: list the runs with dlexp runs")
-    if len(matches) > 1:
-        ids = ", ".join(sorted(run.id[:8] for run in matches)[:5])
-        raise RunNotFoundError(f"{reference!r} means {len(matches)} runs ({ids}): give a longer run ID")
-    return matches[0]
-
-
-def _match(reference: str, runs: list[Run]) -> list[Run]:
-    if reference == "latest":
-        return [max(runs, key=lambda run: run.record()["started"])]
-    if len(reference) >= _MIN_PREFIX:
-        by_id = [run for run in runs if run.id.startswith(reference)]
-        if by_id:
-            return by_id
-    return [run for run in runs if run.record()["name"] == reference]

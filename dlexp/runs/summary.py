@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from dlexp.config.flags import store_option
+from dlexp.config.spelling import store_option
 from dlexp.runs.result import ExperimentResult
 
 

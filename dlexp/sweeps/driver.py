@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlexp.runs.run import RECORD_FILE, Status, describe_run, now
+from dlexp.runs.run import RECORD_FILE, Status, now
+from dlexp.runs.store import describe_run
 from dlexp.sweeps.book import TrialBook
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob

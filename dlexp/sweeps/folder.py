@@ -12,14 +12,19 @@ import json
 import pathlib
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.machine.atomic import write_text_atomically
+from dlexp.machine.atomic import atomic_file, write_text_atomically
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.run import Run, now, run_folder
+
+_FIRST = ("trial", "state", "seed")
+_LAST = ("run_id", "attempts", "epochs", "seconds", "started", "ended", "reused_from", "reason")
 
 SWEEPS_FOLDER = "sweeps"
 TABLE_FILE = "trials.csv"
@@ -222,3 +227,22 @@ def _sweeps_folder(store: str | pathlib.Path) -> pathlib.Path:
 def _read_trial(path: pathlib.Path) -> Trial:
     values = json.loads(path.read_text(encoding="utf-8"))
     return Trial(**values | {"state": TrialState(values["state"])})
+
+
+def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFrame:
+    """One row a trial, by number: state, the values of its point, seed, the objectives, its run, and the rest."""
+    sweep_id = folder.record()["sweep_id"]
+    rows = []
+    for trial in sorted(trials, key=lambda each: each.number):
+        row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
+        last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
+        run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
+        last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
+        rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
+    return pd.DataFrame(rows, columns=None if rows else [*_FIRST, *_LAST])
+
+
+def write_table(folder: SweepFolder, trials: Iterable[Trial]) -> None:
+    """Writes `trials.csv` in the folder of the sweep."""
+    with atomic_file(folder.path / TABLE_FILE) as temporary:
+        tabulate_trials(folder, trials).to_csv(temporary, index=False)

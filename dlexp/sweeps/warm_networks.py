@@ -19,9 +19,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp import catalog
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
-from dlexp.training.loop import seed_everything
+from dlexp.registry import AUGMENTATIONS, MODELS
+from dlexp.training.compiling import seed_everything
 from dlexp.training.optimizers import set_rates
 from dlexp.training.preparation import Setup, build_compiled, check_monitor, prepare
 
@@ -92,10 +92,8 @@ def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup
 
 def _is_all_ours(config: ExperimentConfig) -> bool:
     """Whether no code of a plug-in, or of another package that is installed, has a part in the training."""
-    is_model_ours = config.model.model in catalog.MODELS
-    return (
-        is_model_ours and catalog.AUGMENTATIONS.keys() >= set(config.data.augment) and not config.optimization.callbacks
-    )
+    ours = MODELS.is_builtin(config.model.model) and all(map(AUGMENTATIONS.is_builtin, config.data.augment))
+    return ours and not config.optimization.callbacks
 
 
 def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:

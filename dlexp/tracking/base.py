@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dlexp.config.experiment_config import ExperimentConfig, TrackingConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.registry import TRACKERS
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run, Status

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import config_to_flagfile, store_option
+from dlexp.config.spelling import config_to_flagfile, store_option
 from dlexp.datasets import Dataset
 from dlexp.datasets.inspection.description import describe_dataset
 from dlexp.datasets.sources.combined import damage_of

@@ -5,13 +5,14 @@ import json
 import pathlib
 from collections.abc import Mapping
 
+from dlexp.checkpoints.metadata import read_metadata
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
 from dlexp.registry import load_plugins
 from dlexp.runs.points import read_points
-from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status, iterate_runs
-from dlexp.tracking.base import RunContents, RunDescription, Tracker, build_trackers
-from dlexp.tracking.best import read_best_model
+from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
+from dlexp.runs.store import iterate_runs
+from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker, build_trackers
 
 
 def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
@@ -129,3 +130,24 @@ def _keeps_best(run: Run) -> bool:
 def _read_json(path: pathlib.Path) -> Mapping[str, object]:
     """A JSON object of a run folder; empty if the run was killed before it was written."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_best_model(run: Run) -> BestModel:
+    """The best checkpoint of a run that was trained and evaluated to the end.
+
+    Raises:
+        CheckpointError: its file is not there, or damaged.
+    """
+    record = run.record()
+    path = run.path / record["best_checkpoint"]
+    metadata = read_metadata(path)
+    height, width, channels = metadata["input_shape"]
+    return BestModel(
+        checkpoint=path,
+        epoch=metadata["epoch"],
+        step=metadata["step"],
+        metrics=record["metrics"],
+        image_shape=(height, width, channels),
+        class_names=metadata["class_names"],
+        weights_digest=metadata["weights_digest"],
+    )

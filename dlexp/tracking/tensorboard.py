@@ -20,7 +20,8 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from dlexp.config.experiment_config import TrackingConfig, config_fields
+from dlexp.config.experiment_config import config_fields
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.registry import register_tracker
 from dlexp.runs.points import Point

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dlexp.config.experiment_config import TrackingConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import ConfigError, StoreError
 from dlexp.registry import register_tracker
 from dlexp.runs.points import Point

@@ -1,6 +1,5 @@
-"""Seeding, compiling and the training loop."""
+"""The training loop, which can begin at any step."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,116 +8,10 @@ import tensorflow as tf
 
 from dlexp.checkpoints.callback_state import set_counters
 from dlexp.checkpoints.resume import ResumePoint, restore_metrics
-from dlexp.config.experiment_config import ExecutionConfig, ExperimentConfig
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.errors import ConfigError
-from dlexp.evaluation.metrics import build_metrics
 from dlexp.training.data_clock import DataClock
-from dlexp.training.optimizers import build_optimizer
-
-_SMALL_MODEL_PARAMETERS = 500_000
-_SMALL_BATCH_VALUES = 16 * 32 * 32
-_MOST_STEPS_PER_EXECUTION = 32
-_JIT_COMPILE: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
-
-
-def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seeds Python, NumPy and TensorFlow. Must come before the model is built, as layers draw their seeds then.
-
-    Args:
-        seed: the experiment's seed.
-        deterministic: use only deterministic operations; slower on a GPU, the same on a CPU.
-    """
-    keras.utils.set_random_seed(seed)
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-
-
-def use_threads(num_threads: int) -> None:
-    """Has TensorFlow use so many threads; 0: as many as there are cores.
-
-    Raises:
-        ConfigError: TensorFlow runs in this process already, with another number.
-    """
-    threading = tf.config.threading
-    if num_threads == threading.get_intra_op_parallelism_threads():
-        return
-    try:
-        threading.set_intra_op_parallelism_threads(num_threads)
-        threading.set_inter_op_parallelism_threads(num_threads)
-    except RuntimeError as err:
-        raise ConfigError(
-            f"num_threads={num_threads} cannot be set any more, as TensorFlow runs in this process with "
-            f"{threading.get_intra_op_parallelism_threads()}: train in a process of its own"
-        ) from err
-
-
-def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
-    """Gives the model its optimizer, loss and metrics.
-
-    Labels are one-hot and may be soft: smoothing and MixUp are part of the training data, so that the loss on
-    validation and test data is the plain cross-entropy, comparable over all runs.
-
-    Returns:
-        Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
-    """
-    dataset, steps_per_epoch, num_parameters = datasets.dataset, datasets.steps_per_epoch, model.count_params()
-    steps = choose_steps_per_execution(
-        config.execution,
-        steps_per_epoch=steps_per_epoch,
-        num_parameters=num_parameters,
-        batch_values=config.data.batch_size * math.prod(dataset.image_shape),
-        acts_every=[each for each in (config.tracking.log_every_steps, config.execution.save_every_steps) if each],
-    )
-    model.compile(
-        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=build_metrics(config.selection.metrics, dataset.num_classes),
-        jit_compile=_JIT_COMPILE[config.execution.jit_compile],
-        steps_per_execution=steps,
-    )
-    # Or the first step would make its variables, and be traced twice for that.
-    model.optimizer.build(model.trainable_variables)
-    return {
-        "num_parameters": num_parameters,
-        "steps_per_epoch": steps_per_epoch,
-        "steps_per_execution_chosen": steps,
-    }
-
-
-def choose_steps_per_execution(
-    execution: ExecutionConfig,
-    *,
-    steps_per_epoch: int,
-    num_parameters: int,
-    batch_values: int,
-    acts_every: Sequence[int] = (),
-) -> int:
-    """Steps in one call of the compiled function; always a divisor of the epoch, which ends with a call.
-
-    With `auto`, several steps pay only where a step is so short that calling it costs as much: small models on small
-    batches get the largest divisor up to 32, others 1; but no more than the steps between two points or checkpoints,
-    which can come between two calls alone.
-
-    Raises:
-        ConfigError: the number that was asked for does not divide the epoch.
-    """
-    if execution.steps_per_execution != "auto":
-        asked = int(execution.steps_per_execution)
-        if steps_per_epoch % asked:
-            fitting = ", ".join(map(str, _divisors(steps_per_epoch, most=steps_per_epoch)))
-            raise ConfigError(
-                f"steps_per_execution={asked} does not divide the {steps_per_epoch} steps of an epoch: use {fitting}"
-            )
-        return asked
-    if num_parameters > _SMALL_MODEL_PARAMETERS or batch_values > _SMALL_BATCH_VALUES:
-        return 1
-    return _divisors(steps_per_epoch, most=min([_MOST_STEPS_PER_EXECUTION, *acts_every]))[-1]
-
-
-def _divisors(number: int, *, most: int) -> list[int]:
-    return [divisor for divisor in range(1, most + 1) if number % divisor == 0]
 
 
 def train_model(

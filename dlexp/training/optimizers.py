@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
-from dlexp.catalog import OPTIMIZERS
-from dlexp.config.experiment_config import OptimizationConfig
+from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.registry import OPTIMIZERS
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
 
 _DEFAULT_ARGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}}

@@ -7,21 +7,20 @@ from typing import Any
 
 import keras
 
-from dlexp.checkpoints.archive import NetworkArchive
+from dlexp.checkpoints.archive import NetworkArchive, build_twin
 from dlexp.checkpoints.initial_weights import initialize_weights
-from dlexp.checkpoints.twin import build_twin
-from dlexp.config.experiment_config import ExperimentConfig, SelectionConfig
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.sections import SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
 from dlexp.datasets.inspection.findings import find_exact_leaks
 from dlexp.errors import unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluatedNetwork
 from dlexp.models import build_model, custom_layers
-from dlexp.runs.preflight import check_names
-from dlexp.runs.run import check_store
+from dlexp.runs.preflight import check_names, check_store
+from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
-from dlexp.training.loop import compile_model, seed_everything, use_threads
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dlexp.config.experiment_config import OptimizationConfig
+from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
 
 _ONE_CYCLE_RISE = 0.3

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset
 from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.inspection.thumbnails import make_thumbnails

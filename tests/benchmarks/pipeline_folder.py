@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from dlexp import ExperimentConfig, build_datasets
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
 from dlexp.datasets.images.scan import reading_every_byte
 from tests.benchmarks.measuring import Row, images_per_second, interleave, seconds_of

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from dlexp import ExperimentConfig, build_datasets, run_experiment
-from dlexp.checkpoints.archive import NetworkArchive
-from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.archive import NetworkArchive, build_twin
 from dlexp.checkpoints.resume import find_resume_point, restore_model
-from dlexp.checkpoints.twin import build_twin
+from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointWriter, Subject
 from dlexp.runs.run import create_run
 from dlexp.training.preparation import prepare

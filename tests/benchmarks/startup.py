@@ -6,7 +6,8 @@ import sys
 import zipfile
 
 from dlexp.checkpoints.metadata import METADATA_MEMBER, read_metadata
-from dlexp.runs.run import Run, create_run, iterate_runs
+from dlexp.runs.run import Run, create_run
+from dlexp.runs.store import iterate_runs
 from tests.benchmarks.measuring import Row, interleave, process_seconds, run_process
 
 _DLEXP = str(pathlib.Path(sys.executable).with_name("dlexp"))

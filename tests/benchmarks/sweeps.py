@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from dlexp.runs.run import iterate_runs
+from dlexp.runs.store import iterate_runs
 from dlexp.tracking.sync import copy_to_mlflow
 from tests.benchmarks.measuring import Row, process_seconds, seconds_of
 

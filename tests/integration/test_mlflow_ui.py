@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from dlexp.runs.run import list_runs
+from dlexp.runs.store import list_runs
 from dlexp.tracking.ui import serve_mlflow, serve_tensorboard
 from tests.integration.conftest import dlexp, free_port, rendered, start_dlexp, wait_for
 

@@ -10,7 +10,7 @@ import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError
-from dlexp.runs.run import iterate_runs
+from dlexp.runs.store import iterate_runs
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import Trial, TrialState, create_sweep
 from dlexp.sweeps.launchers.base import EpochEnded

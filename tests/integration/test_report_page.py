@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dlexp.runs.run import find_run
+from dlexp.runs.store import find_run
 from tests.integration.conftest import dlexp, rendered
 
 # Tells how wide the page is, in pixels, and the least share of its own size that a picture is shown in.

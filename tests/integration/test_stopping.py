@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from dlexp.runs.run import list_runs
+from dlexp.runs.store import list_runs
 from dlexp.tracking.ui import HOST
 from tests.integration.conftest import dlexp, free_port, start_dlexp, wait_for
 

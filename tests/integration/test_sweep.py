@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from dlexp.runs.run import Run, find_run, iterate_runs
+from dlexp.runs.run import Run
+from dlexp.runs.store import find_run, iterate_runs
 from dlexp.sweeps.folder import SweepFolder, TrialState, find_sweep
 
 SPACE = "learning_rate=choice(0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dlexp.runs.run import Run, find_run, list_runs
+from dlexp.runs.run import Run
+from dlexp.runs.store import find_run, list_runs
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.tensorboard import TensorBoardTracker
 from dlexp.tracking.ui import serve_tensorboard

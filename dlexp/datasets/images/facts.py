@@ -1,9 +1,14 @@
 """What an image file says of itself, from reading every byte once: digest, size and damage.
 
-Processes that read files import this: it knows neither pandas nor NumPy, so that they start at once.
+`python -m dlexp.datasets.images.facts` reads files for the process that starts it, and ends with it. A line of stdin is
+a JSON list of paths; the line of stdout that answers it is a JSON list of what `scan_file` returns for each path. It
+imports neither pandas nor NumPy, so that it starts at once.
 """
 
 import hashlib
+import json
+import signal
+import sys
 from typing import Any
 
 from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
@@ -31,3 +36,14 @@ def read_facts(data: bytes) -> tuple[Any, ...]:
         return digest, *UNKNOWN, str(err)
     size = header.height, header.width, header.channels
     return digest, *size, header.mode, header.orientation, int(header.decoder), ""
+
+
+def main() -> None:
+    """Answers lines until there are no more."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody hears the answer: then it ends without a word
+    for line in sys.stdin.buffer:
+        print(json.dumps([scan_file(path) for path in json.loads(line)]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dlexp.datasets.cores import count_cores
 from dlexp.datasets.images import facts
 from dlexp.errors import DataError
+from dlexp.machine.capacity import count_cores
 
-_WORKER = (sys.executable, "-m", "dlexp.datasets.facts_worker")
+_WORKER = (sys.executable, "-m", "dlexp.datasets.images.facts")
 _WORKER_FOLDER = pathlib.Path(__file__).parents[3]  # where dlexp is found, whatever folder this process is in
 _MANY_FILES = 2000  # from here on processes win more than their start costs, whatever the size of the files
 _FIRST_FILES = 64  # read to find out how fast the disk is

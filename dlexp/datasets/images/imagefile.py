@@ -20,6 +20,8 @@ from PIL import Image, UnidentifiedImageError
 
 from dlexp.datasets.images.exif import SIDEWAYS, UPRIGHT, read_orientation
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
 MAX_PIXELS = 178_956_970  # half a GiB of colour; Pillow, too, takes more for a decompression bomb
 _PNG_SIGNATURE, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_START_OF_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
-from dlexp.datasets.sources.folder import IMAGE_ENDINGS
+from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
 from dlexp.errors import DataError
 
 _BLOCK_BYTES = 1 << 16

@@ -4,34 +4,28 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
 from dlexp.datasets.images.scan import reading_every_byte
 from dlexp.datasets.sources.combined import damage_of
-from dlexp.errors import StoreError
-from dlexp.runs.run import MANIFEST_FILE, Run
 
 
-def compare_with_run(run: Run, data: DataConfig) -> pd.DataFrame:
+def compare_with_record(recorded: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     """Opens the dataset of a run again, reading every byte, and compares it with the manifest of the run.
 
     Args:
-        run: whose manifest is the truth.
+        recorded: the manifest that the run has recorded.
         data: how the run opened it, perhaps with another `data_dir`.
 
     Returns:
         One row an example that differs, sorted by key: key, and difference: what it was and what it is.
 
     Raises:
-        StoreError: the run has no manifest.
         DataError: the data cannot be opened at all.
     """
-    path = run.path / MANIFEST_FILE
-    if not path.is_file():
-        raise StoreError(f"run {run.id[:8]} has no {MANIFEST_FILE}: its data cannot be compared")
     with reading_every_byte():
         dataset = open_dataset(replace(data, on_bad_image="skip", dataset_id=""), trainable=False)
-    return compare_manifests(pd.read_parquet(path), dataset.manifest, damage_of(dataset.source))
+    return compare_manifests(recorded, dataset.manifest, damage_of(dataset.source))
 
 
 def compare_manifests(recorded: pd.DataFrame, found: pd.DataFrame, damaged: pd.DataFrame) -> pd.DataFrame:

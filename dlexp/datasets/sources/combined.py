@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlexp.config.class_map import ClassMap, read_class_map
 from dlexp.config.dataset_expression import parse_expression
-from dlexp.config.experiment_config import DataConfig
+from dlexp.config.sections import DataConfig
 from dlexp.datasets.sources.encoded import EncodedSource, with_decoding
 from dlexp.datasets.sources.source import Source, check_source, no_damage
 from dlexp.errors import ConfigError

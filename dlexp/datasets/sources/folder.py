@@ -4,13 +4,13 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
 from dlexp.datasets.images.scan import check_file_name, check_link, scan_files
 from dlexp.datasets.sources.encoded import FileSource
 from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 

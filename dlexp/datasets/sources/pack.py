@@ -6,61 +6,24 @@ that examples are read in any order, and `pack.json` has the class names. Name, 
 """
 
 import hashlib
-import itertools
 import json
 import os
 import pathlib
 import weakref
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.images.scan import believes_memory
-from dlexp.datasets.sources.combined import are_encoded, read_encoded
 from dlexp.datasets.sources.encoded import EncodedSource
 from dlexp.datasets.sources.source import Source, array_digests
 from dlexp.errors import DataError
-from dlexp.machine.atomic import atomic_file, write_text_atomically
-from dlexp.machine.waiting import track
 from dlexp.registry import register_source
 
-MANIFEST_FILE, DESCRIPTION_FILE = "manifest.parquet", "pack.json"
-_FORMAT_VERSION = 1
-_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # of a record: its length and two checksums
-_WHERE = ("shard", "offset", "length", "encoded")
-
-
-def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**28) -> None:
-    """Writes a dataset, all its splits, into a folder that is not there yet, or empty.
-
-    Args:
-        dataset: what to write.
-        folder: where to.
-        shard_bytes: about the size of a shard.
-
-    Raises:
-        DataError: the folder is not empty, or an image cannot be read.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"folder {str(folder)!r} is not empty: give --output a new one")
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = dataset.source.manifest.reset_index(drop=True)
-    records = track(_records(dataset.source, manifest), len(manifest), "packing images")
-    places = pd.DataFrame(_write_shards(records, folder, shard_bytes), columns=list(_WHERE))
-    manifest = manifest.drop(columns=[*_WHERE], errors="ignore")  # of a pack that is packed again
-    packed = pd.concat([manifest.assign(path="", row=np.arange(len(manifest))), places], axis="columns")
-    with atomic_file(folder / MANIFEST_FILE) as temporary:
-        packed.to_parquet(temporary, index=False)
-    description = {
-        "format_version": _FORMAT_VERSION,
-        "name": dataset.source.name,
-        "class_names": list(dataset.class_names),
-        "shard_bytes": [path.stat().st_size for path in _shards(folder)],
-    }
-    # The description comes last: a pack without it was not finished, and is refused.
-    write_text_atomically(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
+PACK_MANIFEST_FILE, PACK_FILE = "manifest.parquet", "pack.json"
+FORMAT_VERSION = 1
+HEADER_BYTES, FOOTER_BYTES = 12, 4  # of a record: its length and two checksums
+PLACE_COLUMNS = ("shard", "offset", "length", "encoded")
 
 
 @register_source("pack")
@@ -71,16 +34,16 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
         DataError: the folder is not there, was not written to its end, or is damaged.
     """
     folder = pathlib.Path(data_dir, spec)
-    if not spec or not (folder / DESCRIPTION_FILE).is_file():
+    if not spec or not (folder / PACK_FILE).is_file():
         raise DataError(
             f"folder {str(folder)!r} is no finished pack: give --dataset=pack:PATH one that dlexp data pack wrote"
         )
     try:
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        manifest = pd.read_parquet(folder / MANIFEST_FILE)
+        description = json.loads((folder / PACK_FILE).read_text(encoding="utf-8"))
+        manifest = pd.read_parquet(folder / PACK_MANIFEST_FILE)
         name, class_names = description["name"], tuple(description["class_names"])
-        sizes = [path.stat().st_size for path in _shards(folder)]
-        missing = [column for column in _WHERE if column not in manifest]
+        sizes = [path.stat().st_size for path in list_shards(folder)]
+        missing = [column for column in PLACE_COLUMNS if column not in manifest]
     except (OSError, ValueError, KeyError) as err:
         raise DataError(f"pack {str(folder)!r} is damaged: {err}: pack the dataset anew") from err
     if sizes != description["shard_bytes"] or missing:
@@ -88,7 +51,7 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
             f"pack {str(folder)!r} is damaged: its shards are of {sizes} bytes, and were of "
             f"{description['shard_bytes']}: pack the dataset anew"
         )
-    source = PackSource(name, class_names, manifest, _shards(folder))
+    source = PackSource(name, class_names, manifest, list_shards(folder))
     if not believes_memory():
         source.check_digests()
     return source
@@ -144,35 +107,6 @@ class PackSource(EncodedSource):
                 raise DataError(f"{key!r} in pack {self.name!r} is damaged: pack the dataset anew")
 
 
-def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bool]]:
-    """Bytes of each example, and whether they are an encoded image."""
-    encoded = are_encoded(source)[manifest["row"]]
-    for key, row, is_encoded in zip(manifest["key"], manifest["row"], encoded, strict=True):
-        try:
-            yield read_encoded(source, row) if is_encoded else source.read(row).tobytes(), bool(is_encoded)
-        except (OSError, ValueError) as err:
-            raise DataError(f"{key!r} cannot be read: {err}") from err
-
-
-def _write_shards(
-    records: Iterator[tuple[bytes, bool]], folder: pathlib.Path, shard_bytes: int
-) -> Iterator[tuple[int, int, int, bool]]:
-    """Writes the records; gives shard, offset, length and `encoded` of each."""
-    from tensorflow.io import TFRecordWriter
-
-    remaining = next(records, None)
-    for shard in itertools.count():
-        if remaining is None:
-            return
-        position = 0
-        with TFRecordWriter(str(folder / f"shard-{shard:05d}.tfrecord")) as writer:
-            while remaining is not None and position < shard_bytes:
-                contents, encoded = remaining
-                writer.write(contents)
-                yield shard, position + _HEADER_BYTES, len(contents), encoded
-                position += _HEADER_BYTES + len(contents) + _FOOTER_BYTES
-                remaining = next(records, None)
-
-
-def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
+def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The shards of a pack, in the order of their numbers."""
     return sorted(folder.glob("shard-*.tfrecord"))

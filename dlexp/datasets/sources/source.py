@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.cores import count_cores
 from dlexp.errors import DataError
+from dlexp.machine.capacity import count_cores
 
 SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")

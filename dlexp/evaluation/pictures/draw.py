@@ -3,13 +3,14 @@
 import pathlib
 
 from dlexp.datasets import Dataset
+from dlexp.evaluation.pictures.confusion import draw_confusion
 from dlexp.evaluation.pictures.curves import draw_precision_recall, draw_roc
 from dlexp.evaluation.pictures.galleries import draw_least_confident, draw_mistakes
 from dlexp.evaluation.pictures.per_class import draw_per_class
 from dlexp.evaluation.pictures.reliability import draw_reliability
 from dlexp.evaluation.split_prediction import Predictions
 from dlexp.evaluation.split_scores import SplitScores
-from dlexp.reports.figure import draw_confusion, shorten
+from dlexp.reports.figure import shorten
 
 
 def draw_pictures(

@@ -7,8 +7,8 @@ from typing import Any
 
 import psutil
 
-from dlexp.datasets.cores import count_cores
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.machine.capacity import count_cores
 from dlexp.sweeps.launchers.base import Launcher
 from dlexp.sweeps.launchers.local import LocalLauncher
 

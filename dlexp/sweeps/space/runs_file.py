@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
-from dlexp.config.flags import config_from_words, config_to_flagfile
+from dlexp.config.flags import config_from_words
+from dlexp.config.spelling import config_to_flagfile
 from dlexp.errors import ConfigError, DlexpError
 
 _MAX_CHARS = 1_000_000

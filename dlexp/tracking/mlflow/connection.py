@@ -9,7 +9,7 @@ import urllib.request
 import mlflow
 import requests
 
-from dlexp.config.experiment_config import TrackingConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.run import artifacts_root
 from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-from dlexp.config.experiment_config import TrackingConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import mlflow
 from mlflow.entities import Metric
 
-from dlexp.config.experiment_config import TrackingConfig
+from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
 from dlexp.runs.run import RECORD_FILE, Run, Status, now

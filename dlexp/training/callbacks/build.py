@@ -17,17 +17,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dlexp.checkpoints.averages import AveragedValidation
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.monitor import is_smaller_better
+from dlexp.config.monitor import monitor_mode
 from dlexp.datasets import Datasets
 from dlexp.machine.signals import StopRequests
 from dlexp.registry import CALLBACKS
 from dlexp.tracking.mlflow.autolog import Autolog
 from dlexp.tracking.session import RunSession
 from dlexp.tracking.tensorboard import FOLDER, GraphWriter
+from dlexp.training.callbacks.averaged_validation import AveragedValidation
 from dlexp.training.callbacks.guards import DivergenceGuard, InterruptionGuard
 from dlexp.training.callbacks.histograms import HistogramLogger
 from dlexp.training.callbacks.point_logger import PointLogger
@@ -125,10 +125,3 @@ def _observers(
     if tracking.mlflow_autolog and session.in_mlflow and not session.resumed:
         observers.append(Autolog())
     return observers
-
-
-def monitor_mode(monitor: str, mode: str) -> str:
-    """`min` or `max` for a monitored metric: as given, or for `auto` by its name: losses and errors should be small."""
-    if mode != "auto":
-        return mode
-    return "min" if is_smaller_better(monitor) else "max"

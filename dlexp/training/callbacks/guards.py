@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.checkpoints.averages import AveragedValidation
 from dlexp.checkpoints.manager import LastCheckpoint
-from dlexp.checkpoints.position import Position
+from dlexp.checkpoints.snapshot import Position
 from dlexp.errors import DivergedError
 from dlexp.machine.signals import StopRequests
+from dlexp.training.callbacks.averaged_validation import AveragedValidation
 
 
 class InterruptionGuard(keras.callbacks.Callback):

@@ -1,0 +1,218 @@
+"""The sections of an experiment's config: every field with its default, its help text and what may be chosen."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SPLIT_METHODS = ("stratified", "hash", "group", "official", "folds")
+BAD_IMAGES = ("fail", "skip")
+CACHES = ("none", "memory", "disk")
+LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
+DTYPE_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "bfloat16", "float16")
+JIT_COMPILE = ("auto", "true", "false")
+MONITOR_MODES = ("auto", "min", "max")
+
+
+def _setting(default: Any, help: str, *, choices: tuple[str, ...] = (), changes_result: bool = True) -> Any:
+    """A field with its help text; `changes_result=False` for what two equal trainings may differ in."""
+    metadata = {"help": help, "choices": choices, "changes_result": changes_result}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: types.MappingProxyType(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which examples, in which splits, in what form."""
+
+    dataset: str = _setting(
+        "digits",
+        "Where the examples come from: digits, folder:PATH, table:PATH (.csv or .parquet), npz:PATH, idx:PATH, "
+        "pack:PATH, keras:NAME, tfds:NAME, hf:OWNER/NAME, or a source of a plug-in. Several are joined by +, each "
+        "perhaps with *WEIGHT, how often an epoch shows its training examples. recipe:RUN or "
+        "recipe:PATH is the dataset of a run.",
+    )
+    dataset_name: str = _setting("", "Name of the dataset in tables and file names; made from --dataset if empty.")
+    dataset_id: str = _setting(
+        "", "Refuse to train unless the dataset has this ID, or one that begins so.", changes_result=False
+    )
+    data_dir: str = _setting("", "Folder that relative paths in --dataset start from.", changes_result=False)
+    class_map: str = _setting(
+        "",
+        'JSON file that renames classes, {"old": "new"} or for one source {"source/old": "new"}, and leaves out those '
+        "renamed to null.",
+    )
+    on_bad_image: str = _setting(
+        "fail", "What to do where images cannot be read: name them and stop, or go on without them.", choices=BAD_IMAGES
+    )
+    split_method: str = _setting(
+        "stratified",
+        "How examples are split: stratified (equal shares of each class, by a keyed hash), hash (by a threshold on the "
+        "hash: more data moves no example), group (a group is never torn apart), official (the source's own test set; "
+        "validation is taken from the rest) or folds (cross-validation: --fold of --folds is the test split).",
+        choices=SPLIT_METHODS,
+    )
+    split_seed: int = _setting(0, "Seed of the split alone, so that --seed can vary on equal data.")
+    validation_fraction: float = _setting(0.1, "Share of the examples kept for validation, in (0, 1).")
+    test_fraction: float = _setting(
+        0.2, "Share of the examples kept for the test, in (0, 1); unused if official or folds."
+    )
+    group_column: str = _setting("", "Column of a table that says which examples belong together: patient, scene.")
+    group_pattern: str = _setting(
+        "", "Regular expression whose first group, searched in each path, says which examples belong together."
+    )
+    folds: int = _setting(5, "Parts that split_method=folds makes, from 2 on.")
+    fold: int = _setting(0, "Which of the folds is the test split, from 0 on.")
+    image_size: tuple[int, int] | None = _setting(
+        None, "Height,width in pixels that images are resized to; empty: the source's own size."
+    )
+    batch_size: int = _setting(64, "Examples in a batch.")
+    augment: tuple[str, ...] = _setting(
+        (), "Augmentations of the training images, applied in this order: flip,crop,mixup."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network."""
+
+    model: str = _setting("small_cnn", "Name of the model.")
+    model_args: Mapping[str, Any] = _setting(
+        {},
+        "Arguments of the model's builder: key=value,key=value. Models of keras.applications take "
+        "weights=none|imagenet|PATH.",
+    )
+    freeze_backbone: bool = _setting(False, "Train only the new head of a keras.applications model.")
+    init_checkpoint: str = _setting(
+        "", "Weights to begin with: RUN:best, RUN:last or the path of a checkpoint; a head for other classes stays new."
+    )
+    trust_checkpoint: bool = _setting(
+        False, "Take --init_checkpoint also from a .keras file that dlexp did not write.", changes_result=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """How the weights are moved."""
+
+    epochs: int = _setting(10, "Times that every training example is seen.")
+    optimizer: str = _setting("adamw", "Keras optimizer by its name: sgd, adam, adamw, rmsprop, lion, muon, ...")
+    optimizer_args: Mapping[str, Any] = _setting({}, "Further arguments of the optimizer: momentum=0.9,nesterov=true.")
+    learning_rate: float = _setting(0.001, "Highest learning rate of the schedule.")
+    lr_schedule: str = _setting("constant", "Learning rate over the steps, after the warm-up.", choices=LR_SCHEDULES)
+    plateau_patience: int = _setting(
+        5, "Epochs without a better monitored value after which lr_schedule=plateau divides the learning rate by 10."
+    )
+    warmup_epochs: float = _setting(0.0, "Epochs over which the learning rate rises linearly from 0.")
+    weight_decay: float = _setting(0.0, "Decoupled weight decay; biases and normalisation layers are left alone.")
+    label_smoothing: float = _setting(0.0, "Share of a training label spread over all classes, in [0, 1).")
+    gradient_clip_norm: float = _setting(0.0, "Largest global norm of the gradients; 0: no clipping.")
+    ema_decay: float = _setting(
+        0.0,
+        "Decay of a moving average of the weights, which is then what is validated and kept as best; 0: off.",
+    )
+    callbacks: tuple[str, ...] = _setting((), "Callbacks of plug-ins, by the names they are registered under.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """What is measured, and by what the best epoch is chosen."""
+
+    metrics: tuple[str, ...] = _setting(
+        (), "Keras metrics beside loss, accuracy and (from 10 classes on) top5_accuracy: F1Score,AUC."
+    )
+    monitor: str = _setting("val_accuracy", "Metric that chooses the best epoch.")
+    monitor_mode: str = _setting(
+        "auto",
+        "Whether the monitored metric should be small or large; auto: min for losses and errors, else max.",
+        choices=MONITOR_MODES,
+    )
+    early_stopping_patience: int = _setting(0, "Stop after this many epochs without a better value; 0: never.")
+    keep_top: int = _setting(1, "How many of the best epochs keep their checkpoint.", changes_result=False)
+    checkpoint_fields: tuple[str, ...] = _setting(
+        ("model", "dataset", "image_size", "optimizer", "learning_rate", "weight_decay", "batch_size", "seed"),
+        "What the name of a checkpoint tells, beside run, kind, epoch and score: any config fields; dataset brings "
+        "the dataset ID with it.",
+        changes_result=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the machine is used."""
+
+    dtype_policy: str = _setting("float32", "Keras precision policy.", choices=DTYPE_POLICIES)
+    jit_compile: str = _setting("auto", "Compile with XLA; auto: Keras decides (never on a CPU).", choices=JIT_COMPILE)
+    steps_per_execution: str = _setting(
+        "auto",
+        "Training steps in one call of the compiled function: a number, or auto (a rule; the choice is recorded).",
+    )
+    deterministic: bool = _setting(False, "Use only deterministic TensorFlow operations; slower on a GPU.")
+    save_every_steps: int = _setting(
+        0,
+        "Save the last checkpoint after so many steps too, not only after each epoch; 0: never.",
+        changes_result=False,
+    )
+    cache: str = _setting(
+        "none", "Where decoded images of a folder are kept after the first epoch.", choices=CACHES, changes_result=False
+    )
+    num_workers: int = _setting(
+        0, "Images that are read and decoded in parallel; 0: as many as there are cores.", changes_result=False
+    )
+    num_threads: int = _setting(
+        0,
+        "Threads of TensorFlow: those that share one operation, and operations that run side by side; 0: as many as "
+        "there are cores. With another number results differ in their last bits.",
+    )
+    verbose: int = _setting(
+        1, "Progress: 0 none, 1 bar (or plain lines without a terminal), 2 lines.", changes_result=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where the run is written."""
+
+    experiment: str = _setting("dlexp", "MLflow experiment that the run belongs to.", changes_result=False)
+    run_name: str = _setting("", "Name of the run; made from model, dataset and seed if empty.", changes_result=False)
+    tags: Mapping[str, Any] = _setting({}, "Tags of the run: key=value,key=value.", changes_result=False)
+    store: str = _setting("mlruns", "Folder of the runs and of the MLflow database.", changes_result=False)
+    tracking_uri: str = _setting(
+        "", "MLflow server that the run is logged to; empty: the database of --store.", changes_result=False
+    )
+    mlflow_autolog: bool = _setting(
+        True, "Attach MLflow's Keras autolog callback: optimizer params and model summary.", changes_result=False
+    )
+    system_metrics: bool = _setting(
+        True, "Sample CPU, memory, disk, network and GPU into MLflow while the run trains.", changes_result=False
+    )
+    tensorboard: bool = _setting(True, "Write TensorBoard events into the run folder.", changes_result=False)
+    wandb: bool = _setting(
+        False, "Log the run to Weights & Biases; offline, into the run folder, where no key is.", changes_result=False
+    )
+    trackers: tuple[str, ...] = _setting(
+        (), "Trackers of plug-ins, by the names they are registered under.", changes_result=False
+    )
+    histograms: bool = _setting(False, "Log histograms of weights and gradients, once per epoch.", changes_result=False)
+    log_every_steps: int = _setting(
+        0,
+        "Log metrics, norms, times and load after so many steps too, not only after each epoch; 0: never.",
+        changes_result=False,
+    )
+    sample_pictures: bool = _setting(
+        True,
+        "Draw a batch of augmented training images, and what the model makes of a few validation examples.",
+        changes_result=False,
+    )
+    evaluation_report: bool = _setting(
+        True,
+        "At the end of the run score the best model on validation and test, with pictures and a page; otherwise only "
+        "the metrics and predictions of the test are written, and dlexp evaluate makes the rest when it is wanted.",
+        changes_result=False,
+    )
+
+    def tracker_names(self) -> list[str]:
+        """Names of the trackers beside MLflow, as they are registered."""
+        builtin = {"tensorboard": self.tensorboard, "wandb": self.wandb}
+        return list(dict.fromkeys([*(name for name, is_on in builtin.items() if is_on), *self.trackers]))

@@ -1,0 +1,86 @@
+"""Writes a dataset into a pack: a few large files, for `--dataset=pack:PATH`."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.sources.combined import are_encoded, read_encoded
+from dlexp.datasets.sources.pack import (
+    FOOTER_BYTES,
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    PACK_FILE,
+    PACK_MANIFEST_FILE,
+    PLACE_COLUMNS,
+    list_shards,
+)
+from dlexp.datasets.sources.source import Source
+from dlexp.errors import DataError
+from dlexp.machine.atomic import atomic_file, write_text_atomically
+from dlexp.machine.waiting import track
+
+
+def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**28) -> None:
+    """Writes a dataset, all its splits, into a folder that is not there yet, or empty.
+
+    Args:
+        dataset: what to write.
+        folder: where to.
+        shard_bytes: about the size of a shard.
+
+    Raises:
+        DataError: the folder is not empty, or an image cannot be read.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"folder {str(folder)!r} is not empty: give --output a new one")
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = dataset.source.manifest.reset_index(drop=True)
+    records = track(_records(dataset.source, manifest), len(manifest), "packing images")
+    places = pd.DataFrame(_write_shards(records, folder, shard_bytes), columns=list(PLACE_COLUMNS))
+    manifest = manifest.drop(columns=[*PLACE_COLUMNS], errors="ignore")  # of a pack that is packed again
+    packed = pd.concat([manifest.assign(path="", row=np.arange(len(manifest))), places], axis="columns")
+    with atomic_file(folder / PACK_MANIFEST_FILE) as temporary:
+        packed.to_parquet(temporary, index=False)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "name": dataset.source.name,
+        "class_names": list(dataset.class_names),
+        "shard_bytes": [path.stat().st_size for path in list_shards(folder)],
+    }
+    # The description comes last: a pack without it was not finished, and is refused.
+    write_text_atomically(folder / PACK_FILE, json.dumps(description, indent=2) + "\n")
+
+
+def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bool]]:
+    """Bytes of each example, and whether they are an encoded image."""
+    encoded = are_encoded(source)[manifest["row"]]
+    for key, row, is_encoded in zip(manifest["key"], manifest["row"], encoded, strict=True):
+        try:
+            yield read_encoded(source, row) if is_encoded else source.read(row).tobytes(), bool(is_encoded)
+        except (OSError, ValueError) as err:
+            raise DataError(f"{key!r} cannot be read: {err}") from err
+
+
+def _write_shards(
+    records: Iterator[tuple[bytes, bool]], folder: pathlib.Path, shard_bytes: int
+) -> Iterator[tuple[int, int, int, bool]]:
+    """Writes the records; gives shard, offset, length and `encoded` of each."""
+    from tensorflow.io import TFRecordWriter
+
+    remaining = next(records, None)
+    for shard in itertools.count():
+        if remaining is None:
+            return
+        position = 0
+        with TFRecordWriter(str(folder / f"shard-{shard:05d}.tfrecord")) as writer:
+            while remaining is not None and position < shard_bytes:
+                contents, encoded = remaining
+                writer.write(contents)
+                yield shard, position + HEADER_BYTES, len(contents), encoded
+                position += HEADER_BYTES + len(contents) + FOOTER_BYTES
+                remaining = next(records, None)
