@@ -50,7 +50,7 @@ integration: dev ## Train on Fashion-MNIST, look at the MLflow UI (Debian: datas
 	$(PYTEST) tests/integration
 
 soak: dev ## Kill 200 trainings at random instants, resume them, compare them: about ten minutes
-	$(BIN)/python -m tests.soak --kills=200
+	$(BIN)/python -m tests.integration.soak --kills=200
 
 bench: dev ## Measure against hand-written code; prints a table
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks

@@ -23,7 +23,7 @@ from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
 from dlexp.datasets import build_datasets
 from dlexp.errors import ConfigError, DataError, DivergedError, DlexpError
 from dlexp.runs.store import iterate_runs
-from tests.image_folders import write_digits_folder
+from tests.support.image_folders import write_digits_folder
 
 EPOCHS = 3
 

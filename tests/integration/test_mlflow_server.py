@@ -10,7 +10,7 @@ from dlexp.testing import TrackedRun, TrackerContract
 from dlexp.tracking.mlflow.database import make_database
 from dlexp.tracking.ui import serve_mlflow
 from tests.integration.conftest import free_port
-from tests.test_tracker_conformance import track_with_mlflow
+from tests.tracking.test_conformance import track_with_mlflow
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from dlexp.testing import LauncherContract, LauncherMaker
 from dlexp.testing.driver_process import check_gone, start_driver
 from dlexp.testing.fake_trials import fake_job
 from dlexp.testing.launching import ends_of, run_trial, wait_until
-from tests.fake_trials import RUNNER, epochs_of
-from tests.kept_workers import KeptWorkersTests
-from tests.ray_cluster import add_node, start_cluster
+from tests.support.fake_trials import RUNNER, epochs_of
+from tests.support.kept_workers import KeptWorkersTests
+from tests.support.ray_cluster import add_node, start_cluster
 
 RAY = "dlexp.sweeps.launchers.ray:RayLauncher"
 OPTIONS = {"trials_per_worker": 50, "cpus_per_trial": 0.5}

@@ -1,0 +1,166 @@
+"""`dlexp data` and what it tells."""
+
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dlexp import ExperimentConfig, run_experiment
+from dlexp.commands.cli import main
+from tests.support.image_folders import write_digits_folder
+
+
+def call(*words: str) -> int:
+    return main(["dlexp", "data", *words])
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    return write_digits_folder(tmp_path / "photos", 100)
+
+
+@pytest.fixture
+def run_folder(folder: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
+    config = ExperimentConfig.of(dataset=f"folder:{folder}", store=str(tmp_path / "store"), **values)
+    return run_experiment(config).run.path
+
+
+def test_help_lists_the_subcommands_and_their_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    assert "verify" in capsys.readouterr().out
+    assert call("describe", "--help") == 0
+    assert "--split_method=stratified" in capsys.readouterr().out
+
+
+def test_describe_tells_id_counts_and_channels(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("describe", f"folder:{folder}", "--format=json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["name"], told["examples"], told["image_shape"]) == ("photos", 100, [8, 8, 1])
+    assert sum(told["counts"].values()) == 100
+    assert sum(told["counts_by_class"]["3"].values()) > 0
+    assert told["sizes"] == {"8x8": 100}
+    assert 0 < told["channels"]["mean"][0] < 255
+
+
+def test_describe_for_people_shows_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("describe", "digits*2") == 0
+    out = capsys.readouterr().out
+    assert "1,797 examples of 8x8x1 in 10 classes" in out
+    assert "179 (10.0%)" in out
+
+
+def test_dataset_that_cannot_be_trained_on_is_described(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (30, 20)).save(folder / "3" / "large.png")
+    assert call("describe", f"folder:{folder}", "--format=json") == 0
+    assert json.loads(capsys.readouterr().out)["sizes"] == {"8x8": 100, "20x30": 1}
+
+
+def test_samples_are_drawn_to_the_file_that_is_named_last(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.png"
+    assert call("samples", f"folder:{folder}", f"--output={path}", "--per_class=3") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+
+
+def test_verify_says_yes_for_the_same_data(run_folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("verify", str(run_folder)) == 0
+    assert "every byte was read" in capsys.readouterr().out
+
+
+def test_verify_names_what_was_changed_removed_damaged_and_added(
+    run_folder: pathlib.Path, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed, removed, damaged = sorted((folder / "1").iterdir())[:3]
+    Image.new("L", (8, 8), 77).save(changed)
+    removed.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    Image.new("L", (8, 8), 99).save(folder / "1" / "added.png")
+    assert call("verify", str(run_folder), "--format=json") == 1
+    told = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
+    assert told[f"1/{changed.name}"] == "another content"
+    assert told[f"1/{removed.name}"] == "is gone"
+    assert told[f"1/{damaged.name}"].startswith("cannot be read: ")
+    assert told["1/added.png"] == "is new"
+
+
+def test_verify_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("verify", "digits") == 2
+    assert "needs a run" in capsys.readouterr().err
+
+
+def test_run_is_described_by_its_own_config(run_folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("describe", str(run_folder), "--format=json") == 0
+    recorded = json.loads((run_folder / "run.json").read_text())
+    assert json.loads(capsys.readouterr().out)["id"] == recorded["dataset_id"]
+
+
+def test_recipe_of_a_run_trains_on_the_same_dataset(run_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = ExperimentConfig.of(
+        dataset=f"recipe:{run_folder}", model="mlp", epochs=1, batch_size=8, verbose=0, tensorboard=False,
+        store=str(tmp_path / "store"),
+    )  # fmt: skip
+    again = run_experiment(config).run.record()
+    recorded = json.loads((run_folder / "run.json").read_text())
+    assert (again["dataset_id"], again["weights_digest"]) == (recorded["dataset_id"], recorded["weights_digest"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("describe",), "needs a dataset or a run"),
+        (("descrbe", "digits"), "did you mean describe"),
+        (("describe", "digits", "more"), "'more' is not a flag"),
+        (("describe", "nonsense"), "no run 'nonsense'"),
+        (("describe", "folde:photos"), "unknown source 'folde': did you mean folder?"),
+    ],
+)
+def test_wrong_words_are_told_in_one_sentence(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    assert call(*words, f"--store={tmp_path}") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_check_lists_what_is_planted_and_nothing_else(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "1" / "0001.png", folder / "2" / "contradiction.png")
+    (folder / "3" / "cut.png").write_bytes((folder / "3" / "0003.png").read_bytes()[:-20])
+    assert call("check", f"folder:{folder}", "--format=json") == 0
+    found = {(row["check"], row["keys"]) for row in json.loads(capsys.readouterr().out)}
+    assert found == {("damaged", "3/cut.png"), ("conflicting_labels", "1/0001.png, 2/contradiction.png")}
+    assert call("check", f"folder:{folder}", "--strict") == 1
+
+
+def test_check_of_sound_data_is_empty_and_exits_with_0(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("check", f"folder:{folder}", "--strict", f"--output={tmp_path / 'copies.png'}") == 0
+    assert "0 error(s), 0 warning(s)" in capsys.readouterr().err
+    assert (tmp_path / "copies.png").is_file()
+
+
+def test_pack_is_trained_on_like_the_folder(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("pack", f"folder:{folder}", f"--output={tmp_path / 'photos.pack'}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "photos.pack")
+    assert call("describe", f"pack:{tmp_path / 'photos.pack'}") == 0
+    assert "100 examples of 8x8x1" in capsys.readouterr().out
+
+
+def test_verify_of_data_that_has_moved_takes_its_folder_from_data_dir(
+    run_folder: pathlib.Path, folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(folder, tmp_path / "elsewhere" / "photos")
+    assert call("verify", str(run_folder)) == 1
+    assert "is not there" in capsys.readouterr().err
+    assert call("verify", str(run_folder), f"--data_dir={tmp_path / 'elsewhere'}") == 0

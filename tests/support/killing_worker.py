@@ -1,0 +1,11 @@
+"""What the fork server of `tests.support.killing` imports before it forks: everything that a training needs."""
+
+import os
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg"}
+
+import matplotlib.pyplot  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import sklearn.metrics  # noqa: F401
+
+import dlexp.experiment  # noqa: F401
