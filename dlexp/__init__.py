@@ -15,7 +15,7 @@ _PUBLIC = {
     "find_run": "dlexp.runs.store",
     "list_checkpoints": "dlexp.checkpoints.search",
     "load_checkpoint": "dlexp.checkpoints.files",
-    "evaluate_checkpoint": "dlexp.evaluation.checkpoint",
+    "evaluate_checkpoint": "dlexp.evaluation.checkpoint_evaluation",
     "predict_images": "dlexp.evaluation.image_prediction",
     "find_images": "dlexp.datasets.images.paths",
     "build_datasets": "dlexp.datasets",

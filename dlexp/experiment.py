@@ -11,7 +11,7 @@ import keras
 
 from dlexp.checkpoints.files import LoadedCheckpoint, drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
-from dlexp.checkpoints.writer import CheckpointWriter, Subject
+from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
@@ -20,9 +20,9 @@ from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.split_prediction import Predictions, predict_split
 from dlexp.machine.signals import StopRequests, catch_signals
+from dlexp.reports.dataset_samples import write_samples
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
-from dlexp.reports.samples import write_samples
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
 from dlexp.runs.resuming import is_finished, resumed_config
@@ -129,7 +129,7 @@ def train_and_evaluate(
     config, datasets, model = setup.config, setup.datasets, setup.model
     if config.execution.verbose:
         print_dataset(datasets.dataset)
-    subject = Subject.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
+    subject = CheckpointContext.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
     with (
         CheckpointWriter(model, setup.archive, subject) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,

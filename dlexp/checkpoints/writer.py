@@ -29,7 +29,7 @@ _MOST_UNFINISHED = 2  # one that is being written, one that waits: each holds a 
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckpointContext:
     """What all checkpoints of a run have in common.
 
     Attributes:
@@ -55,7 +55,7 @@ class Subject:
     @classmethod
     def of(
         cls, run: Run, run_name: str, config: ExperimentConfig, dataset: Dataset, custom_layers: Sequence[str]
-    ) -> "Subject":
+    ) -> "CheckpointContext":
         """Takes from the dataset what the files tell of it."""
         shape, names = dataset.image_shape, dataset.class_names
         return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
@@ -80,7 +80,7 @@ class CheckpointWriter:
         ConfigError: the names would be too long.
     """
 
-    def __init__(self, model: keras.Model, network: NetworkArchive, subject: Subject) -> None:
+    def __init__(self, model: keras.Model, network: NetworkArchive, subject: CheckpointContext) -> None:
         self._model, self._network, self._subject = model, network, subject
         self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")

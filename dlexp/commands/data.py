@@ -27,7 +27,7 @@ _FORMAT = ("table", "table (for people), json or csv.")
 
 
 @dataclass(frozen=True)
-class Subject:
+class DataTarget:
     """What a subcommand is about.
 
     Attributes:
@@ -63,7 +63,7 @@ class Subcommand:
 
     summary: str
     flags: Mapping[str, tuple[Any, str]]
-    act: Callable[[Subject], int]
+    act: Callable[[DataTarget], int]
 
 
 def data(argv: Sequence[str]) -> int:
@@ -114,21 +114,21 @@ def _config_help() -> dict[str, tuple[Any, str]]:
     return {name: (defaults[name], config_fields()[name].metadata["help"]) for name in _CONFIG_FLAGS}
 
 
-def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> Subject:
+def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> DataTarget:
     from dlexp.runs.recipe import config_of_moved_data, resolve_recipe
     from dlexp.runs.store import find_run
 
     load_plugins(config.plugins)
     text = named[0] if named else config.data.dataset
     if text.startswith("recipe:") or ":" in text or parse_expression(text, SOURCES.names())[0].kind in SOURCES:
-        return Subject(resolve_recipe(config.replace(dataset=text)), None, options)
+        return DataTarget(resolve_recipe(config.replace(dataset=text)), None, options)
     run = find_run(text, config.tracking.store)
     of_run = config_of_moved_data(run, config.data.data_dir) if config.data.data_dir else run.config()
     load_plugins(of_run.plugins)
-    return Subject(of_run, run, options)
+    return DataTarget(of_run, run, options)
 
 
-def _describe(subject: Subject) -> int:
+def _describe(subject: DataTarget) -> int:
     from dlexp.datasets.inspection.description import describe_dataset, describe_in_lines, measure_channels
 
     dataset = subject.open()
@@ -144,8 +144,8 @@ def _describe(subject: Subject) -> int:
     return 0
 
 
-def _draw_samples(subject: Subject) -> int:
-    from dlexp.reports.samples import write_samples
+def _draw_samples(subject: DataTarget) -> int:
+    from dlexp.reports.dataset_samples import write_samples
 
     dataset = subject.open()
     path = pathlib.Path(subject.options["output"] or f"samples-{dataset.name}.png")
@@ -154,7 +154,7 @@ def _draw_samples(subject: Subject) -> int:
     return 0
 
 
-def _check(subject: Subject) -> int:
+def _check(subject: DataTarget) -> int:
     from dlexp.commands.tables import write_table
     from dlexp.datasets.inspection.duplicates import find_duplicates
     from dlexp.datasets.inspection.findings import SEVERITIES, find_problems
@@ -168,14 +168,14 @@ def _check(subject: Subject) -> int:
     told = ", ".join(f"{counts.get(severity, 0)} {severity}(s)" for severity in SEVERITIES)
     print(f"{dataset.name} ({dataset.id}), {len(dataset.manifest):,} examples: {told}", file=sys.stderr)
     if options["output"]:
-        from dlexp.reports.copies import draw_duplicates
+        from dlexp.reports.duplicates import draw_duplicates
 
         draw_duplicates(pathlib.Path(options["output"]), dataset, duplicates.groups)
         print(options["output"], file=sys.stderr)
     return int(options["strict"] and bool(counts.get("error", 0)))
 
 
-def _verify(subject: Subject) -> int:
+def _verify(subject: DataTarget) -> int:
     from dlexp.datasets.inspection.verification import compare_with_record
 
     if subject.run is None:
@@ -198,7 +198,7 @@ def _tell_differences(run: str, differences: Any) -> str:
     return f"the data is not what run {run} saw, {len(differences):,} differences:\n{first}{more}"
 
 
-def _pack(subject: Subject) -> int:
+def _pack(subject: DataTarget) -> int:
     from dlexp.datasets.packing import write_pack
 
     dataset = subject.open()
@@ -208,7 +208,7 @@ def _pack(subject: Subject) -> int:
     return 0
 
 
-def _write_recipe(subject: Subject) -> int:
+def _write_recipe(subject: DataTarget) -> int:
     from dlexp.machine.atomic import write_text_atomically
     from dlexp.runs.recipe import make_recipe, recipe_text
 

@@ -72,7 +72,7 @@ def evaluate(argv: Sequence[str]) -> int:
     )
     # Only now is TensorFlow imported, when all that can be checked without it has been.
     with importing_tensorflow():
-        from dlexp.evaluation.checkpoint import carry_out
+        from dlexp.evaluation.checkpoint_evaluation import carry_out
     for written in carry_out(plan).values():
         print_evaluation(written)
     return 0

@@ -19,9 +19,9 @@ from dlexp.datasets.images.paths import check_words, find_images, images_at, rea
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.evaluation.prediction_file import check_prediction_file, check_top_k, write_predictions
 from dlexp.machine.console import EXIT_FAILED
+from dlexp.machine.progress_bar import count
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.machine.startup import importing_tensorflow
-from dlexp.machine.waiting import count
 from dlexp.registry import load_plugins
 
 _STDIN = "-"

@@ -22,7 +22,7 @@ from dlexp.datasets.sources.pack import (
 from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
 from dlexp.machine.atomic import atomic_file, write_text_atomically
-from dlexp.machine.waiting import track
+from dlexp.machine.progress_bar import track
 
 
 def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**28) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
-from dlexp.evaluation.report import Subject
+from dlexp.evaluation.report import ReportSubject
 from dlexp.evaluation.split_prediction import Forward, Predictions, compile_forward, predict_split
 from dlexp.evaluation.split_scores import SplitScores, fit_split_temperature, score_split
 
@@ -22,7 +22,7 @@ class Evaluation:
         scores: made from them.
     """
 
-    subject: Subject
+    subject: ReportSubject
     predictions: Predictions
     scores: SplitScores
 
@@ -72,9 +72,9 @@ def evaluate_splits(
     }
 
 
-def _subject(checkpoint: LoadedCheckpoint, datasets: Datasets, split: str, tta: Sequence[str]) -> Subject:
+def _subject(checkpoint: LoadedCheckpoint, datasets: Datasets, split: str, tta: Sequence[str]) -> ReportSubject:
     metadata = checkpoint.metadata
-    return Subject(
+    return ReportSubject(
         run_id=metadata["run_id"],
         run_name=metadata["run_name"],
         model=checkpoint.config.model.model,

@@ -15,7 +15,7 @@ from dlexp.evaluation.split_scores import SplitScores
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportSubject:
     """What was evaluated, on what, and how.
 
     Attributes:
@@ -48,7 +48,7 @@ class Subject:
 
 
 def build_report(
-    subject: Subject, predictions: Predictions, scores: SplitScores, class_names: Sequence[str]
+    subject: ReportSubject, predictions: Predictions, scores: SplitScores, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """Makes what `report.json` holds; what is not defined, or not finite, is None.
 

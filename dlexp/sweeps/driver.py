@@ -12,13 +12,13 @@ from typing import Protocol
 
 from dlexp.runs.run import RECORD_FILE, Status, now
 from dlexp.runs.store import describe_run
-from dlexp.sweeps.book import TrialBook
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import values_of_run
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.search import GridSearch, Pruning, SampledSearch, Search, build_pruner
 from dlexp.sweeps.space.space import Space
+from dlexp.sweeps.trial_queue import TrialQueue
 
 _WAIT_SECONDS = 0.25
 _LOG_TAIL_CHARS = 2000
@@ -85,7 +85,7 @@ class SweepDriver:
         self.folder, self.plan, self.limits = folder, plan, limits
         self.stopping = False
         self.started, self.ended_now = time.monotonic(), 0
-        self._book = TrialBook(folder, plan)
+        self._queue = TrialQueue(folder, plan)
         self._launcher, self._observers = launcher, observers
         self._began: dict[int, float] = {}
         self._settle_former()
@@ -123,7 +123,7 @@ class SweepDriver:
     @property
     def trials(self) -> Mapping[int, Trial]:
         """All trials there are, by number."""
-        return self._book.trials
+        return self._queue.trials
 
     @property
     def running(self) -> Mapping[int, float]:
@@ -140,32 +140,32 @@ class SweepDriver:
                 elif ended is None or trial.state is TrialState.RUNNING:
                     state = TrialState.WAITING if ended is None else ended
                     self._write(dataclasses.replace(trial, state=state, attempts=0, reason=""))
-        for number, trials in self._book.points().items():
-            self._book.add_trials(number, trials[0].point)
+        for number, trials in self._queue.points().items():
+            self._queue.add_trials(number, trials[0].point)
 
     def _ended_state(self, trial: Trial) -> TrialState | None:
-        run = self._book.run_of(trial)
+        run = self._queue.run_of(trial)
         return _ENDED_RUNS.get(run.status()) if (run.path / RECORD_FILE).is_file() else None
 
     def _build_search(self) -> Search:
-        points = sorted(self._book.points().items())
+        points = sorted(self._queue.points().items())
         if self.plan.search == "grid":
             return GridSearch(self.plan.grid(), first=len(points))
         assert isinstance(self.plan.candidates, Space)  # checked when the plan was made
-        former = [(trials[0].point, self._book.values_of_point(number)) for number, trials in points]
+        former = [(trials[0].point, self._queue.values_of_point(number)) for number, trials in points]
         return SampledSearch(self.plan.candidates, self.plan, former)
 
     def _build_pruning(self) -> Pruning | None:
         pruner = build_pruner(self.plan.pruner, epochs=self.plan.base.optimization.epochs)
         if pruner is None:
             return None
-        leaders = [trials[0] for _, trials in sorted(self._book.points().items())]
+        leaders = [trials[0] for _, trials in sorted(self._queue.points().items())]
         ended = [each for each in leaders if each.state in (TrialState.FINISHED, TrialState.PRUNED)]
         former = [(self._epochs_of(trial), trial.state is TrialState.FINISHED) for trial in ended]
         return Pruning(pruner, self.plan.objectives[0], [each for each in former if each[0]])
 
     def _epochs_of(self, trial: Trial) -> dict[int, float]:
-        points = self._book.run_of(trial).points()
+        points = self._queue.run_of(trial).points()
         chosen = points[points["key"] == self.plan.objectives[0].name]
         return dict(zip(chosen["epoch"].astype(int), chosen["value"], strict=True))
 
@@ -174,7 +174,7 @@ class SweepDriver:
             trial = self._next_waiting()
             if trial is None:
                 return
-            ended = self._book.without_a_run(trial)
+            ended = self._queue.without_a_run(trial)
             if ended is None:
                 self._start(trial)
             else:
@@ -184,25 +184,25 @@ class SweepDriver:
         return 0 < self.limits.time_budget_s <= time.monotonic() - self.started
 
     def _next_waiting(self) -> Trial | None:
-        trial = self._book.next_waiting()
+        trial = self._queue.next_waiting()
         while trial is None and self._propose():
-            trial = self._book.next_waiting()
+            trial = self._queue.next_waiting()
         return trial
 
     def _propose(self) -> bool:
         """Adds the trials of the next point; False if there are no more."""
-        number, total = len(self._book.points()), self.plan.total_points()
+        number, total = len(self._queue.points()), self.plan.total_points()
         point = None if total is not None and number >= total else self._search.next_point()
         if point is None:
             return False
-        for trial in self._book.add_trials(number, point):
+        for trial in self._queue.add_trials(number, point):
             self._tell(trial)
         return True
 
     def _start(self, trial: Trial) -> None:
         job = TrialJob(
-            self._book.identity_of(trial),
-            self._book.config_of(trial),
+            self._queue.identity_of(trial),
+            self._queue.config_of(trial),
             waits_for_verdict=self._is_compared(trial),
             log_path=str(self.folder.log_path(trial.number)),
         )
@@ -216,13 +216,13 @@ class SweepDriver:
 
     def _is_compared(self, trial: Trial) -> bool:
         """Whether a pruner may give it up: the first of each point, on which the other seeds wait."""
-        return self._pruning is not None and self._book.leader_of(trial) is None
+        return self._pruning is not None and self._queue.leader_of(trial) is None
 
     def _note_epoch(self, event: EpochEnded) -> None:
         trial = dataclasses.replace(self.trials[event.trial], epochs=event.epoch)
         if self._pruning is not None and self._is_compared(trial):
             self._launcher.answer(event.trial, goes_on=self._pruning.goes_on(event.trial, event.epoch, event.metrics))
-        self._book.trials[event.trial] = trial
+        self._queue.trials[event.trial] = trial
         self._tell(trial)
 
     def _note_end(self, event: TrialEnded) -> None:
@@ -243,7 +243,7 @@ class SweepDriver:
 
     def _with_results(self, trial: Trial, state: TrialState, reason: str = "") -> Trial:
         """A trial with what its run has reached; FAILED if its objective cannot be read from that."""
-        row = describe_run(self._book.run_of(trial))
+        row = describe_run(self._queue.run_of(trial))
         try:
             values = values_of_run(row, self.plan.objectives)
         except ValueError as err:
@@ -265,8 +265,8 @@ class SweepDriver:
             )
         self.ended_now += 1
         self._write(trial)
-        if all(each.state.has_ended for each in self._book.points()[trial.point_number]):
-            self._search.tell(trial.point_number, self._book.values_of_point(trial.point_number))
+        if all(each.state.has_ended for each in self._queue.points()[trial.point_number]):
+            self._search.tell(trial.point_number, self._queue.values_of_point(trial.point_number))
 
     def _enforce_limits(self) -> None:
         for number, began in list(self._began.items()):
@@ -280,7 +280,7 @@ class SweepDriver:
                     self._launcher.kill(number, f"it held {gigabytes:.2f} GB of memory, the limit is {most:.2f} GB")
 
     def _write(self, trial: Trial) -> None:
-        self._book.write(trial)
+        self._queue.write(trial)
         self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:

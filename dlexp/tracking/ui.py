@@ -57,7 +57,7 @@ def _serve(module: Sequence[str], *, port: int, path: str) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "dlexp.machine.leash",
+        "dlexp.machine.parent_watch",
         sys.executable,
         "-m",
         *module,

@@ -24,7 +24,7 @@ _MANIFEST = """
 import json, pathlib, time
 import numpy as np, pandas as pd
 from dlexp.datasets import splits
-from dlexp.datasets.fingerprint import dataset_id
+from dlexp.datasets.dataset import dataset_id
 from dlexp.datasets.sources.source import build_manifest
 
 generator = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from dlexp import ExperimentConfig, build_datasets, run_experiment
 from dlexp.checkpoints.archive import NetworkArchive, build_twin
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.snapshot import Position
-from dlexp.checkpoints.writer import CheckpointWriter, Subject
+from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.runs.run import create_run
 from dlexp.training.preparation import prepare
 from tests.benchmarks.measuring import Row, interleave, seconds_of
@@ -34,7 +34,7 @@ def _compare_saves(folder: pathlib.Path) -> Row:
     model.optimizer.build(model.trainable_variables)
     config = ExperimentConfig.of(store=str(folder))
     run = create_run(folder, "0" * 32, name="bench", config=config)
-    subject = Subject(run, "bench", config, "none", "0" * 16, ("a", "b"), (1, 1, 1), ())
+    subject = CheckpointContext(run, "bench", config, "none", "0" * 16, ("a", "b"), (1, 1, 1), ())
 
     def save_ours() -> float:
         with CheckpointWriter(model, NetworkArchive(build_twin(model, metrics=[])), subject) as writer:

@@ -20,7 +20,7 @@ from dlexp.checkpoints.names import parse_name
 from dlexp.checkpoints.seal import UNSEALED, seal
 from dlexp.checkpoints.search import list_checkpoints
 from dlexp.checkpoints.snapshot import Position
-from dlexp.checkpoints.writer import CheckpointWriter, Subject
+from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, ConfigError, ModelError
 from dlexp.runs.run import Run, create_run
@@ -43,9 +43,9 @@ def model() -> keras.Model:
     return model
 
 
-def subject(run: Run, **values: Any) -> Subject:
+def subject(run: Run, **values: Any) -> CheckpointContext:
     config = ExperimentConfig.of(**values)
-    return Subject(run, "run", config, "toys", "0123456789abcdef", ("no", "yes"), (2, 2, 1), ())
+    return CheckpointContext(run, "run", config, "toys", "0123456789abcdef", ("no", "yes"), (2, 2, 1), ())
 
 
 def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:

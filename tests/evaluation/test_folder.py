@@ -14,7 +14,7 @@ from dlexp.datasets import ArraySource, Dataset
 from dlexp.evaluation import folder as evaluation_folder
 from dlexp.evaluation.evaluate import Evaluation
 from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
-from dlexp.evaluation.report import Subject
+from dlexp.evaluation.report import ReportSubject
 from dlexp.evaluation.split_prediction import Predictions, tabulate
 from dlexp.evaluation.split_scores import fit_split_temperature, score_split
 
@@ -55,7 +55,7 @@ def evaluate(
     predictions = Predictions("test", measure(table), per_source, table, logits.astype(np.float32))
     scores = score_split(predictions, fit_split_temperature(predictions))
     digest = "ab" * 16
-    subject = Subject(
+    subject = ReportSubject(
         run_id="0" * 32, run_name="a-run", model="mlp", checkpoint="a.keras", kind="best", epoch=1,
         weights_digest=digest, dataset_name=dataset.name, dataset_id=dataset.id, split="test", tta=(), batch_size=8,
     )  # fmt: skip

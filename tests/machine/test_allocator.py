@@ -5,7 +5,7 @@ import sys
 
 _CODE = """
 import resource, sys, threading
-from dlexp.allocator import keep_freed_memory
+from dlexp.machine.startup import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

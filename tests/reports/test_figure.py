@@ -11,7 +11,7 @@ from PIL import Image
 
 from dlexp.evaluation.pictures.confusion import draw_confusion
 from dlexp.reports.figure import fit_width, longest_inches
-from dlexp.reports.gallery import draw_images
+from dlexp.reports.image_grid import draw_images
 from dlexp.training.callbacks.validation_examples import draw_validation_examples
 
 LONG = "a name of very many W" * 6

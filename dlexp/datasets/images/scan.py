@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.images.facts import FACTS, UNKNOWN
-from dlexp.datasets.images.facts_pool import read_files
+from dlexp.datasets.images.file_facts import FACTS, UNKNOWN
+from dlexp.datasets.images.file_facts_pool import read_files
 from dlexp.errors import DataError
 from dlexp.machine.atomic import atomic_file
-from dlexp.machine.waiting import track
+from dlexp.machine.progress_bar import track
 
 _log = logging.getLogger(__name__)
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")

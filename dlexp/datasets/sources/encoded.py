@@ -97,7 +97,7 @@ def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[
 
     Args:
         source: name of the source.
-        facts: one row an image, with the columns of `FACTS` in `dlexp.datasets.images.facts`.
+        facts: one row an image, with the columns of `FACTS` in `dlexp.datasets.images.file_facts`.
         columns: what else `build_manifest` takes, one value an image; labels of those that are damaged may be any.
     """
     sound = (facts["damage"] == "").to_numpy()

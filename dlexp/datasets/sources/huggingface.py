@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlexp.datasets.sources.library_source import LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.datasets.sources.stored import StoredSplit, open_stored
 from dlexp.errors import ConfigError, DataError
 from dlexp.registry import register_source
 
@@ -68,8 +68,8 @@ def _open_splits(datasets: Any, name: str, loaded: Any) -> Source:
     for split, table in splits.items():
         # As it is stored, not as Pillow decodes it: quick to open, and decoded in training like any file.
         encoded = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
-        stored[str(split)] = StoredSplit(len(encoded), _ReadRow(encoded, image, label))
-    return open_stored(name, tuple(features[label].names), stored)
+        stored[str(split)] = LibrarySplit(len(encoded), _ReadRow(encoded, image, label))
+    return open_library_source(name, tuple(features[label].names), stored)
 
 
 class _ReadRow:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from dlexp.datasets.sources.library_source import SPLIT_NAMES, LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.datasets.sources.stored import SPLIT_NAMES, StoredSplit, open_stored
 from dlexp.errors import ConfigError, DataError
 from dlexp.registry import register_source
 
@@ -41,7 +41,7 @@ def open_tfds(spec: str, *, data_dir: str) -> Source:
             ".npz of them, in 0..255"
         )
     splits = {name: _open_split(tfds, builder, name, image, label) for name in builder.info.splits}
-    return open_stored(builder.info.name, tuple(features[label].names), splits)
+    return open_library_source(builder.info.name, tuple(features[label].names), splits)
 
 
 def _prepare(tfds: Any, spec: str) -> Any:
@@ -82,9 +82,9 @@ def _find_feature(features: Any, kind: type, supervised: Any, spec: str) -> str:
     )
 
 
-def _open_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> StoredSplit:
+def _open_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> LibrarySplit:
     if split not in SPLIT_NAMES:
-        return StoredSplit(0, lambda number: (b"", -1))
+        return LibrarySplit(0, lambda number: (b"", -1))
     try:
         examples = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
     except NotImplementedError as err:
@@ -97,4 +97,4 @@ def _open_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> 
         example = examples[number]
         return example[image], int(example[label])
 
-    return StoredSplit(len(examples), read)
+    return LibrarySplit(len(examples), read)

@@ -7,7 +7,7 @@ import pandas as pd
 from dlexp.datasets import Dataset
 from dlexp.evaluation.split_prediction import Predictions
 from dlexp.reports.figure import shorten
-from dlexp.reports.gallery import draw_images
+from dlexp.reports.image_grid import draw_images
 
 _MOST_IMAGES = 25
 _COLUMNS, _INCHES = 5, 1.9

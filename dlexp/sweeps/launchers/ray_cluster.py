@@ -14,7 +14,7 @@ from typing import Any
 from dlexp.errors import ConfigError
 from dlexp.sweeps.launchers.ray_node import ADDRESS, LOOPBACK_ONLY
 
-_NODE = (sys.executable, "-m", "dlexp.machine.leash", sys.executable, "-m", "dlexp.sweeps.launchers.ray_node")
+_NODE = (sys.executable, "-m", "dlexp.machine.parent_watch", sys.executable, "-m", "dlexp.sweeps.launchers.ray_node")
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
 _CONNECT_SECONDS = 10.0
 _ROUNDING = 1e-9
@@ -166,7 +166,7 @@ def _start_node() -> tuple[subprocess.Popen[str], str]:
 def _end(node: subprocess.Popen[str]) -> None:
     for pipe in (node.stdin, node.stdout):
         if pipe is not None:
-            pipe.close()  # at which the leash ends all of it
+            pipe.close()  # which ends all of it, by parent_watch
     node.wait()
 
 

@@ -1,7 +1,8 @@
-"""`python -m dlexp.machine.leash python -m dlexp.sweeps.launchers.ray_node`: a Ray cluster of this machine alone.
+"""`python -m dlexp.sweeps.launchers.ray_node`: a Ray cluster of this machine alone, in a process of its own.
 
-It is a process of its own, and not started by the driver itself, because parts of Ray go on for a minute when who has
-started them is killed; the leash ends them all at once. It prints its address, and stays until it is ended.
+Parts of Ray keep running for a minute after the process that started them is killed. So the driver does not start them
+itself, but this process under `dlexp.machine.parent_watch`, which ends them all at once. It prints the address of the
+cluster and stays until it is ended.
 """
 
 import logging

@@ -28,8 +28,9 @@ from dlexp.tracking.mlflow.autolog import Autolog
 from dlexp.tracking.session import RunSession
 from dlexp.tracking.tensorboard import FOLDER, GraphWriter
 from dlexp.training.callbacks.averaged_validation import AveragedValidation
-from dlexp.training.callbacks.guards import DivergenceGuard, InterruptionGuard
+from dlexp.training.callbacks.divergence import DivergenceGuard
 from dlexp.training.callbacks.histograms import HistogramLogger
+from dlexp.training.callbacks.interruption import InterruptionGuard
 from dlexp.training.callbacks.point_logger import PointLogger
 from dlexp.training.callbacks.training_batch import TrainingBatchPicture
 from dlexp.training.callbacks.validation_examples import ValidationExamples

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlexp.datasets import Datasets
 from dlexp.reports.figure import shorten
-from dlexp.reports.gallery import draw_images
+from dlexp.reports.image_grid import draw_images
 from dlexp.runs.run import Run
 from dlexp.tracking.base import Tracker
 

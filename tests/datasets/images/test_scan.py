@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlexp.datasets.images import facts, scan
+from dlexp.datasets.images import file_facts, scan
 from dlexp.datasets.images.scan import reading_every_byte, scan_files
 from tests.support.image_folders import write_digits_folder
 
@@ -28,13 +28,13 @@ def files_of(root: str) -> list[str]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read."""
     names: list[str] = []
-    original = facts.scan_file
+    original = file_facts.scan_file
 
     def note(path: str) -> Any:
         names.append(os.path.basename(path))
         return original(path)
 
-    monkeypatch.setattr(facts, "scan_file", note)
+    monkeypatch.setattr(file_facts, "scan_file", note)
     return names
 
 

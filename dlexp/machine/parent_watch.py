@@ -1,4 +1,4 @@
-"""`python -m dlexp.machine.leash COMMAND ...`: a command that ends with its parent, children included.
+"""`python -m dlexp.machine.parent_watch COMMAND ...`: a command that ends with its parent, children included.
 
 A process that is killed cannot stop what it has started. So it starts this one instead, in a session of its own, and
 holds the other end of its stdin: the kernel closes that however the process ends.

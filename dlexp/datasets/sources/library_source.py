@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.images.facts import FACTS, read_facts
+from dlexp.datasets.images.file_facts import FACTS, read_facts
 from dlexp.datasets.sources.encoded import EncodedSource, encoded_manifest
 from dlexp.datasets.sources.source import as_labels
 from dlexp.errors import DataError
-from dlexp.machine.waiting import track
+from dlexp.machine.progress_bar import track
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _UNLABELLED = -1
 
 
 @dataclass(frozen=True)
-class StoredSplit:
+class LibrarySplit:
     """One official split.
 
     Attributes:
@@ -32,7 +32,7 @@ class StoredSplit:
     read: Callable[[int], tuple[bytes, int]]
 
 
-class StoredSource(EncodedSource):
+class LibrarySource(EncodedSource):
     """Images whose bytes a library reads, decoded like files."""
 
     def __init__(
@@ -47,7 +47,7 @@ class StoredSource(EncodedSource):
         return split.read(number)[0]
 
 
-def open_stored(name: str, class_names: tuple[str, ...], splits: Mapping[str, StoredSplit]) -> StoredSource:
+def open_library_source(name: str, class_names: tuple[str, ...], splits: Mapping[str, LibrarySplit]) -> LibrarySource:
     """Makes a source of the splits of a stored dataset.
 
     Every image is read once: for its digest (of the bytes as they are stored), its size and a search for damage.
@@ -80,15 +80,15 @@ def open_stored(name: str, class_names: tuple[str, ...], splits: Mapping[str, St
 
 
 def _build(
-    name: str, class_names: tuple[str, ...], facts: pd.DataFrame, places: list[tuple[StoredSplit, int]]
-) -> StoredSource:
+    name: str, class_names: tuple[str, ...], facts: pd.DataFrame, places: list[tuple[LibrarySplit, int]]
+) -> LibrarySource:
     labels = as_labels(facts["label"].to_numpy(), f"labels of {name!r}")
     manifest, damaged = encoded_manifest(name, facts, labels=labels, splits=facts["split"].tolist())
     sound = np.flatnonzero(facts["damage"] == "")
-    return StoredSource(name, class_names, manifest, damaged, [places[row] for row in sound])
+    return LibrarySource(name, class_names, manifest, damaged, [places[row] for row in sound])
 
 
-def _inspect(split: StoredSplit, doing: str) -> pd.DataFrame:
+def _inspect(split: LibrarySplit, doing: str) -> pd.DataFrame:
     """One row an example: its `FACTS`, as of a file, and its label."""
 
     def inspect(number: int) -> tuple[Any, ...]:

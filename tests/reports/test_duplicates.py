@@ -8,7 +8,7 @@ from PIL import Image
 
 from dlexp.datasets import ArraySource, Dataset
 from dlexp.datasets.inspection.duplicates import find_duplicates
-from dlexp.reports.copies import draw_duplicates
+from dlexp.reports.duplicates import draw_duplicates
 
 
 def make_dataset(numbers: list[int]) -> Dataset:

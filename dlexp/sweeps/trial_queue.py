@@ -10,7 +10,7 @@ from dlexp.sweeps.plan import Point, SweepPlan
 from dlexp.sweeps.ranking import group_by_point, mean_values
 
 
-class TrialBook:
+class TrialQueue:
     """Keeps the trials of a sweep, and writes each to the sweep's folder when it changes.
 
     Args:

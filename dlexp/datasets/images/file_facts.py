@@ -1,8 +1,8 @@
 """What an image file says of itself, from reading every byte once: digest, size and damage.
 
-`python -m dlexp.datasets.images.facts` reads files for the process that starts it, and ends with it. A line of stdin is
-a JSON list of paths; the line of stdout that answers it is a JSON list of what `scan_file` returns for each path. It
-imports neither pandas nor NumPy, so that it starts at once.
+`python -m dlexp.datasets.images.file_facts` reads files for the process that starts it, and ends with it. A line of
+stdin is a JSON list of paths; the line of stdout that answers it is a JSON list of what `scan_file` returns for each
+path. It imports neither pandas nor NumPy, so that it starts at once.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets import Dataset
-from dlexp.reports.gallery import draw_images
+from dlexp.reports.image_grid import draw_images
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 3, 6  # the title needs three
 _EMPTY = np.full((1, 1, 1), 255, np.uint8)

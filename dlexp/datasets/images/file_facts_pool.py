@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dlexp.datasets.images import facts
+from dlexp.datasets.images import file_facts
 from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
-_WORKER = (sys.executable, "-m", "dlexp.datasets.images.facts")
+_WORKER = (sys.executable, "-m", "dlexp.datasets.images.file_facts")
 _WORKER_FOLDER = pathlib.Path(__file__).parents[3]  # where dlexp is found, whatever folder this process is in
 _MANY_FILES = 2000  # from here on processes win more than their start costs, whatever the size of the files
 _FIRST_FILES = 64  # read to find out how fast the disk is
@@ -54,13 +54,13 @@ def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 def _read_timed(path: str) -> tuple[tuple[Any, ...], bool]:
     """What a file says, and whether that took far longer than the processor was busy with it."""
     started_s, started_cpu_s = time.monotonic(), time.thread_time()
-    read = facts.scan_file(path)
+    read = file_facts.scan_file(path)
     return read, time.monotonic() - started_s > _WAITING * (time.thread_time() - started_cpu_s)
 
 
 def _read_in_threads(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     with ThreadPoolExecutor() as pool:
-        yield from pool.map(facts.scan_file, paths)
+        yield from pool.map(file_facts.scan_file, paths)
 
 
 def _read_in_processes(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ import pathlib
 
 from dlexp.datasets import Dataset
 from dlexp.reports.figure import shorten
-from dlexp.reports.gallery import draw_images
+from dlexp.reports.image_grid import draw_images
 
 _MOST_CLASSES = 20
 

@@ -13,15 +13,15 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from dlexp.datasets.images import facts, facts_pool
-from dlexp.datasets.images.facts_pool import read_files
+from dlexp.datasets.images import file_facts, file_facts_pool
+from dlexp.datasets.images.file_facts_pool import read_files
 from dlexp.errors import DataError
 from tests.support.image_folders import write_digits_folder
 
 _READ_FOR_LONG = """
 import sys
-from dlexp.datasets.images import facts_pool
-reading = facts_pool._read_in_processes(sys.argv[1:] * 10_000)
+from dlexp.datasets.images import file_facts_pool
+reading = file_facts_pool._read_in_processes(sys.argv[1:] * 10_000)
 next(reading)
 print("reading", flush=True)
 list(reading)
@@ -55,10 +55,10 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Those that are started to read files, however few files there are and however slow the disk."""
-    monkeypatch.setattr(facts_pool, "_MANY_FILES", 1)
-    monkeypatch.setattr(facts_pool, "_FIRST_FILES", 7)
-    monkeypatch.setattr(facts_pool, "_CHUNK_FILES", 7)
-    monkeypatch.setattr(facts_pool, "_WAITING", float("inf"))
+    monkeypatch.setattr(file_facts_pool, "_MANY_FILES", 1)
+    monkeypatch.setattr(file_facts_pool, "_FIRST_FILES", 7)
+    monkeypatch.setattr(file_facts_pool, "_CHUNK_FILES", 7)
+    monkeypatch.setattr(file_facts_pool, "_WAITING", float("inf"))
     started: list[subprocess.Popen[bytes]] = []
     original = subprocess.Popen
 
@@ -74,7 +74,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen
 def test_processes_say_the_same_as_threads(paths: list[str], processes: list[subprocess.Popen[bytes]]) -> None:
     by_processes = list(read_files(paths))
     assert len(processes) == len(os.sched_getaffinity(0))
-    assert by_processes == [facts.scan_file(path) for path in paths]
+    assert by_processes == [file_facts.scan_file(path) for path in paths]
     assert {"", "it has zero bytes", "Is a directory", "No such file or directory"} < {
         each[-1] for each in by_processes
     }
@@ -85,13 +85,13 @@ def test_processes_say_the_same_as_threads(paths: list[str], processes: list[sub
 def test_processes_keep_the_order(
     paths: list[str], processes: list[subprocess.Popen[bytes]], numbers: list[int], chunk: int
 ) -> None:
-    facts_pool._FIRST_FILES = facts_pool._CHUNK_FILES = chunk  # the fixture restores them
+    file_facts_pool._FIRST_FILES = file_facts_pool._CHUNK_FILES = chunk  # the fixture restores them
     chosen = [paths[number] for number in numbers]
-    assert list(read_files(chosen)) == [facts.scan_file(path) for path in chosen]
+    assert list(read_files(chosen)) == [file_facts.scan_file(path) for path in chosen]
 
 
 def test_few_files_start_no_process(paths: list[str], processes: list[subprocess.Popen[bytes]]) -> None:
-    facts_pool._MANY_FILES = len(paths) + 1
+    file_facts_pool._MANY_FILES = len(paths) + 1
     assert len(list(read_files(paths))) == len(paths)
     assert processes == []
 
@@ -99,14 +99,14 @@ def test_few_files_start_no_process(paths: list[str], processes: list[subprocess
 def test_files_that_are_waited_for_are_read_by_threads(
     paths: list[str], processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = facts.scan_file
-    monkeypatch.setattr(facts_pool, "_WAITING", 3)
+    original = file_facts.scan_file
+    monkeypatch.setattr(file_facts_pool, "_WAITING", 3)
 
     def wait(path: str) -> tuple[Any, ...]:
         time.sleep(0.02)
         return original(path)
 
-    monkeypatch.setattr(facts, "scan_file", wait)
+    monkeypatch.setattr(file_facts, "scan_file", wait)
     assert list(read_files(paths)) == [original(path) for path in paths]
     assert processes == []
 
@@ -145,7 +145,7 @@ def test_processes_end_when_whoever_started_them_is_killed(paths: list[str]) -> 
 
 
 def test_a_process_that_reads_starts_without_what_is_heavy() -> None:
-    code = "import sys, dlexp.datasets.images.facts; print(*sys.modules)"
+    code = "import sys, dlexp.datasets.images.file_facts; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"numpy", "pandas", "tensorflow", "logging"}.isdisjoint(loaded)
 

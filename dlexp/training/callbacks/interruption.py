@@ -1,15 +1,12 @@
-"""Callbacks that end a training before its time: a signal has come, or the loss is no number any more."""
+"""The callback that saves and leaves when a signal has come."""
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
 
 from dlexp.checkpoints.manager import LastCheckpoint
 from dlexp.checkpoints.snapshot import Position
-from dlexp.errors import DivergedError
 from dlexp.machine.signals import StopRequests
 from dlexp.training.callbacks.averaged_validation import AveragedValidation
 
@@ -51,18 +48,3 @@ class InterruptionGuard(keras.callbacks.Callback):
         if position.step:  # before the first step there is nothing that a new start would not give
             self._last.save(position)
         self._requests.check()
-
-
-class DivergenceGuard(keras.callbacks.Callback):
-    """Raises DivergedError when the training loss is not finite, before any checkpoint could take the weights."""
-
-    async_safe = True  # reads what it is given; Keras raises what it raises at one of the next steps
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Looks at the loss of the epoch so far, which one bad step makes infinite or NaN for good."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise DivergedError(self._epoch * self.params["steps"] + batch + 1)
