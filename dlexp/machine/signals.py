@@ -17,38 +17,59 @@ class StopRequests:
 
     Attributes:
         signal: the one that came; None before.
-        deferred: note it only, to be looked at between two steps; else InterruptedRunError is raised at once.
+        deferred: only remember a signal, until `check` is called between two steps; otherwise the handler raises
+            InterruptedRunError at once.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.deferred = False
+        self._has_raised = False
 
     def check(self) -> None:
         """Raises InterruptedRunError if a signal has come."""
         if self.signal is not None:
-            raise InterruptedRunError(f"stopped by {self.signal.name}")
+            raise InterruptedRunError(self._reason())
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """Within the block signals are only noted, so that none tears apart what belongs together."""
+        """Within the block signals are only remembered, so that no write is interrupted halfway."""
         with self._set_deferred(True):
             yield
 
     @contextlib.contextmanager
     def allow(self) -> Iterator[None]:
-        """Within the block, of pure computation, a signal is acted on at once; one that has come before, too."""
-        with self._set_deferred(False):
+        """Within the block, which only computes, a signal raises at once; one that came before it, too."""
+        with self._set_deferred(False), self._restoring_the_interruption():
             self.check()
             yield
 
     @contextlib.contextmanager
     def _set_deferred(self, deferred: bool) -> Iterator[None]:
-        former, self.deferred = self.deferred, deferred
+        previous, self.deferred = self.deferred, deferred
         try:
             yield
         finally:
-            self.deferred = former
+            self.deferred = previous
+
+    @contextlib.contextmanager
+    def _restoring_the_interruption(self) -> Iterator[None]:
+        """Raises InterruptedRunError in place of an error that a library made of it.
+
+        The handler raises wherever Python is, also within TensorFlow's C++ code: that gives a SystemError, from which
+        TensorFlow's Python code makes a TypeError.
+        """
+        try:
+            yield
+        except InterruptedRunError:
+            raise
+        except Exception as err:
+            if not self._has_raised:
+                raise
+            raise InterruptedRunError(self._reason()) from err
+
+    def _reason(self) -> str:
+        return f"stopped by {self.signal.name if self.signal else 'a signal'}"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
@@ -56,6 +77,7 @@ class StopRequests:
             os.kill(os.getpid(), number)
         self.signal = signal.Signals(number)
         if not self.deferred:
+            self._has_raised = True
             self.check()
 
 
@@ -69,9 +91,10 @@ def catch_signals() -> Iterator[StopRequests]:
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    former = {number: signal.signal(number, requests._receive) for number in _SIGNALS}
+    previous = {number: signal.signal(number, requests._receive) for number in _SIGNALS}
     try:
-        yield requests
+        with requests._restoring_the_interruption():
+            yield requests
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
