@@ -47,10 +47,14 @@ def test_the_same_holds_where_signals_are_allowed_within_a_deferring_block() -> 
         assert requests.deferred
 
 
+def fail_after_a_signal() -> None:
+    send()
+    raise OSError("disk full")
+
+
 def test_error_after_a_deferred_signal_stays_what_it_is() -> None:
     with pytest.raises(OSError, match="disk full"), catch_signals() as requests, requests.defer():
-        send()
-        raise OSError("disk full")
+        fail_after_a_signal()
 
 
 def test_error_without_a_signal_stays_what_it_is() -> None:
