@@ -1,13 +1,10 @@
 """`report.html`: all scores and pictures of a split in one file, for people; it needs no network and no scripts."""
 
-import base64
-import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-from PIL import Image
+from dlexp.reports.page import embed_picture, render_page
 
 _CAPTIONS = {
     "confusion": "Confusion matrix: true classes in rows, predicted ones in columns.",
@@ -29,31 +26,6 @@ def build_page(report: Mapping[str, Any], pictures: Mapping[str, pathlib.Path]) 
         report: from `build_report`.
         pictures: PNG files by name, which are embedded.
     """
-    images = {name: _embed(path, _CAPTIONS[name]) for name, path in pictures.items()}
+    images = {name: embed_picture(path, _CAPTIONS[name]) for name, path in pictures.items()}
     shown_above = {"accuracy", *(f"top{k}_accuracy" for k in report["top_k"])}
-    return _template().render(report=report, images=images, shown_above=shown_above)
-
-
-def _embed(path: pathlib.Path, caption: str) -> dict[str, Any]:
-    """What the page shows of a picture: its bytes in base64, its width in pixels, and its caption."""
-    with Image.open(path) as image:
-        width = image.width
-    return {"data": base64.b64encode(path.read_bytes()).decode("ascii"), "width": width, "caption": caption}
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dlexp.evaluation", package_path=""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda value: "" if value is None else f"{value:.2%}"
-    return environment.get_template("page.html")
-
-
-def _number(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.4f}"
+    return render_page("dlexp.evaluation", "page.html", report=report, images=images, shown_above=shown_above)
