@@ -13,7 +13,7 @@ from absl import flags
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
 from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.help import HELP_WORDS, command_help, field_help
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import SOURCES, load_plugins
@@ -108,10 +108,8 @@ def _usage(program: str) -> str:
 
 
 def _config_help() -> dict[str, tuple[Any, str]]:
-    from dlexp.config.experiment_config import config_fields
-
     defaults = ExperimentConfig().flat()
-    return {name: (defaults[name], config_fields()[name].metadata["help"]) for name in _CONFIG_FLAGS}
+    return {name: (defaults[name], field_help(name)) for name in _CONFIG_FLAGS}
 
 
 def _find_subject(config: ExperimentConfig, named: Sequence[str], options: Mapping[str, Any]) -> DataTarget:

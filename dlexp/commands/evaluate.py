@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.help import HELP_WORDS, command_help, field_help
 from dlexp.errors import ConfigError
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.machine.startup import importing_tensorflow
@@ -103,5 +103,5 @@ def _number(value: float | None) -> str:
 
 
 def _config_help(names: Sequence[str]) -> Mapping[str, tuple[Any, str]]:
-    defaults, fields = ExperimentConfig().flat(), config_fields()
-    return {name: (defaults[name], fields[name].metadata["help"]) for name in names}
+    defaults = ExperimentConfig().flat()
+    return {name: (defaults[name], field_help(name)) for name in names}

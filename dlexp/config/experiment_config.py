@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlexp.config.sections import (
+    SEEDS,
     DataConfig,
     ExecutionConfig,
     ModelConfig,
     OptimizationConfig,
     SelectionConfig,
     TrackingConfig,
-    _setting,
 )
+from dlexp.config.setting import Mark, setting
 from dlexp.config.validation import check_values, convert_value
 from dlexp.errors import ConfigError, unknown_name
 
@@ -45,8 +46,10 @@ class ExperimentConfig:
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    seed: int = _setting(0, "Seed of initial weights, order of the examples and augmentation.")
-    plugins: tuple[str, ...] = _setting(
+    seed: int = setting(
+        0, "Seed of initial weights, order of the examples and augmentation.", range=SEEDS, traced=False
+    )
+    plugins: tuple[str, ...] = setting(
         (), "Python files or modules that register models, sources, augmentations.", changes_result=False
     )
 
@@ -110,26 +113,31 @@ class ExperimentConfig:
     def digest(self) -> str:
         """16 hex digits over the fields that the result depends on: not where it is logged, nor how data is cached."""
         values = self.flat()
-        relevant = {name: values[name] for name, f in config_fields().items() if f.metadata["changes_result"]}
+        relevant = {name: values[name] for name in field_names("changes_result")}
         return hashlib.blake2b(json.dumps(relevant, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 _MAX_JSON_CHARS = 1_000_000
 _SECTIONS: dict[str, Any] = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optimization": OptimizationConfig,
-    "selection": SelectionConfig,
-    "execution": ExecutionConfig,
-    "tracking": TrackingConfig,
+    f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)
 }
 
 
 @functools.cache
 def config_fields() -> Mapping[str, dataclasses.Field[Any]]:
-    """Every flat field by name, in order; `.type`, `.default` and `.metadata["help"]` describe its flag."""
+    """Every flat field by name, in order; `.type`, `.default` and `.metadata` (see `setting`) describe its flag."""
     fields = {f.name: f for section in _SECTIONS.values() for f in dataclasses.fields(section)}
     return fields | {f.name: f for f in dataclasses.fields(ExperimentConfig) if f.name not in _SECTIONS}
+
+
+def field_names(mark: Mark) -> tuple[str, ...]:
+    """Names of the flat fields that have a mark, in order.
+
+    Example:
+        >>> field_names("makes_dataset")[:3]
+        ('dataset', 'dataset_name', 'dataset_id')
+    """
+    return tuple(name for name, f in config_fields().items() if f.metadata[mark])
 
 
 def config_sections() -> Mapping[str, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
-from dlexp.config.help import DEBUG_HELP
+from dlexp.config.help import DEBUG_HELP, field_help
 from dlexp.config.spelling import DEFAULTS, field_value, flag_text, parse_scalar
 from dlexp.errors import ConfigError, unknown_name
 
@@ -17,7 +17,7 @@ def define_experiment_flags(flag_values: flags.FlagValues, *, names: Iterable[st
         setting = config_fields()[name]
         define = _DEFINERS.get(setting.type, flags.DEFINE_string)
         default = flag_text(DEFAULTS[name]) if define is flags.DEFINE_string else DEFAULTS[name]
-        define(name, default, setting.metadata["help"], flag_values=flag_values)
+        define(name, default, field_help(name), flag_values=flag_values)
 
 
 def define_flags(flag_values: flags.FlagValues, definitions: Mapping[str, tuple[Any, str]]) -> None:

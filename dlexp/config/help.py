@@ -48,11 +48,16 @@ def command_help(command: str, summary: str, definitions: Mapping[str, tuple[Any
     return "\n".join([*lines, _help_line("--debug", DEBUG_HELP)])
 
 
+def field_help(name: str) -> str:
+    """Help text of a config field, with the choices or the range that it must be in."""
+    declared = config_fields()[name].metadata
+    choices = f" One of {', '.join(declared['choices'])}." if declared["choices"] else ""
+    limits = f" {declared['range'].rule.capitalize()}." if declared["range"] else ""
+    return f"{declared['help']}{choices}{limits}"
+
+
 def _flag_help(name: str) -> str:
-    setting = config_fields()[name]
-    default = flag_text(DEFAULTS[name])
-    choices = f" One of {', '.join(setting.metadata['choices'])}." if setting.metadata["choices"] else ""
-    return _help_line(f"--{name}={default}", setting.metadata["help"] + choices)
+    return _help_line(f"--{name}={flag_text(DEFAULTS[name])}", field_help(name))
 
 
 def _help_line(flag: str, text: str) -> str:

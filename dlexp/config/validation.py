@@ -1,7 +1,6 @@
 """Values of config fields: given their type, and refused where they cannot work."""
 
 import dataclasses
-import math
 import re
 import types
 import typing
@@ -17,16 +16,15 @@ def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Fie
 
     Args:
         values: all flat fields of a config.
-        fields: what the config says of them; those with choices name them in their metadata.
+        fields: how they are declared, with their ranges and choices.
     """
     for name, setting in fields.items():
-        choices = setting.metadata["choices"]
-        if choices and values[name] not in choices:
-            raise unknown_name(f"value of {name}", values[name], choices)
-    for name, (low, high, rule) in _RANGES.items():
-        value = values[name]
-        if not (math.isfinite(value) and low(value) and high(value)):
-            raise ConfigError(f"{name}={value} is out of range: it must be {rule}")
+        value, choices, allowed = values[name], setting.metadata["choices"], setting.metadata["range"]
+        if choices and value not in choices:
+            raise unknown_name(f"value of {name}", value, choices)
+        if allowed and value not in allowed:
+            kind = "a whole number" if setting.type is int else "a number" if allowed.is_bounded else "a finite number"
+            raise ConfigError(f"{name}={value} is out of range: it must be {kind}, {allowed.rule}")
     for name, value in values.items():
         _check_spelling(name, value)
     _check_combinations(values)
@@ -90,48 +88,7 @@ def _check_spelling(name: str, value: Any) -> None:
             raise ConfigError(f"{name}={value} is a list joined by commas: no part may be empty or hold a comma")
 
 
-def _positive(value: float) -> bool:
-    return value > 0
-
-
-def _not_negative(value: float) -> bool:
-    return value >= 0
-
-
-def _below_1(value: float) -> bool:
-    return value < 1
-
-
-def _any(value: float) -> bool:
-    return True
-
-
 _MAX_SIDE = 16384
-_SEED_RULE = (_not_negative, lambda value: value < 2**31, "a whole number from 0 to 2147483647")
-_RANGES: dict[str, Any] = {
-    "split_seed": _SEED_RULE,
-    "seed": _SEED_RULE,
-    "validation_fraction": (_positive, _below_1, "above 0 and below 1"),
-    "test_fraction": (_positive, _below_1, "above 0 and below 1"),
-    "batch_size": (_positive, _any, "a whole number from 1 on"),
-    "epochs": (_positive, _any, "a whole number from 1 on"),
-    "learning_rate": (_positive, _any, "a finite number above 0"),
-    "warmup_epochs": (_not_negative, _any, "0 or more"),
-    "weight_decay": (_not_negative, _any, "0 or more"),
-    "label_smoothing": (_not_negative, _below_1, "from 0 to below 1"),
-    "gradient_clip_norm": (_not_negative, _any, "0 or more"),
-    "ema_decay": (_not_negative, _below_1, "from 0 to below 1"),
-    "early_stopping_patience": (_not_negative, _any, "0 or more"),
-    "plateau_patience": (_positive, _any, "a whole number from 1 on"),
-    "folds": (lambda value: value >= 2, _any, "a whole number from 2 on"),
-    "fold": (_not_negative, _any, "a whole number from 0 on"),
-    "keep_top": (_positive, _any, "a whole number from 1 on"),
-    "save_every_steps": (_not_negative, _any, "0 or more"),
-    "log_every_steps": (_not_negative, _any, "0 or more"),
-    "num_threads": (_not_negative, _any, "0 or more"),
-    "num_workers": (_not_negative, _any, "0 or more"),
-    "verbose": (_not_negative, lambda value: value <= 2, "0, 1 or 2"),
-}
 
 
 def convert_value(setting: dataclasses.Field[Any], value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dlexp.config.experiment_config import field_names
 from dlexp.errors import unknown_name
 
 FOLDER = "evaluation"
@@ -9,12 +10,11 @@ PREDICTIONS_FILE = "predictions.parquet"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 
-# What another dataset is opened with; the run's own may only lie elsewhere, or be fed in other batches.
-DATA_FIELDS = (
-    "dataset", "data_dir", "dataset_name", "class_map", "on_bad_image", "split_method", "split_seed",
-    "validation_fraction", "test_fraction", "group_column", "group_pattern", "folds", "fold", "batch_size",
-)  # fmt: skip
-OWN_DATA_FIELDS = ("data_dir", "batch_size")
+# What another dataset is opened with. It need not have the ID of the run's; the model decides the size of the images.
+DATA_FIELDS = (*(name for name in field_names("makes_dataset") if name != "dataset_id"), "batch_size")
+# The run's own dataset may only lie elsewhere, or be fed in other batches.
+_CHANGES_DATASET = {*field_names("makes_dataset")} & {*field_names("changes_result")}
+OWN_DATA_FIELDS = tuple(name for name in DATA_FIELDS if name not in _CHANGES_DATASET)
 TTA = ("flip", "shift")
 NONE = "none"
 

@@ -13,20 +13,18 @@ from typing import Any
 
 from dlexp.config.class_map import class_map_text, read_class_map
 from dlexp.config.dataset_expression import SourceTerm, format_expression, parse_expression
-from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, config_fields, field_names
 from dlexp.config.sections import DataConfig
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.registry import SOURCES
 from dlexp.runs.run import RECIPE_FILE, Run
 from dlexp.runs.store import find_run
 
-RECIPE_FIELDS = (
-    "dataset", "dataset_name", "dataset_id", "data_dir", "class_map", "on_bad_image", "split_method", "split_seed",
-    "validation_fraction", "test_fraction", "group_column", "group_pattern", "folds", "fold",
-)  # fmt: skip
+RECIPE_FIELDS = field_names("makes_dataset")
 _PREFIX = "recipe:"
 _PATH_KINDS = ("folder", "npz", "idx", "table", "pack")
 _MAX_CHARS = 1_000_000
+# Replaced where they differ, as a name and a place make no other dataset.
 _MAY_DIFFER = ("dataset_name", "data_dir")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.errors import ConfigError
 from dlexp.sweeps.folder import Trial, TrialState
 from dlexp.sweeps.objective import Objective, parse_objectives
@@ -119,7 +119,7 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(plan.to_dict()))
     former_base = ExperimentConfig.of(**stored["base"]).flat()  # with the defaults of fields that are new since then
     base = {name for name in wanted["base"] if wanted["base"][name] != former_base[name]}
-    differences = [f"--{name}" for name in sorted(base & _fields_that_matter())]
+    differences = [f"--{name}" for name in sorted(base & {*field_names("changes_result")})]
     flags = {"candidates": "runs_file" if isinstance(plan.candidates, Commands) else "space", "objectives": "objective"}
     differences += [
         f"--{flags.get(name, name)}" for name in wanted if name not in _MAY_DIFFER and wanted[name] != stored.get(name)
@@ -159,10 +159,6 @@ def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
 
 def _holds(candidates: Candidates, point: Point) -> bool:
     return isinstance(candidates, Space) and candidates.holds(point)
-
-
-def _fields_that_matter() -> set[str]:
-    return {name for name, field in config_fields().items() if field.metadata["changes_result"]}
 
 
 def read_plan(name: str, stored: Mapping[str, Any]) -> SweepPlan:

@@ -19,20 +19,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.registry import AUGMENTATIONS, MODELS
 from dlexp.training.compiling import seed_everything
 from dlexp.training.optimizers import set_rates
 from dlexp.training.preparation import Setup, build_compiled, check_monitor, prepare
 
 _MOST_NETWORKS = 4
-# Fields that change the result and yet nothing that is traced.
-_EXCHANGED = {
-    *("seed", "learning_rate", "weight_decay"),
-    *("monitor", "monitor_mode", "early_stopping_patience", "plateau_patience"),
-}
-# Fields that change nothing in the result, but are traced into the training.
-_TRACED = {"log_every_steps", "save_every_steps", "histograms"}
 
 
 class WarmNetworks:
@@ -61,9 +54,8 @@ class WarmNetworks:
 def trace_key(config: ExperimentConfig) -> str:
     """Text that is equal where the trainings of two configs trace the same."""
     values: dict[str, Any] = config.flat()
-    fields = config_fields()
-    traced = {name for name in values if fields[name].metadata["changes_result"] and name not in _EXCHANGED} | _TRACED
-    key = {name: values[name] for name in sorted(traced)} | {"decays": config.optimization.weight_decay > 0}
+    key = {name: values[name] for name in sorted(field_names("traced"))}
+    key["decays"] = config.optimization.weight_decay > 0
     if config.optimization.optimizer == "muon":
         key["weight_decay"] = config.optimization.weight_decay  # it computes with the number itself
     if not _is_all_ours(config):

@@ -67,10 +67,25 @@ def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "digest"),
+    [
+        ({}, "7c3ef2301c350c61"),
+        (
+            {"model": "resnet20", "epochs": 3, "image_size": (8, 8), "model_args": {"a": 1}, "augment": ("flip",)},
+            "8c2ebddffb4f519e",
+        ),
+    ],
+)
+def test_digest_is_that_of_earlier_versions_which_resume_auto_looks_for(values: dict[str, Any], digest: str) -> None:
+    assert ExperimentConfig.of(**values).digest() == digest
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "epochs=0 is out of range"),
-        ({"learning_rate": float("nan")}, "learning_rate=nan is out of range"),
+        ({"epochs": 0}, "epochs=0 is out of range: it must be a whole number, at least 1"),
+        ({"label_smoothing": 1}, "label_smoothing=1.0 is out of range: it must be a number, at least 0 and below 1"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan is out of range: it must be a finite number, above 0"),
         ({"learning_rate": float("inf")}, "learning_rate=inf is out of range"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave nothing"),
         ({"image_size": (0, 8)}, "image_size"),
@@ -85,7 +100,8 @@ def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
         ({"augment": "flip"}, "must be a list of strings"),
         ({"model": "a\nb"}, "line breaks"),
         ({"augment": ("a,b",)}, "joined by commas"),
-        ({"seed": -1}, "seed=-1 is out of range"),
+        ({"seed": -1}, "seed=-1 is out of range: it must be a whole number, from 0 to 2147483647"),
+        ({"seed": 10**400}, "seed=1000.* is out of range"),
     ],
 )
 def test_value_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.flags import config_from_flags, define_experiment_flags, parse_flags
-from dlexp.config.help import experiment_help
+from dlexp.config.help import experiment_help, field_help
 from dlexp.config.spelling import config_to_flagfile
 from dlexp.errors import ConfigError
 from dlexp.registry import registered_names
@@ -109,6 +109,18 @@ def test_help_lists_every_flag_and_every_registered_name() -> None:
         assert f"--{name}=" in text
     for name in ("resnet20", "EfficientNetB0", "digits", "folder", "mixup", "adamw"):
         assert name in text
+
+
+def test_help_of_every_field_with_a_range_or_choices_says_them() -> None:
+    for name, setting in config_fields().items():
+        if setting.metadata["range"]:
+            assert field_help(name).lower().endswith(f". {setting.metadata['range'].rule}."), name
+        if setting.metadata["choices"]:
+            assert field_help(name).endswith(f". One of {', '.join(setting.metadata['choices'])}."), name
+
+
+def test_help_says_the_range_of_a_field() -> None:
+    assert field_help("validation_fraction") == "Share of the examples kept for validation. Above 0 and below 1."
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs"], ["checkpoints"], ["ui", "--help"]])

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
 from dlexp.errors import ConfigError, DataError, RunNotFoundError
 from dlexp.registry import SOURCES
-from dlexp.runs.recipe import make_recipe, recipe_text, resolve_recipe
+from dlexp.runs.recipe import RECIPE_FIELDS, make_recipe, recipe_text, resolve_recipe
 from dlexp.runs.run import RECIPE_FILE, create_run
 from tests.support.image_folders import write_digits_folder
 
@@ -35,6 +35,16 @@ def data(tmp_path: pathlib.Path) -> DataConfig:
 def recipe_of(data: DataConfig) -> dict[str, Any]:
     dataset = open_dataset(data)
     return make_recipe(data, dataset_name=dataset.name, dataset_id=dataset.id)
+
+
+def test_recipe_holds_the_fields_that_make_the_dataset_in_the_order_of_earlier_versions(data: DataConfig) -> None:
+    recipe = make_recipe(data, dataset_name="photos", dataset_id="0" * 16)
+    assert list(recipe) == list(RECIPE_FIELDS)
+    assert RECIPE_FIELDS == (
+        "dataset", "dataset_name", "dataset_id", "data_dir", "class_map", "on_bad_image", "split_method", "split_seed",
+        "validation_fraction", "test_fraction", "group_column", "group_pattern", "folds", "fold",
+    )  # fmt: skip
+    assert set(recipe) == {name for name, field in config_fields().items() if field.metadata["makes_dataset"]}
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "recipe.flags"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.runs.run import Run, SweepTrial, run_folder
 from dlexp.sweeps.launchers.base import Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.local import LocalLauncher
@@ -35,6 +35,11 @@ KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
         {"lr_schedule": "plateau", "plateau_patience": 1, "early_stopping_patience": 1, "epochs": 4}
         | {"learning_rate": rate}
         for rate in (0.03, 0.1)
+    ],
+    "selection": [
+        {"monitor": "val_loss", "lr_schedule": "plateau", "epochs": 5},
+        {"monitor": "accuracy", "monitor_mode": "min", "lr_schedule": "plateau", "epochs": 5}
+        | {"plateau_patience": 1, "early_stopping_patience": 3},
     ],
     "momentum": [{"optimizer": "sgd", "learning_rate": rate, "gradient_clip_norm": 1.0} for rate in (0.01, 0.1)],
     "muon": [{"optimizer": "muon", "seed": seed} for seed in (0, 1)],
@@ -119,6 +124,13 @@ def test_trials_of_a_kind_differ(kind: str, fresh: Outcomes) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_trials_of_a_kind_trace_the_same(kind: str, tmp_path: pathlib.Path) -> None:
     assert len({trace_key(config_of(kind, number, tmp_path)) for number in range(len(KINDS[kind]))}) == 1
+
+
+def test_every_field_that_changes_the_result_and_is_not_traced_differs_in_some_kind(tmp_path: pathlib.Path) -> None:
+    flat = {kind: [config_of(kind, number, tmp_path).flat() for number in (0, 1)] for kind in KINDS}
+    exchanged = {*field_names("changes_result")} - {*field_names("traced")}
+    compared = {name for one, other in flat.values() for name in one if one[name] != other[name]}
+    assert exchanged <= compared, f"no KINDS shows that a warm trial gets its own {exchanged - compared}"
 
 
 def test_the_network_of_a_former_trial_is_taken(tmp_path: pathlib.Path) -> None:

@@ -92,6 +92,7 @@ class Commands:
 
 
 def _difference(base: ExperimentConfig, config: ExperimentConfig) -> dict[str, Any]:
+    # All trials of a sweep are written to the same place; a line may only say what its run is called there.
     ours = set(config_sections()["tracking"]) - {"tags", "run_name"}
     before, after = base.flat(), config.flat()
     return {name: value for name, value in after.items() if value != before[name] and name not in ours}
