@@ -40,9 +40,14 @@ class DataConfig:
         "Refuse to train unless the dataset has this ID, or one that begins so.",
         changes_result=False,
         makes_dataset=True,
+        traced=True,
     )
     data_dir: str = setting(
-        "", "Folder that relative paths in --dataset start from.", changes_result=False, makes_dataset=True
+        "",
+        "Folder that relative paths in --dataset start from.",
+        changes_result=False,
+        makes_dataset=True,
+        traced=True,
     )
     class_map: str = setting(
         "",

@@ -147,6 +147,11 @@ def test_after_a_failure_no_network_is_taken(tmp_path: pathlib.Path) -> None:
     assert networks.prepare(config).model is not one.model
 
 
+def test_all_that_makes_the_dataset_is_traced() -> None:
+    """A warm trial takes the datasets of the previous one with its network."""
+    assert set(field_names("makes_dataset")) <= set(field_names("traced"))
+
+
 @pytest.mark.parametrize("foreign", [{"model": "noisy_net"}, {"augment": ("flip", "noise")}, {"callbacks": ("halve",)}])
 def test_code_of_others_is_traced_anew_for_another_seed(foreign: Mapping[str, Any]) -> None:
     config = ExperimentConfig()
@@ -162,6 +167,7 @@ def test_code_of_others_is_traced_anew_for_another_seed(foreign: Mapping[str, An
         {"lr_schedule": "cosine"}, {"steps_per_execution": "1"}, {"metrics": ("AUC",)}, {"histograms": True},
         {"log_every_steps": 2}, {"model_args": {"filters": [8]}}, {"freeze_backbone": True},
         {"label_smoothing": 0.1}, {"augment": ("flip",)}, {"num_threads": 3}, {"save_every_steps": 3},
+        {"data_dir": "elsewhere"}, {"dataset_id": "1265fbfe"},
     ],
 )  # fmt: skip
 def test_what_is_traced_is_traced_anew(change: Mapping[str, Any]) -> None:
