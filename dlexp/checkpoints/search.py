@@ -4,9 +4,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dlexp.checkpoints.metadata import age_of, read_metadata
 from dlexp.checkpoints.names import KINDS, SUFFIX, parse_name
@@ -18,6 +16,9 @@ from dlexp.runs.query import select_rows
 from dlexp.runs.run import Run
 from dlexp.runs.store import find_run, iterate_runs
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def list_checkpoints(
     store: str | pathlib.Path = "mlruns",
@@ -26,7 +27,7 @@ def list_checkpoints(
     where: str = "",
     sort_by: str = "-written",
     verify: bool = False,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The checkpoint files of a store as a table, one row a file.
 
     Args:
@@ -47,6 +48,8 @@ def list_checkpoints(
     """
     if kind and kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
+    import pandas as pd
+
     table = pd.DataFrame([row for run in iterate_runs(store) for row in _describe_checkpoints(run, verify=verify)])
     if table.empty:
         return table

@@ -1,13 +1,24 @@
 """Rows of a table, selected by a pandas query and sorted by a column."""
 
+import ast
 import difflib
-
-import pandas as pd
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from dlexp.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def select_rows(table: pd.DataFrame, *, where: str, sort_by: str) -> pd.DataFrame:
+# What the syntax of pandas has and that of Python has not: `name` for any column name, and @ for a variable. Text in
+# quotes matches as well, so that no ` or @ in it is taken for one of these.
+_PANDAS_SYNTAX = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?P<column>(?:``|[^`])+)`|(?P<variable>@)""")
+# Names that pandas itself gives a query.
+_NAMES_OF_PANDAS = {"index", "ilevel_0", "columns", "clevel_0", "inf", "Inf", "Timestamp", "datetime", "list", "tuple"}
+
+
+def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataFrame":
     """The rows for which a pandas query holds, sorted by a column.
 
     Args:
@@ -28,19 +39,46 @@ def select_rows(table: pd.DataFrame, *, where: str, sort_by: str) -> pd.DataFram
     return table.reset_index(drop=True)
 
 
-def _query(table: pd.DataFrame, where: str) -> pd.DataFrame:
+def _query(table: "pd.DataFrame", where: str) -> "pd.DataFrame":
     # pandas raises whatever its parser, tokenizer or operators raise: there is no common class but Exception.
     try:
         return table.query(where, engine="python", local_dict={}, global_dict={})
     except Exception as err:
-        unknown = getattr(err, "name", None) or str(err).split("'")[1] if "is not defined" in str(err) else ""
-        hint = _nearest_columns(unknown, table) if unknown else f": {err}"
+        unknown = find_unknown_column(where, table.columns)
+        hint = f": {err}" if unknown is None else _nearest_columns(unknown, table)
         raise ConfigError(
             f"--where={where!r} cannot be understood{hint}; an example is \"test_accuracy > 0.9 and model == 'mlp'\""
         ) from err
 
 
-def _nearest_columns(column: str, table: pd.DataFrame) -> str:
+def find_unknown_column(where: str, columns: Collection[str]) -> str | None:
+    """The first name in a pandas query that is not a column; None if there is none, or if the syntax is wrong.
+
+    Example:
+        >>> find_unknown_column("acuracy > 0.9 and `my model` == 'mlp'", ["accuracy", "my model"])
+        'acuracy'
+    """
+    quoted: dict[str, str] = {}
+
+    def as_python(match: re.Match[str]) -> str:
+        if match["column"]:
+            stand_in = f"_column_{len(quoted)}"
+            quoted[stand_in] = match["column"].replace("``", "`")
+            return stand_in
+        return "" if match["variable"] else match[0]
+
+    try:
+        nodes = list(ast.walk(ast.parse(_PANDAS_SYNTAX.sub(as_python, where).strip(), mode="eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    found = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in functions]
+    found.sort(key=lambda node: (node.lineno, node.col_offset))
+    names = [quoted.get(node.id, node.id) for node in found]
+    return next((name for name in names if name not in columns and name not in _NAMES_OF_PANDAS), None)
+
+
+def _nearest_columns(column: str, table: "pd.DataFrame") -> str:
     near = difflib.get_close_matches(column, list(table.columns), n=3, cutoff=0.4)
     listed = ", ".join(near) if near else ", ".join(table.columns)
     return f": there is no column {column!r}; {'near ones are' if near else 'columns are'} {listed}"

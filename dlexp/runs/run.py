@@ -14,15 +14,16 @@ import pathlib
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
 from dlexp.machine.atomic import write_text_atomically
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.points import Point, PointLog, read_points
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "run.flags"
@@ -133,7 +134,7 @@ class Run:
             f"{holder.get('host', '?')}: wait until that has ended, or stop it"
         )
 
-    def manifest(self) -> pd.DataFrame:
+    def manifest(self) -> "pd.DataFrame":
         """The manifest of the dataset that the run has recorded.
 
         Raises:
@@ -142,14 +143,18 @@ class Run:
         path = self.path / MANIFEST_FILE
         if not path.is_file():
             raise StoreError(f"run {self.id[:8]} has no {MANIFEST_FILE}: its data cannot be compared")
+        import pandas as pd
+
         return pd.read_parquet(path)
 
     def point_log(self) -> PointLog:
         """Writes `metrics.jsonl`."""
         return PointLog(self.path / POINTS_FILE)
 
-    def points(self) -> pd.DataFrame:
+    def points(self) -> "pd.DataFrame":
         """All points as a table with the columns key, step, epoch, value, time, in the order they were written."""
+        import pandas as pd
+
         columns = [field.name for field in dataclasses.fields(Point)]
         return pd.DataFrame(read_points(self.path / POINTS_FILE), columns=columns)
 

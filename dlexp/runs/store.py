@@ -4,13 +4,14 @@ import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dlexp.errors import RunNotFoundError
 from dlexp.runs.query import select_rows
 from dlexp.runs.run import CONFIG_FILE, RECORD_FILE, Run, artifacts_root
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 _MIN_PREFIX = 4
@@ -27,7 +28,7 @@ def iterate_runs(store: str | pathlib.Path) -> Iterator[Run]:
             yield run
 
 
-def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started") -> pd.DataFrame:
+def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started") -> "pd.DataFrame":
     """The runs of a store as a table, one row a run.
 
     Args:
@@ -42,6 +43,8 @@ def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by:
     Raises:
         ConfigError: the query or the column is wrong.
     """
+    import pandas as pd
+
     table = pd.DataFrame([describe_run(run) for run in iterate_runs(store)])
     if table.empty:
         return table

@@ -14,14 +14,15 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
 from dlexp.machine.atomic import atomic_file, write_text_atomically
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.run import Run, now, run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIRST = ("trial", "state", "seed")
 _LAST = ("run_id", "attempts", "epochs", "seconds", "started", "ended", "reused_from", "reason")
@@ -229,8 +230,10 @@ def _read_trial(path: pathlib.Path) -> Trial:
     return Trial(**values | {"state": TrialState(values["state"])})
 
 
-def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFrame:
+def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> "pd.DataFrame":
     """One row a trial, by number: state, the values of its point, seed, the objectives, its run, and the rest."""
+    import pandas as pd
+
     sweep_id = folder.record()["sweep_id"]
     rows = []
     for trial in sorted(trials, key=lambda each: each.number):
