@@ -1,15 +1,11 @@
 """The main entry: flags in, one experiment, the result table out. `python -m dlexp.main` is `dlexp train`."""
 
-import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
-
-from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, given_fields, parse_flags
-from dlexp.config.help import HELP_WORDS, RESUME_HELP, experiment_help
+from dlexp.config.command import Command, CommandLine
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.machine.console import is_debug, leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import registered_names
@@ -20,30 +16,19 @@ if TYPE_CHECKING:
     from dlexp.runs.run import Run
 
 
-def train(argv: Sequence[str]) -> int:
+def train(line: CommandLine) -> int:
     """Runs `dlexp train`.
-
-    Args:
-        argv: how the command is called, then its flags.
 
     Returns:
         Exit code 0; errors are raised.
     """
-    if any(word in HELP_WORDS for word in argv[1:]):
-        print(experiment_help(argv[0], registered_names()))
-        return 0
-    values = flags.FlagValues()
-    define_experiment_flags(values)
-    define_flags(values, {"resume": ("", RESUME_HELP)})
-    parse_flags(values, argv)
     from dlexp.runs.recipe import resolve_recipe
     from dlexp.runs.resuming import find_resumed
     from dlexp.runs.summary import print_summary
 
-    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
-    config = resolve_recipe(config_from_flags(values))
-    run = find_resumed(values["resume"].value, config)
-    result = _start(config) if run is None else _resume(run, given_fields(values, config))
+    config = resolve_recipe(line.config)
+    run = find_resumed(line.options["resume"], config)
+    result = _start(config) if run is None else _resume(run, line.given_fields(config))
     print_summary(result, store=config.tracking.store)
     return 0
 
@@ -73,10 +58,28 @@ def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
     return resume_experiment(run.path, **given)
 
 
+COMMAND = Command(
+    run=train,
+    example="--dataset=digits --model=small_cnn --epochs=5",
+    description="Keeps the best and the last checkpoint, evaluates the best on the test split, and logs it all.",
+    flags={
+        "resume": (
+            "",
+            "Resume a run that was stopped or killed, with its own flags, exactly where it was: a run ID or a prefix, "
+            "a name, a folder, latest; or auto: the unfinished run of the flags given here, and a new one if there is "
+            "none. Only --epochs may be raised with it, and what no result depends on may differ, such as "
+            "--num_workers.",
+        )
+    },
+    config_flags=config_fields(),
+    known_names=registered_names,
+)
+
+
 def main() -> None:
     """Entry point of `python -m dlexp.main`."""
     argv = ["python -m dlexp.main", *sys.argv[1:]]
-    leave(report_errors(lambda: train(argv), debug=is_debug(argv)))
+    leave(report_errors(lambda: COMMAND.call(argv), debug=is_debug(argv)))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,8 @@
 """`dlexp evaluate`: a checkpoint on any dataset and split."""
 
-import logging
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
-
-from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help, field_help
-from dlexp.errors import ConfigError
+from dlexp.config.command import Command, CommandLine, Positionals
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.machine.startup import importing_tensorflow
 
@@ -30,45 +23,25 @@ _OWN_FLAGS: dict[str, tuple[Any, str]] = {
         "else DATASET-SPLIT/.",
     ),
 }
-_SUMMARY = """a checkpoint on its own test split, or on any dataset that has its classes by name.
+_DESCRIPTION = """Without --dataset the dataset is that of the run, with the same ID, and the recorded metrics must come
+out, bit for bit. Any other dataset must have the classes of the checkpoint, by name. Images are resized to what the
+model takes; grey images are repeated for a model that takes colours."""
 
-Without --dataset it is the run's own, with the same ID, and the recorded metrics must come out, bit for bit. Images are
-resized to what the model takes; grey ones are repeated for a model that takes colours"""
 
-
-def evaluate(argv: Sequence[str]) -> int:
-    """Runs `dlexp evaluate RUN|PATH`.
-
-    Args:
-        argv: how the command is called, then its words.
-
-    Returns:
-        Exit code 0; errors are raised.
-    """
-    config_flags = (*DATA_FIELDS, "metrics", "store", "plugins")
-    if any(word in HELP_WORDS for word in argv[1:]):
-        print(command_help(f"{argv[0]} RUN|PATH", _SUMMARY, {**_OWN_FLAGS, **_config_help(config_flags)}))
-        return 0
-    values = flags.FlagValues()
-    define_experiment_flags(values, names=config_flags)
-    define_flags(values, _OWN_FLAGS)
-    named = parse_flags(values, argv, max_positionals=1)
-    if not named:
-        raise ConfigError(f"{argv[0]} needs a run or the path of a checkpoint: {argv[0]} latest")
+def _evaluate(line: CommandLine) -> int:
     from dlexp.evaluation.plan import plan_evaluation
 
-    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
-    given = config_from_flags(values)
+    config, options = line.config, line.options
     plan = plan_evaluation(
-        named[0],
-        splits=[split.strip() for split in values["split"].value.split(",") if split.strip()],
-        kind=values["kind"].value,
-        tta=parse_tta(values["tta"].value),
-        metrics=given.selection.metrics if values["metrics"].present else None,
-        output=values["output"].value,
-        store=given.tracking.store,
-        plugins=given.plugins,
-        **{name: getattr(given.data, name) for name in DATA_FIELDS if values[name].present},
+        line.positionals[0],
+        splits=[split.strip() for split in options["split"].split(",") if split.strip()],
+        kind=options["kind"],
+        tta=parse_tta(options["tta"]),
+        metrics=config.selection.metrics if "metrics" in line.given else None,
+        output=options["output"],
+        store=config.tracking.store,
+        plugins=config.plugins,
+        **{name: getattr(config.data, name) for name in DATA_FIELDS if name in line.given},
     )
     # Only now is TensorFlow imported, when all that can be checked without it has been.
     with importing_tensorflow():
@@ -102,6 +75,11 @@ def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4f}"
 
 
-def _config_help(names: Sequence[str]) -> Mapping[str, tuple[Any, str]]:
-    defaults = ExperimentConfig().flat()
-    return {name: (defaults[name], field_help(name)) for name in names}
+COMMAND = Command(
+    run=_evaluate,
+    example="latest",
+    description=_DESCRIPTION,
+    positionals=Positionals(usage="RUN|PATH", meaning="a run or the path of a checkpoint", least=1),
+    flags=_OWN_FLAGS,
+    config_flags=(*DATA_FIELDS, "metrics", "store", "plugins"),
+)

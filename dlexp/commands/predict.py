@@ -2,22 +2,17 @@
 
 import contextlib
 import itertools
-import logging
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
-from dlexp.config.flags import define_flags, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.command import Command, CommandLine, Positionals
 from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
-from dlexp.evaluation.prediction_file import check_prediction_file, check_top_k, write_predictions
 from dlexp.machine.console import EXIT_FAILED
 from dlexp.machine.progress_bar import count
 from dlexp.machine.signals import StopRequests, catch_signals
@@ -37,15 +32,15 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "plugins": ("", "Python files or modules that define the layers of the model; those of its run are known."),
     "num_workers": (0, "Images decoded in parallel; 0: as many as there are cores."),
 }
-_SUMMARY = """predicts the classes of images, which are decoded as in training.
+_DESCRIPTION = """Images are decoded as in training.
 
 RUN is a run ID or prefix, a name, a folder or latest; PATH is a checkpoint file. A folder stands for all images in and
-below it, '**/*.jpg' (quoted) for what it matches, - for a list of paths on stdin. Files that cannot be read are told
-on stderr and left out"""
+below it, '**/*.jpg' (quoted) for what it matches, - for a list of paths on stdin. Files that cannot be read are
+reported on stderr and left out."""
 
 
 class Unreadable:
-    """Tells of each file that cannot be read, and counts them."""
+    """Reports each file that cannot be read, and counts them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -55,34 +50,21 @@ class Unreadable:
         print(f"dlexp: {path!r} cannot be read: {reason}", file=sys.stderr)
 
 
-def predict(argv: Sequence[str]) -> int:
-    """Runs `dlexp predict RUN|PATH IMAGE|FOLDER|PATTERN ...`.
+def _predict(line: CommandLine) -> int:
+    from dlexp.evaluation.prediction_file import check_prediction_file
 
-    Args:
-        argv: how the command is called, then its words.
-
-    Returns:
-        Exit code; errors are raised.
-    """
-    if any(word in HELP_WORDS for word in argv[1:]):
-        print(command_help(f"{argv[0]} RUN|PATH IMAGE|FOLDER|PATTERN ...", _SUMMARY, _FLAGS))
-        return 0
-    values = flags.FlagValues()
-    define_flags(values, _FLAGS)
-    words = parse_flags(values, argv, max_positionals=len(argv))
-    options = {name: values[name].value for name in _FLAGS}
-    if len(words) < 2 and not (words and options["from_file"]):
-        raise ConfigError(f"{argv[0]} needs a run or a checkpoint, and images: {argv[0]} latest photos")
-    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
+    options, (reference, *images) = line.options, line.positionals
     output = pathlib.Path(options["output"])
     check_prediction_file(output)
-    checkpoint = _find_checkpoint(words[0], options)
-    with _open_images(words[1:], options["from_file"]) as paths:
-        return _predict(checkpoint, paths, output, options)
+    checkpoint = _find_checkpoint(reference, options)
+    with _open_images(images, options["from_file"]) as paths:
+        return _predict_images(checkpoint, paths, output, options)
 
 
 def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path:
     """The path of a checkpoint that is there and fits the options; plug-ins that its layers need are loaded."""
+    from dlexp.evaluation.prediction_file import check_top_k
+
     if options["kind"] not in KINDS:
         raise unknown_name("kind", options["kind"], KINDS)
     path = find_checkpoint(reference, options["store"], kind=options["kind"])
@@ -136,10 +118,13 @@ def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
         raise KeyboardInterrupt from err
 
 
-def _predict(checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]) -> int:
+def _predict_images(
+    checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]
+) -> int:
     # Only now is TensorFlow imported, when all that can be checked without it has been.
     with importing_tensorflow():
         from dlexp.evaluation.image_prediction import predict_images
+        from dlexp.evaluation.prediction_file import write_predictions
     chosen = {name: options[name] for name in ("top_k", "probabilities", "batch_size", "num_workers")}
     unreadable, images = Unreadable(), 0
 
@@ -157,3 +142,18 @@ def _predict(checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Pat
     print(f"{images:,} image(s) predicted{failed}", file=sys.stderr)
     print(output)
     return EXIT_FAILED if options["strict"] and unreadable.count else 0
+
+
+COMMAND = Command(
+    run=_predict,
+    example="latest photos",
+    description=_DESCRIPTION,
+    positionals=Positionals(
+        usage="RUN|PATH IMAGE|FOLDER|PATTERN ...",
+        meaning="a run or a checkpoint, and images",
+        least=2,
+        most=None,
+        replaced_by="from_file",
+    ),
+    flags=_FLAGS,
+)

@@ -2,17 +2,13 @@
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
-from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, given_fields, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.command import Command, CommandLine
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.errors import ConfigError
 from dlexp.machine.units import parse_bytes, parse_seconds
 from dlexp.runs.preflight import check_store
@@ -66,42 +62,25 @@ _FLAGS: dict[str, tuple[Any, str]] = {
 }
 
 
-def sweep(argv: Sequence[str], *, summary: str) -> int:
-    """Runs `dlexp sweep`.
-
-    Args:
-        argv: how the command is called, then its flags.
-        summary: for its help.
-
-    Returns:
-        0, or 1 if all trials have failed.
+def _sweep(line: CommandLine) -> int:
+    """Runs a sweep; returns 0, or 1 if all trials have failed.
 
     Raises:
         InterruptedRunError: a signal has stopped it.
     """
-    if any(word in HELP_WORDS for word in argv[1:]):
-        shown = _FLAGS | {"store": ("mlruns", "Folder of the runs and sweeps.")}
-        print(command_help(argv[0], f"{summary}; every flag of dlexp train may be given too", shown))
-        return 0
-    values = flags.FlagValues()
-    define_experiment_flags(values)
-    define_flags(values, _FLAGS)
-    parse_flags(values, argv)
-    given = {name: values[name].value for name in (*_FLAGS, "store")}
-    store = values["store"].value
+    given, store = line.options, line.config.tracking.store
     if given["status"]:
         print_status(find_sweep(store, given["status"]))
         return 0
-    logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING)
     check_search(given["search"], given["pruner"])
     check_store(store)
     launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
     if given["resume"]:
-        former, plan = _open_former(values, given)
-        if not values["keep_checkpoints"].present:
+        former, plan = _open_former(line)
+        if "keep_checkpoints" not in line.given:
             keep = former.record().get("keep_checkpoints")
     else:
-        former, plan = None, _make_plan(values, given, launcher.threads)
+        former, plan = None, _make_plan(line, launcher.threads)
         check_new_name(store, plan.name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -113,8 +92,8 @@ def sweep(argv: Sequence[str], *, summary: str) -> int:
     return conclude(folder, store, status)
 
 
-def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) -> SweepPlan:
-    base = _trial_config(values, threads)
+def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
+    given, base = line.options, _trial_config(line, threads)
     plan = SweepPlan(
         name=given["sweep_name"] or default_name(),
         candidates=_read_candidates(given, base),
@@ -129,14 +108,15 @@ def _make_plan(values: flags.FlagValues, given: dict[str, Any], threads: int) ->
     return plan
 
 
-def _trial_config(values: flags.FlagValues, threads: int) -> ExperimentConfig:
+def _trial_config(line: CommandLine, threads: int) -> ExperimentConfig:
     """The config of the flags, as trials side by side need it."""
-    own: dict[str, Any] = {name: False for name in _LEFT_OUT if not values[name].present}
-    own |= {name: threads for name in ("num_threads", "num_workers") if not values[name].present}
-    return config_from_flags(values).replace(**own, verbose=0, store=str(pathlib.Path(values["store"].value).resolve()))
+    own: dict[str, Any] = {name: False for name in _LEFT_OUT if name not in line.given}
+    own |= {name: threads for name in ("num_threads", "num_workers") if name not in line.given}
+    store = str(pathlib.Path(line.config.tracking.store).resolve())
+    return line.config.replace(**own, verbose=0, store=store)
 
 
-def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidates:
+def _read_candidates(given: Mapping[str, Any], base: ExperimentConfig) -> Candidates:
     named = [name for name in ("space", "space_file", "runs_file") if given[name]]
     if len(named) != 1:
         raise ConfigError(
@@ -153,24 +133,25 @@ def _read_candidates(given: dict[str, Any], base: ExperimentConfig) -> Candidate
     return Space.from_json(text, base)
 
 
-def _open_former(values: flags.FlagValues, given: dict[str, Any]) -> tuple[SweepFolder, SweepPlan]:
+def _open_former(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
     """A sweep that was begun before, with what is given now changed in it."""
-    folder = find_sweep(values["store"].value, given["resume"])
+    given = line.options
+    folder = find_sweep(line.config.tracking.store, given["resume"])
     stored = folder.record()["plan"]
     former = read_plan(folder.name, stored)
-    changed = given_fields(values, config_from_flags(values))
+    changed = line.given_fields(line.config)
     base = former.base.replace(**changed, store=str(folder.store))
     if any(given[name] for name in ("space", "space_file", "runs_file")):
         candidates = _read_candidates(given, base)
     else:
         candidates = former.candidates.with_base(base)
-    own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if values[flag].present}
-    if values["objective"].present:
+    own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if flag in line.given}
+    if "objective" in line.given:
         own["objectives"] = parse_objectives(given["objective"])
     plan = dataclasses.replace(former, candidates=candidates, **own)
     if not given["allow_changes"]:
         check_same(plan, stored)
-    check_plan(plan, given | {"time_budget": given["time_budget"] or "resumed"})
+    check_plan(plan, {**given, "time_budget": given["time_budget"] or "resumed"})
     check_trials(plan, folder.trials())
     return folder, plan
 
@@ -195,3 +176,13 @@ def _read_keep(given: Mapping[str, Any]) -> int | None:
     if not text.isdecimal() or not int(text):
         raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
     return int(text)
+
+
+COMMAND = Command(
+    run=_sweep,
+    example='--space="learning_rate=log(1e-4,1e-1)" --search=random --trials=20',
+    description="Every flag of dlexp train may be given too: see dlexp train --help.",
+    flags=_FLAGS,
+    config_flags=config_fields(),
+    listed_config_flags=("store",),
+)

@@ -1,20 +1,48 @@
-"""Tables that commands print: selected, sorted, and written for people, for scripts or for spreadsheets."""
+"""Tables that commands print, for people, for scripts or for spreadsheets, and the flags of commands that list."""
 
 import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from dlexp.errors import unknown_name
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FORMATS = ("table", "json", "csv")
+LISTING_FLAGS: dict[str, tuple[Any, str]] = {
+    "store": ("mlruns", "Folder of the runs."),
+    "where": ("", "A pandas query over the columns: \"test_accuracy > 0.9 and model == 'resnet20'\"."),
+    "format": ("table", "table (for people), json (a list of flat objects) or csv; the last two have every column."),
+}
+SORT_HELP = "Column; with - in front the largest come first."
+_SHORT = {"run_id": 8, "started": 16}
 
 
-def write_table(table: pd.DataFrame, *, output_format: str, columns: Sequence[str]) -> None:
+def print_listing(
+    table: "pd.DataFrame", options: Mapping[str, Any], *, columns: Sequence[str], nothing: str, hint: str
+) -> None:
+    """Prints the rows that a command lists to stdout; if there are none, says so on stderr.
+
+    Args:
+        table: the rows.
+        options: values of `LISTING_FLAGS`.
+        columns: what the format `table` shows.
+        nothing: what to say if there is no row: "no runs".
+        hint: what to do then.
+    """
+    if table.empty:
+        matching = " that match" if options["where"] else ""
+        print(f"{nothing}{matching} in store {options['store']!r}: {hint}", file=sys.stderr)
+    elif options["format"] == "table":
+        table = table.assign(**{name: table[name].str[:width] for name, width in _SHORT.items() if name in table})
+    write_table(table, output_format=options["format"], columns=columns)
+
+
+def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[str]) -> None:
     """Prints a table to stdout.
 
     Args:
@@ -34,16 +62,18 @@ def write_table(table: pd.DataFrame, *, output_format: str, columns: Sequence[st
         _print_table(table[[name for name in columns if name in table and not table[name].isna().all()]])
 
 
-def _print_table(table: pd.DataFrame) -> None:
+def _print_table(table: "pd.DataFrame") -> None:
     """Prints aligned columns, numbers to the right; on a terminal, lines are cut at its width.
 
     Not with rich: measuring and wrapping every cell takes it 3 s for 1,000 rows.
     """
+    from pandas.api.types import is_numeric_dtype
+
     columns = []
     for name in table.columns:
         cells = [str(name), *map(_cell, table[name])]
         width = max(map(len, cells))
-        pad = str.rjust if pd.api.types.is_numeric_dtype(table[name]) else str.ljust
+        pad = str.rjust if is_numeric_dtype(table[name]) else str.ljust
         columns.append([pad(cell, width) for cell in cells])
     most = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for cells_of_row in zip(*columns, strict=True):

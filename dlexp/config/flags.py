@@ -26,28 +26,17 @@ def define_flags(flag_values: flags.FlagValues, definitions: Mapping[str, tuple[
         _DEFINERS.get(type(default), flags.DEFINE_string)(name, default, text, flag_values=flag_values)
 
 
-def config_from_flags(flag_values: flags.FlagValues) -> ExperimentConfig:
-    """Makes the config that the flags describe; fields that have no flag keep their default.
+def config_from_flags(flag_values: flags.FlagValues, *, names: Iterable[str] | None = None) -> ExperimentConfig:
+    """Makes the config that the flags describe, of all fields or of some; the others keep their default.
 
     Raises:
         ConfigError: a value cannot be read, or cannot work.
     """
     fields = config_fields()
+    chosen = fields if names is None else names
     return ExperimentConfig.of(
-        **{
-            name: field_value(name, fields[name].type, flag_values[name].value)
-            for name in fields
-            if name in flag_values
-        }
+        **{name: field_value(name, fields[name].type, flag_values[name].value) for name in chosen}
     )
-
-
-def given_fields(flag_values: flags.FlagValues, config: ExperimentConfig) -> dict[str, Any]:
-    """The fields of `config_from_flags` whose flags were given, as they change a config that is stored already.
-
-    Not the store, which says where that one is.
-    """
-    return {name: value for name, value in config.flat().items() if flag_values[name].present and name != "store"}
 
 
 def config_from_words(words: Sequence[str]) -> ExperimentConfig:
@@ -81,13 +70,13 @@ def value_from_text(name: str, text: str) -> Any:
     return field_value(field, kind, flag_values[field].value)
 
 
-def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_positionals: int = 0) -> list[str]:
+def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_positionals: int | None = 0) -> list[str]:
     """Reads a command line into flags.
 
     Args:
         flag_values: with the flags of the command defined.
         argv: command and flags; `--flagfile=PATH` is expanded where it stands, so later values win.
-        max_positionals: how many words that are no flags the command takes.
+        max_positionals: how many words that are not flags the command takes; None for any number.
 
     Returns:
         The positionals.
@@ -103,7 +92,7 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
         raise ConfigError(f"{nearest}; {argv[0]} --help lists all flags") from err
     except flags.Error as err:
         raise ConfigError(f"{str(err).strip().rstrip('.')}: {argv[0]} --help tells what is expected") from err
-    if len(positionals) > max_positionals:
+    if max_positionals is not None and len(positionals) > max_positionals:
         raise ConfigError(
             f"{positionals[max_positionals]!r} is not a flag: write --name=value, also for booleans ({command} --help)"
         )

@@ -1,51 +1,56 @@
-"""The help texts of commands and of the flags of an experiment."""
+"""How help texts look: of one command, of a group of commands, and of a field of the config."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from dlexp.config.experiment_config import config_fields, config_sections
 from dlexp.config.spelling import DEFAULTS, flag_text
 
-_HELP_WIDTH = 100
-DEBUG_HELP = "Shows the traceback of an error."
-RESUME_HELP = (
-    "Goes on with a run that was stopped or killed, with its own flags, exactly where it was: a run ID or a prefix, a "
-    "name, a folder, latest; or auto: the unfinished run of the flags given here, and a new one if there is none. Only "
-    "--epochs may be raised with it, and what no result depends on may differ, such as --num_workers."
-)
+if TYPE_CHECKING:
+    from dlexp.config.command import Command, CommandGroup
 
 HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
+_HELP_WIDTH = 100
+DEBUG_HELP = "Shows the traceback of an error."
+_FLAGFILE_HELP = "Reads flags from a file, one --flag=value a line."
 
 
-def experiment_help(command: str, registered: Mapping[str, Iterable[str]]) -> str:
-    """Help text of all experiment flags, by section.
+def command_help(program: str, command: "Command", summary: str) -> str:
+    """Help text of a command: usage, summary, description, example, then its flags.
 
     Args:
-        command: as it is typed.
-        registered: names that flags can take, by what they are, listed at the end.
+        program: the command as it is typed.
+        command: whose help it is.
+        summary: its line in the table of the commands; empty: the help opens with the description.
     """
-    parts = [
-        f"usage: {command} [--flagfile=PATH] [--flag=value ...]\n",
-        "Trains one model, keeps its best and last checkpoint, evaluates the best on the test split, logs it all.",
-        f"Example: {command} --dataset=digits --model=small_cnn --epochs=5\n",
-    ]
+    words = f" {command.positionals.usage}" if command.positionals else ""
+    opening = [f"usage: {program}{words} [--flag=value ...]", _sentence(summary), _paragraphs(command.description)]
+    parts = [text for text in opening if text]
+    parts.append(f"Example: {program} {command.example}")
+    own = [_help_line(f"--{name}={flag_text(default)}", text) for name, (default, text) in command.flags.items()]
+    own += [_help_line("--flagfile=PATH", _FLAGFILE_HELP), _help_line("--debug", DEBUG_HELP)]
+    parts.append("\n".join(["flags:", *own]))
+    listed = set(command.config_flags if command.listed_config_flags is None else command.listed_config_flags)
     for title, names in config_sections().items():
-        parts.append(f"{title}:")
-        parts += [_flag_help(name) for name in names]
-        parts.append("")
-    parts += ["Further flags:", _help_line("--flagfile=PATH", "Reads flags from a file, one --flag=value a line.")]
-    parts += [_help_line("--resume=", RESUME_HELP), _help_line("--debug", DEBUG_HELP), ""]
-    for title, known in registered.items():
-        parts.append(textwrap.fill(f"{title}: {', '.join(known)}", _HELP_WIDTH, subsequent_indent="  "))
-    return "\n".join(parts)
+        lines = [
+            _help_line(f"--{name}={flag_text(DEFAULTS[name])}", field_help(name)) for name in names if name in listed
+        ]
+        if lines:
+            parts.append("\n".join([f"{title}:", *lines]))
+    if command.known_names:
+        parts.append("\n".join(_wrap(title, names) for title, names in command.known_names().items()))
+    return "\n\n".join(parts)
 
 
-def command_help(command: str, summary: str, definitions: Mapping[str, tuple[Any, str]]) -> str:
-    """Help text of a command from its flags, each a default and what it means."""
-    lines = [f"usage: {command} [--flag=value ...]\n", f"{summary[0].upper()}{summary[1:]}.\n", "flags:"]
-    lines += [_help_line(f"--{name}={flag_text(default)}", text) for name, (default, text) in definitions.items()]
-    return "\n".join([*lines, _help_line("--debug", DEBUG_HELP)])
+def group_help(program: str, group: "CommandGroup", summary: str) -> str:
+    """Help text of a group of commands: usage, summary, the subcommands, description."""
+    width = max(map(len, group.commands)) + 2
+    rows = [f"  {name:<{width}}{line}" for name, (line, _) in group.commands.items()]
+    parts = [f"usage: {program} SUBCOMMAND {group.usage} [--flag=value ...]", _sentence(summary)]
+    parts += ["\n".join(["subcommands:", *rows]), _paragraphs(group.description)]
+    parts.append(f"{program} SUBCOMMAND --help lists the flags.")
+    return "\n\n".join(text for text in parts if text)
 
 
 def field_help(name: str) -> str:
@@ -56,8 +61,16 @@ def field_help(name: str) -> str:
     return f"{declared['help']}{choices}{limits}"
 
 
-def _flag_help(name: str) -> str:
-    return _help_line(f"--{name}={flag_text(DEFAULTS[name])}", field_help(name))
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}." if summary else ""
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(textwrap.fill(paragraph, _HELP_WIDTH) for paragraph in text.split("\n\n"))
+
+
+def _wrap(title: str, names: Iterable[str]) -> str:
+    return textwrap.fill(f"{title}: {', '.join(names)}", _HELP_WIDTH, subsequent_indent="  ")
 
 
 def _help_line(flag: str, text: str) -> str:

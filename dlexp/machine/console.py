@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors told in one sentence on stderr."""
+"""How a command ends: exit codes, and errors in one sentence on stderr."""
 
 import gc
 import sys
@@ -17,7 +17,7 @@ def is_debug(words: Sequence[str]) -> bool:
 
 
 def report_errors(command: Callable[[], int], *, debug: bool) -> int:
-    """Runs a command; tells an error in one sentence on stderr and gives its exit code.
+    """Runs a command; prints an error in one sentence to stderr and returns its exit code.
 
     Args:
         command: does the work and returns an exit code.

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -28,7 +28,7 @@ from dlexp.sweeps.space.space import Space
 RUNNER = "dlexp.sweeps.trial:TrialRunner"
 
 
-def check_plan(plan: SweepPlan, given: dict[str, Any]) -> None:
+def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:
     """Refuses, before the first trial, what could not work."""
     for config in plan.candidates.corner_configs():
         check_names(config)

@@ -1,24 +1,44 @@
-"""The command line: commands, exit codes, stdout and stderr."""
+"""The command line: the table of the commands, what all of them share, exit codes, stdout and stderr."""
 
-import json
+import importlib
 import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from dlexp.commands.cli import SUMMARIES, main
-from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.runs.run import Status, create_run
+import dlexp.commands
+from dlexp.commands.cli import COMMANDS, main
+from dlexp.config.command import Command, CommandGroup
+from dlexp.config.experiment_config import config_fields
 
-RUN = "a1b2c3d4" + "0" * 24
+FOLDER = pathlib.Path(dlexp.commands.__path__[0])
+NOT_COMMANDS = {"__init__", "cli", "tables"}
 
 
-@pytest.fixture
-def store(tmp_path: pathlib.Path) -> pathlib.Path:
-    create_run(tmp_path, RUN, name="first", config=ExperimentConfig()).update(
-        status=Status.FINISHED, metrics={"test_accuracy": 0.9, "val_loss": float("nan")}
-    )
-    return tmp_path
+def load(name: str) -> Command | CommandGroup | None:
+    """The command of a row; None if there is none, for which a test of its own fails."""
+    try:
+        return getattr(importlib.import_module(f"dlexp.commands.{name}"), "COMMAND", None)
+    except ModuleNotFoundError:
+        return None
+
+
+def rows() -> Iterator[tuple[str, str, Command]]:
+    """The words that call it, the summary and the command, for all commands and subcommands."""
+    for name, summary in COMMANDS.items():
+        command = load(name)
+        if isinstance(command, CommandGroup):
+            yield from ((f"{name} {word}", line, subcommand) for word, (line, subcommand) in command.commands.items())
+        elif command:
+            yield name, summary, command
+
+
+ROWS = [pytest.param(*row, id=row[0]) for row in rows()]
+MOST_POSITIONALS = {words: command.positionals.most if command.positionals else 0 for words, _, command in rows()}
 
 
 def call(*words: str) -> int:
@@ -28,7 +48,7 @@ def call(*words: str) -> int:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
     shown = capsys.readouterr().out
-    assert all(f"  {command} " in shown for command in SUMMARIES)
+    assert all(f"  {command} " in shown for command in COMMANDS)
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,10 +56,117 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("dlexp 0.")
 
 
-@pytest.mark.parametrize("command", SUMMARIES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_goes_to_stdout(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     assert "--store=mlruns" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_row_of_the_table_is_a_module_that_holds_a_command(name: str) -> None:
+    path = FOLDER / f"{name}.py"
+    assert path.is_file(), (
+        f"COMMANDS of dlexp/commands/cli.py has the row {name!r}, and dlexp/commands has no {path.name}"
+    )
+    command = importlib.import_module(f"dlexp.commands.{name}").COMMAND
+    assert isinstance(command, (Command, CommandGroup)), f"COMMAND of {path.name} must be a Command or a CommandGroup"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FOLDER.glob("*.py") if path.stem not in NOT_COMMANDS], ids=lambda path: path.name
+)
+def test_module_of_a_command_is_a_row_of_the_table(path: pathlib.Path) -> None:
+    assert path.stem in COMMANDS, f"add a row {path.stem!r} with a summary to COMMANDS of dlexp/commands/cli.py"
+
+
+@pytest.mark.parametrize(("words", "summary", "command"), ROWS)
+def test_help_says_how_a_command_is_called_and_lists_its_flags(
+    words: str, summary: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*words.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    positionals = f" {command.positionals.usage}" if command.positionals else ""
+    assert shown.startswith(f"usage: dlexp {words}{positionals} [--flag=value ...]\n")
+    assert f"\n{summary[0].upper()}{summary[1:]}.\n" in shown
+    listed = command.config_flags if command.listed_config_flags is None else command.listed_config_flags
+    flags = [*command.flags, *listed]
+    assert [flag for flag in flags if f"\n  --{flag}=" not in shown] == []
+    if set(listed) != set(command.config_flags):
+        assert "dlexp train --help" in shown
+
+
+@pytest.mark.parametrize(("words", "summary", "command"), ROWS)
+def test_summary_stands_in_the_help_above_the_command(
+    words: str, summary: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *group, name = words.split()
+    assert call(*group, "--help") == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.split() == [name, *summary.split()]] != []
+
+
+@pytest.mark.parametrize(("words", "summary", "command"), ROWS)
+def test_flags_of_a_command_are_explained_and_clash_with_no_other(words: str, summary: str, command: Command) -> None:
+    unexplained = [flag for flag, (_, text) in command.flags.items() if not text.endswith(".")]
+    assert unexplained == [], f"dlexp {words}: these flags need a help text that ends with a full stop"
+    reserved = {"debug", "flagfile", "help"} | set(command.config_flags)
+    assert reserved & set(command.flags) == set(), f"dlexp {words}: these flags are defined already"
+    assert set(command.config_flags) <= set(config_fields()), f"dlexp {words}: config_flags names no config field"
+    assert set(command.listed_config_flags or ()) <= set(command.config_flags)
+
+
+@pytest.mark.parametrize(("words", "summary", "command"), ROWS)
+def test_example_of_a_command_can_be_read(words: str, summary: str, command: Command) -> None:
+    line = command.read([f"dlexp {words}", *shlex.split(command.example)])
+    assert line.given or line.positionals
+
+
+@pytest.mark.parametrize(("words", "summary", "command"), ROWS)
+def test_unknown_flag_is_named(words: str, summary: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words.split(), "--no_such_flag=1") == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("dlexp: unknown flag '--no_such_flag'")
+    assert shown.err.endswith(f"; dlexp {words} --help lists all flags\n")
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [(words, most) for words, most in MOST_POSITIONALS.items() if most is not None],
+)
+def test_word_too_many_is_refused(words: str, most: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words.split(), *["stray"] * (most + 1)) == 2
+    assert capsys.readouterr().err.startswith("dlexp: 'stray' is not a flag: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [(words, command) for words, _, command in rows() if command.positionals and command.positionals.least],
+)
+def test_missing_word_is_asked_for_with_an_example(
+    words: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.positionals is not None
+    assert call(*words.split()) == 2
+    expected = f"dlexp: dlexp {words} needs {command.positionals.meaning}: dlexp {words} {command.example}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_help_imports_no_heavy_library_and_that_of_dlexp_no_command() -> None:
+    code = """
+import sys
+from dlexp.commands.cli import main
+
+main(["dlexp", "--help"])
+loaded = [name for name in sys.modules if name.startswith(("dlexp.commands.", "absl"))]
+assert loaded == ["dlexp.commands.cli"], loaded
+for words in sys.argv[1:]:
+    main(["dlexp", *words.split(), "--help"])
+    heavy = {"tensorflow", "keras", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn", "optuna", "ray"}
+    assert not heavy & set(sys.modules), (words, heavy & set(sys.modules))
+"""
+    command = [sys.executable, "-c", code, *COMMANDS, *(words for words, _, _ in rows())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -80,44 +207,3 @@ def test_store_that_cannot_be_written_fails_before_the_first_step(
     (tmp_path / "file").write_text("")
     assert call("train", f"--store={tmp_path / 'file'}") == 1
     assert "is a file: choose another --store" in capsys.readouterr().err
-
-
-def test_runs_as_json_are_flat_objects_with_null_for_nan(
-    store: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call("runs", f"--store={store}", "--format=json") == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["run_id"], row["model"], row["test_accuracy"], row["val_loss"]) == (RUN, "small_cnn", 0.9, None)
-
-
-def test_runs_as_csv_have_a_header(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("runs", f"--store={store}", "--format=csv") == 0
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.startswith("run_id,")
-    assert row.startswith(RUN)
-
-
-def test_runs_as_table_show_the_short_id(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("runs", f"--store={store}") == 0
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["run_id", "name", "status"]
-    assert row.split()[:3] == [RUN[:8], "first", "FINISHED"]
-
-
-def test_empty_store_is_no_error_and_says_what_to_do(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call("runs", f"--store={tmp_path}", "--format=json") == 0
-    shown = capsys.readouterr()
-    assert json.loads(shown.out) == []
-    assert "train one with dlexp train" in shown.err
-
-
-def test_unknown_format_is_refused(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("runs", f"--store={store}", "--format=tabel") == 2
-    assert "did you mean table" in capsys.readouterr().err
-
-
-def test_ui_of_a_store_without_runs_is_refused(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("ui", f"--store={tmp_path}") == 1
-    assert "train a run first" in capsys.readouterr().err

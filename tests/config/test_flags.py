@@ -11,10 +11,10 @@ from hypothesis import given
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.flags import config_from_flags, define_experiment_flags, parse_flags
-from dlexp.config.help import experiment_help, field_help
+from dlexp.config.help import command_help, field_help
 from dlexp.config.spelling import config_to_flagfile
 from dlexp.errors import ConfigError
-from dlexp.registry import registered_names
+from dlexp.main import COMMAND
 from tests.config.test_experiment_config import configs
 
 PRESETS = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
@@ -104,7 +104,7 @@ def test_preset_opens_with_what_it_trains_and_the_command(preset: pathlib.Path) 
 
 
 def test_help_lists_every_flag_and_every_registered_name() -> None:
-    text = experiment_help("dlexp train", registered_names())
+    text = command_help("dlexp train", COMMAND, "")
     for name in config_fields():
         assert f"--{name}=" in text
     for name in ("resnet20", "EfficientNetB0", "digits", "folder", "mixup", "adamw"):

@@ -1,0 +1,32 @@
+"""`dlexp ui`: the MLflow UI or TensorBoard over a store, until Ctrl-C."""
+
+import contextlib
+import signal
+import sys
+import threading
+
+from dlexp.config.command import Command, CommandLine
+
+
+def _open_ui(line: CommandLine) -> int:
+    from dlexp.tracking.ui import serve_mlflow, serve_tensorboard
+
+    serve = serve_tensorboard if line.options["tensorboard"] else serve_mlflow
+    print("starting the server; Ctrl-C stops it", file=sys.stderr)
+    # Stopped either way, the server must go too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), serve(line.options["store"], port=line.options["port"]) as url:
+        print(url, flush=True)
+        threading.Event().wait()
+    return 0
+
+
+COMMAND = Command(
+    run=_open_ui,
+    example="--port=5001",
+    flags={
+        "store": ("mlruns", "Folder of the runs."),
+        "port": (5000, "Port on 127.0.0.1."),
+        "tensorboard": (False, "Open TensorBoard instead of the MLflow UI."),
+    },
+)
