@@ -6,7 +6,6 @@ import pathlib
 import threading
 import zipfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -16,14 +15,14 @@ import tensorflow as tf
 
 from dlexp.models import keras_internals
 from dlexp.models.keras_internals import KerasChangedError
-from tests.support.pins import pin
+from tests.support.pins import Pin
 
 IMAGES = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
 TARGETS = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
 
 
-def keras_pin(what: str, file: str) -> AbstractContextManager[None]:
-    return pin("Keras", what, f"keras/src/{file}")
+def keras_pin(what: str, file: str) -> Pin:
+    return Pin("Keras", what, f"keras/src/{file}")
 
 
 def build_model(optimizer: Any = "sgd", **settings: Any) -> keras.Model:

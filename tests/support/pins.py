@@ -1,13 +1,12 @@
 """Pins on what a library does not document: their failure says what changed, and which of its files to look at."""
 
 import contextlib
-from collections.abc import Iterator
+from types import TracebackType
 
 import pytest
 
 
-@contextlib.contextmanager
-def pin(library: str, what: str, file: str) -> Iterator[None]:
+class Pin(contextlib.ContextDecorator):
     """Fails with "LIBRARY changed WHAT: see FILE" for whatever is raised within; also a decorator of a test.
 
     Args:
@@ -15,8 +14,14 @@ def pin(library: str, what: str, file: str) -> Iterator[None]:
         what: what dlexp relies on.
         file: of the library, where that is written.
     """
-    try:
-        yield
-    except Exception as err:  # noqa: BLE001
-        # A removed attribute can surface as any error.
-        pytest.fail(f"{library} changed {what}: see {file} ({type(err).__name__}: {err})")
+
+    def __init__(self, library: str, what: str, file: str) -> None:
+        self._sentence = f"{library} changed {what}: see {file}"
+
+    def __enter__(self) -> None:
+        """Does nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, _: TracebackType | None) -> None:
+        """Fails; a removed attribute can surface as any error."""
+        if isinstance(err, Exception):
+            pytest.fail(f"{self._sentence} ({type(err).__name__}: {err})")

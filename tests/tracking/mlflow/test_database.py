@@ -4,7 +4,6 @@ import logging
 import pathlib
 import shutil
 import sqlite3
-from contextlib import AbstractContextManager
 from typing import Any
 
 import mlflow
@@ -20,13 +19,13 @@ from dlexp.tracking.mlflow.database import (
     quiet_database_log,
     restore_run,
 )
-from tests.support.pins import pin
+from tests.support.pins import Pin
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
 
 
-def store_pin(what: str, file: str = "sqlalchemy_store.py") -> AbstractContextManager[None]:
-    return pin("MLflow", what, f"mlflow/store/tracking/{file}")
+def store_pin(what: str, file: str = "sqlalchemy_store.py") -> Pin:
+    return Pin("MLflow", what, f"mlflow/store/tracking/{file}")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_restored_run_is_the_row_that_create_run_adds(client: mlflow.MlflowClien
     assert (found.info.artifact_uri, found.data.tags["mlflow.runName"]) == (run.path.as_uri(), "run")
 
 
-@pin("MLflow", "the logger of a database that fails", "mlflow/store/db/utils.py")
+@Pin("MLflow", "the logger of a database that fails", "mlflow/store/db/utils.py")
 def test_traceback_of_a_locked_database_is_kept_off_the_terminal(
     client: mlflow.MlflowClient,
     tmp_path: pathlib.Path,

@@ -6,10 +6,10 @@ import mlflow
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from dlexp.tracking.mlflow.database import database_path, make_database
-from tests.support.pins import pin
+from tests.support.pins import Pin
 
 
-@pin("MLflow", "SystemMetricsMonitor", "mlflow/system_metrics/system_metrics_monitor.py")
+@Pin("MLflow", "SystemMetricsMonitor", "mlflow/system_metrics/system_metrics_monitor.py")
 def test_monitor_measures_without_its_thread_and_knows_the_next_step(tmp_path: pathlib.Path) -> None:
     make_database(tmp_path)
     uri = f"sqlite:///{database_path(tmp_path)}"
