@@ -21,10 +21,12 @@ os.environ |= {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "2",
 }
-# A test never writes to the server, nor to the cache, that a developer works with.
+# A test never writes to the server, nor to the caches, that a developer works with. Keras reads KERAS_HOME once, when
+# it is imported.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
-os.environ["DLEXP_CACHE"] = tempfile.mkdtemp(prefix="dlexp-test-cache-")
-atexit.register(shutil.rmtree, os.environ["DLEXP_CACHE"], ignore_errors=True)
+for _name in ("DLEXP_CACHE", "KERAS_HOME"):
+    os.environ[_name] = tempfile.mkdtemp(prefix="dlexp-test-cache-")
+    atexit.register(shutil.rmtree, os.environ[_name], ignore_errors=True)
 
 # The first example pays for imports and tracing: a deadline would measure those.
 hypothesis.settings.register_profile("dlexp", deadline=None)

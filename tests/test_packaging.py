@@ -8,10 +8,13 @@ import subprocess
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
+RELIED_ON_INTERNALLY = ("keras", "mlflow", "tensorboard", "tensorflow")
 # Spelled backwards, so that this file does not name them either.
 REGISTRY_HOSTS = [host[::-1] for host in ("gro.ipyp", "gro.detsohnohtyp", "gro.sjmpn.yrtsiger", "gro.naibed.bed")]
 
@@ -40,6 +43,12 @@ def requirements(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
     return [each for each in parsed if each.name != "dlexp"]
 
 
+def install_requirements(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
+    """What setup.cfg asks for in install_requires."""
+    lines = setup_cfg["options"]["install_requires"].splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
 def tracked_files() -> list[pathlib.Path]:
     """Files that are in git or would be added to it."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -56,6 +65,27 @@ def test_every_requirement_is_pinned_within_its_bounds(
         if not each.specifier.contains(pins.get(canonicalize_name(each.name), "0"))
     ]
     assert unmet == []
+
+
+@pytest.mark.parametrize("name", RELIED_ON_INTERNALLY)
+def test_library_whose_internals_are_relied_on_is_bound_to_the_tested_minor_version(
+    name: str, setup_cfg: configparser.ConfigParser, pins: dict[str, str]
+) -> None:
+    major, minor = Version(pins[name]).release[:2]
+    (asked,) = [each for each in install_requirements(setup_cfg) if each.name == name]
+    assert asked.specifier == SpecifierSet(f">={major}.{minor},<{major}.{minor + 1}"), f"{asked} in setup.cfg"
+
+
+def test_oldest_version_of_a_library_is_of_the_tested_major_version(
+    setup_cfg: configparser.ConfigParser, pins: dict[str, str]
+) -> None:
+    untested = [
+        f"{asked} in setup.cfg, but {pins[canonicalize_name(asked.name)]} is tested"
+        for asked in install_requirements(setup_cfg)
+        if min(Version(bound.version) for bound in asked.specifier).major
+        != Version(pins[canonicalize_name(asked.name)]).major
+    ]
+    assert untested == []
 
 
 def test_constraints_hold_plain_pins_without_addresses() -> None:

@@ -5,26 +5,19 @@ native memory (`save_weights`, Keras 3.15). To write the weights between bytes t
 """
 
 import contextlib
-import datetime
-import io
-import json
 import pathlib
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
 from dlexp.checkpoints.names import SUFFIX
 from dlexp.errors import ModelError
 from dlexp.machine.atomic import TEMPORARY_PREFIX
-
-_WEIGHTS_MEMBER = "model.weights.h5"
-_DATE_MEMBER = "metadata.json"
+from dlexp.models.keras_internals import DATE_MEMBER, WEIGHTS_MEMBER, find_arrays, serialize_network, with_date
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ class NetworkArchive:
             weights = [_random_like(weight.numpy(), generator) for weight in self._network.weights]
             with self._save(weights, scratch) as saved:
                 members = {name: saved.read(name) for name in saved.namelist()}
-            pieces = _cut(members.pop(_WEIGHTS_MEMBER), weights)
+            pieces = _cut(members.pop(WEIGHTS_MEMBER), weights)
             found.append(_Layout(members, pieces))
         one, other = found
         return one if one.pieces == other.pieces and _names_each_once(one.pieces, len(weights)) else None
@@ -103,15 +96,10 @@ class NetworkArchive:
 
 def _write_layout(archive: zipfile.ZipFile, layout: _Layout, weights: Sequence[np.ndarray]) -> None:
     for name, content in layout.members.items():
-        archive.writestr(name, _with_date(content) if name == _DATE_MEMBER else content)
-    with archive.open(_WEIGHTS_MEMBER, "w", force_zip64=True) as member:
+        archive.writestr(name, with_date(content) if name == DATE_MEMBER else content)
+    with archive.open(WEIGHTS_MEMBER, "w", force_zip64=True) as member:
         for piece in layout.pieces:
             member.write(piece if isinstance(piece, bytes) else _bytes_of(weights[piece]))
-
-
-def _with_date(metadata: bytes) -> str:
-    """What Keras says of a file, with the time of now as Keras writes it."""
-    return json.dumps(json.loads(metadata) | {"date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")})
 
 
 def _cut(contents: bytes, weights: Sequence[np.ndarray]) -> list[bytes | int]:
@@ -119,25 +107,12 @@ def _cut(contents: bytes, weights: Sequence[np.ndarray]) -> list[bytes | int]:
     numbers = {bytes(_bytes_of(weight)): number for number, weight in enumerate(weights)}
     pieces: list[bytes | int] = []
     position = 0
-    for start, size in sorted(_find_datasets(contents)):
+    for start, size in sorted(find_arrays(contents)):
         number = numbers.get(contents[start : start + size])
         if number is not None:
             pieces += [contents[position:start], number]
             position = start + size
     return [*pieces, contents[position:]]
-
-
-def _find_datasets(contents: bytes) -> list[tuple[int, int]]:
-    """Offset and size, in bytes, of every array that lies in an HDF5 file in one piece."""
-    found = []
-
-    def note(_: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and (start := item.id.get_offset()) is not None:
-            found.append((start, item.id.get_storage_size()))
-
-    with h5py.File(io.BytesIO(contents)) as file:
-        file.visititems(note)
-    return found
 
 
 def _names_each_once(pieces: Sequence[bytes | int], count: int) -> bool:
@@ -169,8 +144,7 @@ def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> ke
     Raises:
         ModelError: the model cannot be made again from its config.
     """
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
+    config = serialize_network(model)
     try:
         twin = keras.saving.deserialize_keras_object(config, safe_mode=True)
         twin.set_weights(model.get_weights())

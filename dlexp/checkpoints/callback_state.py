@@ -7,11 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Keras' own forget all of this on a restart; callbacks with `get_state` and `set_state` speak for themselves.
-_ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
-    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-}
+from dlexp.models.keras_internals import get_memory, set_memory
 
 
 def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
@@ -25,8 +21,8 @@ def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any
     for name, callback in _named(callbacks):
         if hasattr(callback, "get_state"):
             counters[name] = callback.get_state()
-        elif attributes := _attributes(callback):
-            counters[name] = {attribute: _plain(getattr(callback, attribute)) for attribute in attributes}
+        elif memory := get_memory(callback):
+            counters[name] = {attribute: _plain(value) for attribute, value in memory.items()}
     return counters
 
 
@@ -38,8 +34,7 @@ def set_counters(callbacks: Sequence[keras.callbacks.Callback], counters: Mappin
         if hasattr(callback, "set_state"):
             callback.set_state(counters[name])
         else:
-            for attribute, value in counters[name].items():
-                setattr(callback, attribute, value)
+            set_memory(callback, counters[name])
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
@@ -49,10 +44,6 @@ def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str,
         name = type(callback).__name__
         seen[name] += 1
         yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
-
-
-def _attributes(callback: keras.callbacks.Callback) -> tuple[str, ...]:
-    return next((names for kind, names in _ATTRIBUTES.items() if isinstance(callback, kind)), ())
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from dlexp.checkpoints.search import checkpoint_files
 from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.errors import DivergedError
+from dlexp.models.keras_internals import loss_so_far
 from dlexp.runs.run import Run
 
 
@@ -47,8 +48,6 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     Attributes:
         kept: the best first; empty before the first epoch.
     """
-
-    async_safe = True  # nothing is done after a batch, so Keras need not wait for the device then
 
     def __init__(self, writer: CheckpointWriter, *, run: Run, monitor: str, mode: str, keep_top: int = 1) -> None:
         super().__init__(str(run.checkpoints_folder / "best.keras"), monitor=monitor, mode=mode, save_best_only=True)
@@ -94,9 +93,6 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         monitor: name of the metric that the file names tell.
         save_every_steps: also save in the midst of an epoch, so many steps after the last save; 0: never.
     """
-
-    # Within an epoch it acts before a step, which Keras calls in turn; what it does then waits for the device itself.
-    async_safe = True
 
     def __init__(self, writer: CheckpointWriter, *, run: Run, monitor: str, save_every_steps: int = 0) -> None:
         super().__init__(str(run.checkpoints_folder / "last.keras"), monitor=monitor)
@@ -147,8 +143,7 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         Raises:
             DivergedError: the loss of the epoch so far is not finite; nothing is saved.
         """
-        loss = self.model.metrics[0]  # the first is always the loss
-        if not math.isfinite(float(loss.result())):
+        if not math.isfinite(loss_so_far(self.model)):
             raise DivergedError(position.step)
         self._write(position)
 

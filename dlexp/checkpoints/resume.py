@@ -16,6 +16,7 @@ from dlexp.checkpoints.seal import check_seal
 from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.checkpoints.snapshot import Position, state_variables
 from dlexp.errors import CheckpointError
+from dlexp.models.keras_internals import make_metric_variables, metric_variables
 from dlexp.runs.run import Run
 
 _log = logging.getLogger(__name__)
@@ -131,13 +132,9 @@ def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> 
 
 
 def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
-    """Gives the metrics their values back: in an epoch that was left in its midst, after `reset_metrics`.
-
-    Most metrics make their variables when they see the first batch, so they are shown one that says nothing.
-    """
-    shape = (1, model.output_shape[-1])
-    model.compute_metrics(None, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-    _assign(list(zip(model.metrics_variables, _group(point, "metric"), strict=True)))
+    """Gives the metrics their values back: in an epoch that was left in its midst, after `reset_metrics`."""
+    make_metric_variables(model)
+    _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
 
 
 def _group(point: ResumePoint, name: str) -> list[np.ndarray]:

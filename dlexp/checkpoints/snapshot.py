@@ -10,6 +10,7 @@ import numpy as np
 
 from dlexp.checkpoints.averages import averaged_weights, has_average
 from dlexp.checkpoints.files import weights_digest
+from dlexp.models.keras_internals import metric_variables
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def state_variables(model: keras.Model) -> dict[str, list[Any]]:
     return {
         "optimizer": model.optimizer.variables,
         "seed": [variable for variable in model.variables if id(variable) not in weights],
-        "metric": model.metrics_variables,
+        "metric": metric_variables(model),
         "weight": model.weights if has_average(model) else [],
     }
 

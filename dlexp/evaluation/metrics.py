@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from dlexp.errors import unknown_name
+from dlexp.models.keras_internals import softmax_without_logits
 
 _TOP_K = 5
 _FEWEST_CLASSES_FOR_TOP_K = 10
@@ -100,8 +101,7 @@ class MetricOfLogits(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch: labels and logits `(batch, num_classes)`, weights `(batch,)`."""
-        # Not ops.softmax: its result remembers the logits, which Keras' binary metrics then read as a sigmoid's.
-        probabilities = ops.exp(ops.log_softmax(ops.cast(y_pred, "float32")))
+        probabilities = softmax_without_logits(y_pred)
         labels = ops.cast(y_true, "float32")
         if self.metric not in _ON_LABELS:
             labels = ops.argmax(labels, axis=-1)

@@ -9,8 +9,7 @@ from dlexp.checkpoints.seal import check_seal
 from dlexp.datasets import Datasets
 from dlexp.errors import CheckpointError
 from dlexp.evaluation.split_prediction import Forward, compile_forward
-
-_NETWORK_MEMBER = "config.json"  # of a `.keras` archive
+from dlexp.models.keras_internals import NETWORK_MEMBER
 
 
 class EvaluatedNetwork:
@@ -51,6 +50,6 @@ class EvaluatedNetwork:
 def _read_network(path: pathlib.Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.read(_NETWORK_MEMBER)
+            return archive.read(NETWORK_MEMBER)
     except LOAD_ERRORS as err:
         raise CheckpointError(f"checkpoint {str(path)!r} cannot be read: {err}") from err

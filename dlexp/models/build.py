@@ -9,9 +9,8 @@ import keras
 
 from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, DlexpError, ModelError, unknown_name
+from dlexp.models.keras_internals import LAMBDA, find_custom_objects
 from dlexp.registry import MODELS
-
-_LAMBDA = "__lambda__"  # what Keras writes in place of a function without a name
 
 
 def build_model(
@@ -66,7 +65,7 @@ def custom_layers(model: keras.Model) -> list[str]:
     Raises:
         NotImplementedError: a layer cannot be saved for want of a `get_config`.
     """
-    return sorted(set(_find_custom(keras.saving.serialize_keras_object(model))))
+    return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
 
 
 def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_cla
         custom = custom_layers(model)
     except NotImplementedError as err:
         raise ModelError(f"model {name} could not be saved: {' '.join(str(err).split())}") from err
-    if _LAMBDA in custom:
+    if LAMBDA in custom:
         raise ModelError(
             f"model {name} holds a Python lambda, which no file can give back safely: write it as a layer, or as a "
             "function under keras.saving.register_keras_serializable"
@@ -136,21 +135,3 @@ def _output_shape(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[int
         return tuple(model.output_shape)
     # A subclass of keras.Model, or a Sequential without an Input, is built by its first call.
     return tuple(model(keras.KerasTensor((None, *input_shape))).shape)
-
-
-def _find_custom(config: Any) -> Iterator[str]:
-    """Walks what Keras serialised: each object names its module, a function has the class "function"."""
-    if isinstance(config, dict):
-        name, module = str(config.get("class_name")), str(config.get("module") or "")
-        if name == _LAMBDA:
-            yield _LAMBDA
-        elif name == "function":
-            yield str(config["config"])
-        elif "registered_name" in config and module.partition(".")[0] not in ("keras", "builtins"):
-            registered = str(config["registered_name"] or name)
-            yield registered if ">" in registered else f"{module}.{name}".lstrip(".")
-        config = config.values()
-    elif not isinstance(config, (list, tuple)):
-        return
-    for each in config:
-        yield from _find_custom(each)

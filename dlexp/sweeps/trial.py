@@ -74,8 +74,6 @@ class EpochReporter(keras.callbacks.Callback):
         report: tells it, and returns the verdict.
     """
 
-    async_safe = True  # nothing is done after a batch
-
     def __init__(self, trial: int, report: Report) -> None:
         super().__init__()
         self._trial, self._report = trial, report

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dlexp.models.keras_internals import watch_gradients
+
 
 class GradientWatch:
     """Notes the gradients that the optimizer of a model is given, before any clipping.
@@ -28,15 +30,7 @@ class GradientWatch:
         kept = model.trainable_variables if keep else ()
         self._kept = [tf.Variable(tf.zeros(each.shape, each.dtype), trainable=False) for each in kept]
         self._names = [each.path for each in kept]
-        # With mixed precision it is the inner optimizer that is given the gradients as they are, unscaled.
-        inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        apply = inner.apply
-
-        def watched_apply(gradients: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
-            self._note(gradients)
-            return apply(gradients, trainable_variables)
-
-        inner.apply = watched_apply
+        watch_gradients(model.optimizer, self._note)
 
     def norm(self) -> float:
         """Global norm of the gradients that were noted last; NaN before the first."""

@@ -11,6 +11,7 @@ from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.errors import ConfigError
+from dlexp.models.keras_internals import begin_steps, metrics_so_far, steps_per_call, take_steps
 from dlexp.training.data_clock import DataClock
 
 
@@ -74,9 +75,7 @@ def _run_epochs(
     hooks: keras.callbacks.CallbackList,
     start: ResumePoint,
 ) -> None:
-    model.make_train_function()
-    strategy = model.distribute_strategy
-    batches = iter(strategy.experimental_distribute_dataset(train_dataset))
+    batches = begin_steps(model, train_dataset)
     for epoch in range(start.position.epoch, epochs):
         if model.stop_training:
             break
@@ -86,10 +85,10 @@ def _run_epochs(
         if first_step:
             restore_metrics(model, start)
         logs: dict[str, Any] = {}
-        for step in range(first_step, datasets.steps_per_epoch, model.steps_per_execution):
+        for step in range(first_step, datasets.steps_per_epoch, steps_per_call(model)):
             hooks.on_train_batch_begin(step)
-            logs = model.train_function(batches)
-            hooks.on_train_batch_end(step + model.steps_per_execution - 1, logs)
+            logs = take_steps(model, batches)
+            hooks.on_train_batch_end(step + steps_per_call(model) - 1, logs)
         train_logs = _train_logs(model, logs)
         val_logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
         hooks.on_epoch_end(epoch, train_logs | {f"val_{name}": value for name, value in val_logs.items()})
@@ -100,6 +99,6 @@ def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, f
 
     There was no last step if a former process took them all, and was stopped while it validated.
     """
-    over_epoch = model.get_metrics_result()
+    over_epoch = metrics_so_far(model)
     logs = last_logs if last_logs and last_logs.keys() != over_epoch.keys() else over_epoch
     return {name: float(value) for name, value in logs.items()}

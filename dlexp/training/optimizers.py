@@ -8,6 +8,7 @@ import keras
 
 from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.models.keras_internals import learning_rate_source, set_weight_decay, use_decay_variable
 from dlexp.registry import OPTIMIZERS
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
 
@@ -70,7 +71,7 @@ def build_optimizer(
     decay = optimization.weight_decay > 0
     if decay and name != "muon":
         # A variable, as in the schedule, so that a traced training can be given another one.
-        optimizer.weight_decay = keras.Variable(optimization.weight_decay, dtype="float32", trainable=False)
+        use_decay_variable(optimizer, optimization.weight_decay)
     spared = [variable for variable in model.trainable_variables if not (decay and _decays(variable))]
     optimizer.exclude_from_weight_decay(var_list=spared)
     return optimizer
@@ -83,13 +84,12 @@ def set_rates(optimizer: keras.optimizers.Optimizer, optimization: OptimizationC
         optimizer: of a config that differs in these alone; with weight decay where there was one, without where not.
         optimization: of the new config.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if isinstance(inner._learning_rate, WarmupThenDecay):
-        inner._learning_rate.learning_rate = optimization.learning_rate
+    source = learning_rate_source(optimizer)
+    if isinstance(source, WarmupThenDecay):
+        source.learning_rate = optimization.learning_rate
     else:
-        inner.learning_rate = optimization.learning_rate
-    if isinstance(inner.weight_decay, keras.Variable):
-        inner.weight_decay.assign(optimization.weight_decay)
+        optimizer.learning_rate = optimization.learning_rate
+    set_weight_decay(optimizer, optimization.weight_decay)
 
 
 def _find_class(name: str) -> type[keras.optimizers.Optimizer]:

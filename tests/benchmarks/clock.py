@@ -19,8 +19,6 @@ class Clock(keras.callbacks.Callback):
     Made when the imports are done; to be the last in the list of callbacks, so that an epoch ends after all others.
     """
 
-    async_safe = True  # or Keras would wait for the device after every step
-
     def __init__(self) -> None:
         super().__init__()
         self._started = float(os.environ["BENCH_STARTED"])

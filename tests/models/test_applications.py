@@ -3,7 +3,6 @@
 import functools
 import importlib
 import inspect
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dlexp.errors import ConfigError, ModelError
 from dlexp.models import build_model, custom_layers
 from dlexp.models.applications import preprocess_pixels, smallest_side
 from dlexp.registry import APPLICATIONS
+from tests.support.keras_cache import empty_keras_cache
 
 SMALL = "MobileNetV3Small"
 
@@ -155,18 +155,13 @@ def test_weights_that_are_not_there_are_refused() -> None:
 
 
 def test_imagenet_without_internet_names_the_file_and_its_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
-    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", refuse)
+    cache = empty_keras_cache(monkeypatch)
     with pytest.raises(ModelError) as raised:
         build("ResNet50", weights="imagenet")
     assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in str(raised.value)
-    assert f"put that file into {tmp_path / 'models'}" in str(raised.value)
+    assert f"put that file into {cache / 'models'}" in str(raised.value)
     assert capsys.readouterr().out == ""
 
 

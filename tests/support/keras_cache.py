@@ -1,20 +1,24 @@
-"""A cache of Keras with a small Fashion-MNIST, whose files Keras takes without knowing their hashes."""
+"""The cache of Keras, empty or with a small Fashion-MNIST, whose files Keras takes without knowing their hashes."""
 
 import gzip
+import os
 import pathlib
+import shutil
 import struct
 
 import numpy as np
 import pytest
 
 
-def use_keras_cache(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a folder the cache of Keras, and its downloads fail at once, with a network too."""
-    monkeypatch.setenv("KERAS_HOME", str(folder))
-    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(folder))  # KERAS_HOME at the import of Keras
+def empty_keras_cache(monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Empties the cache that Keras has in all tests, and makes its downloads fail at once, with a network too."""
+    folder = pathlib.Path(os.environ["KERAS_HOME"])
+    for cached in ("datasets", "models"):
+        shutil.rmtree(folder / cached, ignore_errors=True)
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
+    return folder
 
 
 def write_fashion_mnist(folder: pathlib.Path, *, train: int, test: int) -> None:

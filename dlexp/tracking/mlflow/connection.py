@@ -12,7 +12,7 @@ import requests
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.run import artifacts_root
-from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database
+from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database, quiet_database_log
 
 _PROBE_SECONDS = 5
 # The UI opens such an experiment on its runs, and not on traces of language models.
@@ -110,4 +110,4 @@ def _quiet_libraries() -> None:
     """Keeps notices of migrations and of experiments made, and tracebacks of a locked database, off the terminal."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    quiet_database_log()

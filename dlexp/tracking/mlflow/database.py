@@ -1,5 +1,10 @@
-"""The MLflow database of a store: made whole or not at all, by one process; and the runs in it that died."""
+"""The MLflow database of a store: made whole or not at all, by one process; and the runs in it that died.
 
+The one place that knows `mlflow.store`, which MLflow does not document. What is relied on is tested in
+`tests/tracking/mlflow/test_database.py`, which fails with "MLflow changed ..." and names the file of MLflow.
+"""
+
+import logging
 import pathlib
 from collections.abc import Mapping
 
@@ -47,6 +52,11 @@ def forget_connections(store: str | pathlib.Path) -> None:
     engine = SqlAlchemyStore._engine_map.get(f"sqlite:///{database_path(store)}")
     if engine is not None:
         engine.dispose()
+
+
+def quiet_database_log() -> None:
+    """Keeps tracebacks of a locked database off the terminal: writes are repeated, and failures reported by dlexp."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _has_contents(path: pathlib.Path) -> bool:

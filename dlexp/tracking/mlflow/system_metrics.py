@@ -1,4 +1,8 @@
-"""CPU, memory, disk, network and GPU of the machine while a run trains, as MLflow's UI shows them."""
+"""CPU, memory, disk, network and GPU of the machine while a run trains, as MLflow's UI shows them.
+
+The one place that knows `mlflow.system_metrics`, which MLflow documents only in part. What is relied on is tested in
+`tests/tracking/mlflow/test_system_metrics.py`, which fails with "MLflow changed ..." and names the file of MLflow.
+"""
 
 import threading
 import time

@@ -12,8 +12,6 @@ from dlexp.errors import DivergedError
 class DivergenceGuard(keras.callbacks.Callback):
     """Raises DivergedError when the training loss is not finite, before any checkpoint could take the weights."""
 
-    async_safe = True  # reads what it is given; Keras raises what it raises at one of the next steps
-
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes the epoch."""
         self._epoch = epoch

@@ -8,6 +8,7 @@ import numpy as np
 from dlexp.checkpoints.manager import LastCheckpoint
 from dlexp.checkpoints.snapshot import Position
 from dlexp.machine.signals import StopRequests
+from dlexp.models.keras_internals import metric_variables
 from dlexp.training.callbacks.averaged_validation import AveragedValidation
 
 
@@ -20,8 +21,6 @@ class InterruptionGuard(keras.callbacks.Callback):
         averaging: puts the weights back where validation has averages in their place; None without averages.
     """
 
-    async_safe = True  # it acts before a step, which Keras always calls in turn
-
     def __init__(self, requests: StopRequests, *, last: LastCheckpoint, averaging: AveragedValidation | None) -> None:
         super().__init__()
         self._requests, self._last, self._averaging = requests, last, averaging
@@ -33,14 +32,14 @@ class InterruptionGuard(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Copies the training metrics, which validation is about to reset."""
-        self._train_metrics = [np.array(variable.numpy()) for variable in self.model.metrics_variables]
+        self._train_metrics = [np.array(variable.numpy()) for variable in metric_variables(self.model)]
 
     def on_test_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves, if asked to."""
         if self._requests.signal is not None:
             if self._averaging is not None:
                 self._averaging.restore()
-            for variable, value in zip(self.model.metrics_variables, self._train_metrics, strict=True):
+            for variable, value in zip(metric_variables(self.model), self._train_metrics, strict=True):
                 variable.assign(value)
             self._leave(self._last.position(self.params["steps"]))
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from dlexp.machine.load import LoadMeter
+from dlexp.models.keras_internals import metrics_so_far, steps_per_call
 from dlexp.runs.points import Point, PointLog
 from dlexp.runs.run import now
 from dlexp.tracking.base import Tracker
@@ -26,7 +27,7 @@ class PointLogger(keras.callbacks.Callback):
     `LoadMeter`.
 
     Every so many steps `load/*` too, and the rest under `steps/`: metrics over the epoch so far, times since the last
-    such point. Nothing waits for the device after the other steps.
+    such point.
 
     Args:
         log: of the run.
@@ -36,8 +37,6 @@ class PointLogger(keras.callbacks.Callback):
         clock: of its data.
         every_steps: steps between two points within an epoch; 0: none.
     """
-
-    async_safe = True  # within an epoch it acts before a step, which Keras calls in turn
 
     def __init__(
         self,
@@ -64,8 +63,7 @@ class PointLogger(keras.callbacks.Callback):
         """Records the steps before this one, if it is their turn."""
         step = self._epoch * self.params["steps"] + batch
         if batch and self._is_turn_of(step):
-            metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
-            self._write(self._values_of_steps(metrics), step=step, epoch=self._epoch + 1)
+            self._write(self._values_of_steps(metrics_so_far(self.model)), step=step, epoch=self._epoch + 1)
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Stops the clock: what follows is validation."""
@@ -89,7 +87,7 @@ class PointLogger(keras.callbacks.Callback):
         self._former_gradient_norm = state["gradient_norm"]
 
     def _is_turn_of(self, step: int) -> bool:
-        every, former = self._every_steps, step - self.model.steps_per_execution
+        every, former = self._every_steps, step - steps_per_call(self.model)
         return bool(every and step // every > former // every)
 
     def _values_of_epoch(self, step: int) -> dict[str, float]:

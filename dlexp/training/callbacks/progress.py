@@ -69,10 +69,6 @@ class ProgressLines(Display):
 class ProgressBar(ProgressLines):
     """A bar on stderr: epoch, step, images/s, metrics, time left in all; a line stays for every epoch."""
 
-    # The display reads what it is given and touches nothing else, so Keras may call it from another thread.
-    # Otherwise it would wait for the device after every step.
-    async_safe = True
-
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Shows the bar."""
         self._next_update = 0.0

@@ -27,7 +27,7 @@ from tests.support.fake_libraries import (
     image_rows,
 )
 from tests.support.image_folders import write_digits_folder
-from tests.support.keras_cache import use_keras_cache, write_fashion_mnist
+from tests.support.keras_cache import empty_keras_cache, write_fashion_mnist
 
 OpenSource = Callable[[], Source]
 
@@ -112,9 +112,8 @@ class TestPack(SourceContract):
 
 class TestKeras(SourceContract):
     @pytest.fixture
-    def open_source(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> OpenSource:
-        use_keras_cache(tmp_path, monkeypatch)
-        write_fashion_mnist(tmp_path, train=30, test=20)
+    def open_source(self, monkeypatch: pytest.MonkeyPatch) -> OpenSource:
+        write_fashion_mnist(empty_keras_cache(monkeypatch), train=30, test=20)
         return opener("keras", "fashion_mnist")
 
 

@@ -1,7 +1,5 @@
 """Datasets of Keras: read from its cache, and what is said where they are not there."""
 
-import pathlib
-
 import keras
 import numpy as np
 import pytest
@@ -10,12 +8,11 @@ from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
 from dlexp.datasets.sources.keras_datasets import open_keras
 from dlexp.errors import DataError, UnknownNameError
-from tests.support.keras_cache import use_keras_cache, write_fashion_mnist
+from tests.support.keras_cache import empty_keras_cache, write_fashion_mnist
 
 
-def test_a_dataset_is_read_from_the_cache_of_keras(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_keras_cache(tmp_path, monkeypatch)
-    write_fashion_mnist(tmp_path, train=200, test=50)
+def test_a_dataset_is_read_from_the_cache_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_fashion_mnist(empty_keras_cache(monkeypatch), train=200, test=50)
     dataset = open_dataset(DataConfig(dataset="keras:fashion_mnist", split_method="official"))
     assert (dataset.name, dataset.image_shape, dataset.count("test")) == ("fashion_mnist", (28, 28, 1), 50)
     assert (dataset.num_classes, dataset.class_names[0], dataset.class_names[-1]) == (10, "T-shirt/top", "Ankle boot")
@@ -53,10 +50,10 @@ def test_every_dataset_has_the_form_that_keras_documents(
     ],
 )
 def test_without_cache_and_network_the_file_and_its_place_are_told(
-    name: str, file: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    name: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_keras_cache(tmp_path, monkeypatch)
-    with pytest.raises(DataError, match=rf"downloaded once.*URL fetch failure.*put {file}.* into {tmp_path}/datasets"):
+    cache = empty_keras_cache(monkeypatch)
+    with pytest.raises(DataError, match=rf"downloaded once.*URL fetch failure.*put {file}.* into {cache}/datasets"):
         open_keras(name, data_dir="")
 
 

@@ -1,0 +1,330 @@
+"""The one place that knows what Keras does not document: one function for each such thing.
+
+Each function names the file of Keras (below `keras/src`) and the attribute that it relies on, and what goes wrong
+without it. A test of each, in `tests/models/test_keras_internals.py`, fails with "Keras changed ..." if it no longer
+holds. The bound on Keras in `setup.cfg` is the version that these tests ran with.
+"""
+
+import datetime
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras import ops
+
+from dlexp.errors import DlexpError
+
+# Members of a `.keras` archive: `_VARS_FNAME_H5`, `_METADATA_FILENAME` and `_CONFIG_FILENAME` of saving/saving_lib.py.
+# Without them no archive could be written from kept bytes, and every checkpoint would be loaded as a new network.
+WEIGHTS_MEMBER = "model.weights.h5"
+DATE_MEMBER = "metadata.json"
+NETWORK_MEMBER = "config.json"
+
+# What saving/serialization_lib.py writes in place of a function without a name. Without it a model with a lambda would
+# be trained, and its checkpoints could not be loaded.
+LAMBDA = "__lambda__"
+
+# What Keras' own callbacks remember from epoch to epoch, and where: see `get_memory`.
+_REMEMBERED: Mapping[type, tuple[str, tuple[str, ...]]] = {
+    keras.callbacks.EarlyStopping: ("callbacks/early_stopping.py", ("wait", "best", "best_epoch", "stopped_epoch")),
+    keras.callbacks.ReduceLROnPlateau: ("callbacks/reduce_lr_on_plateau.py", ("wait", "best", "cooldown_counter")),
+}
+
+
+class KerasChangedError(DlexpError, AttributeError):
+    """Keras does not have an attribute that dlexp relies on: it is of another version than the tested one."""
+
+    def __init__(self, owner: str, name: str, file: str) -> None:
+        super().__init__(
+            f"Keras changed {owner}: {name} is not there in Keras {keras.__version__} (see keras/src/{file}): install "
+            "the version of Keras that dlexp asks for"
+        )
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
+    """The optimizer that updates the weights, also where `compile` wrapped it for mixed_float16.
+
+    Relies on `LossScaleOptimizer.inner_optimizer` (optimizers/loss_scale_optimizer.py). The wrapper has a learning
+    rate, a weight decay and a `use_ema` too, and uses none of them: reading or setting those would be silently wrong.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    return _read(optimizer, "inner_optimizer", "optimizers/loss_scale_optimizer.py")
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
+    """The variables with the moving averages of the weights, in the order of `model.trainable_variables`.
+
+    Relies on `_model_variables_moving_average` (optimizers/base_optimizer.py), made by `build` from the variables that
+    it is given. Keras' own SwapEMAWeights reads it too. Without it no run with ema_decay can be validated or saved; in
+    another order, weights would be exchanged for the averages of others.
+
+    Args:
+        optimizer: built, with `use_ema`.
+    """
+    return _read(inner_optimizer(optimizer), "_model_variables_moving_average", "optimizers/base_optimizer.py")
+
+
+def learning_rate_source(optimizer: keras.optimizers.Optimizer) -> Any:
+    """What a traced step reads the learning rate from: the schedule itself, or a variable.
+
+    Relies on `_learning_rate` (optimizers/base_optimizer.py); the public `learning_rate` gives the rate of the moment.
+    If it became a copy, a warm network would train with the learning rate of the trial before.
+    """
+    return _read(inner_optimizer(optimizer), "_learning_rate", "optimizers/base_optimizer.py")
+
+
+def use_decay_variable(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
+    """Puts a variable in the place of the optimizer's weight decay, so that a traced step takes another value too.
+
+    Relies on `_apply_weight_decay` (backend/tensorflow/optimizer.py), which casts `weight_decay` in every step; and on
+    `BaseOptimizer.__setattr__`, which makes the variable one of `optimizer.variables`. If the number were read once, a
+    warm network would train with the weight decay of the trial before.
+
+    Args:
+        optimizer: not built yet, and not wrapped.
+        weight_decay: above 0; without decay, Keras expects None or 0.
+    """
+    optimizer.weight_decay = keras.Variable(weight_decay, dtype="float32", trainable=False)
+
+
+def set_weight_decay(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
+    """Changes the weight decay of an optimizer that `use_decay_variable` prepared; leaves others as they are."""
+    inner = inner_optimizer(optimizer)
+    if isinstance(inner.weight_decay, keras.Variable):
+        inner.weight_decay.assign(weight_decay)
+
+
+def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequence[Any]], None]) -> None:
+    """Calls a function with the gradients of every step, before they are clipped, and unscaled in mixed_float16.
+
+    Relies on `train_step` (backend/tensorflow/trainer.py) ending in `apply_gradients`, which calls the public `apply`
+    with all gradients; a LossScaleOptimizer calls the `apply` of the inner one. If they went another way, the function
+    would never be called, and the recorded gradient norms would be NaN.
+
+    Args:
+        optimizer: of a model whose train function is not made yet.
+        watch: is traced with the step; is given a gradient or None for each of `model.trainable_variables`.
+    """
+    inner = inner_optimizer(optimizer)
+    apply = inner.apply
+
+    def watched_apply(gradients: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+        watch(gradients)
+        return apply(gradients, trainable_variables)
+
+    inner.apply = watched_apply
+
+
+def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:
+    """Makes the train function of a model, and the iterator that `take_steps` takes its batches from.
+
+    Relies on `make_train_function` and `distribute_strategy`, which `fit` uses (backend/tensorflow/trainer.py). Without
+    them nothing can be trained. That the loop around them does what `fit` does is shown by tests/training/test_loop.py.
+
+    Args:
+        model: compiled.
+        dataset: a `tf.data.Dataset` of all batches from the first step on.
+    """
+    model.make_train_function()
+    return iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
+
+
+def take_steps(model: keras.Model, batches: Iterator[Any]) -> dict[str, Any]:
+    """Trains for `steps_per_call(model)` steps.
+
+    Relies on `train_function` (backend/tensorflow/trainer.py), looked up at each call as `fit` does: a callback may
+    have made another one.
+
+    Returns:
+        What `train_step` returned for the last step, as tensors. `CallbackList.on_train_batch_end` makes floats of
+        them, which waits for the device. A callback with `async_safe = True` changes nothing about that: with
+        TensorFlow, Keras calls all callbacks in the training's thread (`IS_THREAD_SAFE` in backend/tensorflow/core.py,
+        since https://github.com/keras-team/keras/pull/20383).
+    """
+    logs: dict[str, Any] = model.train_function(batches)
+    return logs
+
+
+def steps_per_call(model: keras.Model) -> int:
+    """Steps in one call of the train function.
+
+    Relies on `steps_per_execution` (trainers/trainer.py), set by `compile`. With another number, steps would be counted
+    wrongly, and an epoch would end early or late.
+    """
+    return int(model.steps_per_execution)
+
+
+def metrics_so_far(model: keras.Model) -> dict[str, float]:
+    """All metrics over the epoch so far, the loss too, by name; waits for the device.
+
+    Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch.
+    """
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def loss_so_far(model: keras.Model) -> float:
+    """The mean loss over the epoch so far; waits for the device.
+
+    Relies on `Trainer.metrics` (trainers/trainer.py) having one named "loss"; in a model that lists metrics of its own
+    and none of that name, the first is taken. With another metric, a mid-epoch checkpoint could hold a model whose loss
+    is NaN.
+    """
+    metrics = model.metrics
+    loss = next((metric for metric in metrics if metric.name == "loss"), metrics[0])
+    return float(loss.result())
+
+
+def metric_variables(model: keras.Model) -> list[Any]:
+    """The variables of all metrics, in an order that is the same in another process.
+
+    Relies on `metrics_variables` (trainers/trainer.py). In another order, a run resumed mid-epoch would report mixed-up
+    metrics for that epoch.
+    """
+    variables: list[Any] = model.metrics_variables
+    return variables
+
+
+def make_metric_variables(model: keras.Model) -> None:
+    """Makes the variables of all metrics, which Keras makes with the first batch; their values are then arbitrary.
+
+    Relies on `compute_metrics` (trainers/trainer.py), which ignores the images and builds the metrics of `compile` with
+    a dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
+    checkpoint of a mid-epoch step could not be resumed.
+
+    Args:
+        model: compiled, with one output `(batch, num_classes)`.
+    """
+    dummy = np.zeros((1, model.output_shape[-1]), np.float32)
+    model.compute_metrics(None, dummy, dummy)
+
+
+def softmax_without_logits(logits: Any) -> Any:
+    """Probabilities as `float32` that do not remember the logits.
+
+    `softmax` and `sigmoid` hang `_keras_logits` on their result (activations/activations.py and
+    backend/tensorflow/nn.py). `binary_crossentropy` reads it in place of the probabilities, and takes the logits of a
+    softmax for those of a sigmoid: BinaryCrossentropy and the like would be wrong.
+
+    Args:
+        logits: `(batch, num_classes)` of any float dtype.
+    """
+    return ops.exp(ops.log_softmax(ops.cast(logits, "float32")))
+
+
+def get_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """What EarlyStopping or ReduceLROnPlateau remembers from epoch to epoch, by attribute; empty for other callbacks.
+
+    Relies on the attributes in `_REMEMBERED`. One that is not there is an error: passed over in silence, a resumed run
+    would stop, or lower its learning rate, at another epoch.
+
+    Args:
+        callback: after its `on_train_begin`, which makes some of them.
+
+    Raises:
+        KerasChangedError: an attribute is not there.
+    """
+    file, names = _remembered_by(callback)
+    return {name: _read(callback, name, file) for name in names}
+
+
+def set_memory(callback: keras.callbacks.Callback, values: Mapping[str, Any]) -> None:
+    """Gives a callback back what `get_memory` read.
+
+    Relies on nothing resetting these attributes after `on_train_begin`. There is code of Keras whose
+    `MonitorCallback._set_monitor_op` (callbacks/monitor_callback.py) sets `best` at the first epoch end: with it, a
+    resumed run takes its first epoch for the best.
+
+    Args:
+        callback: after its `on_train_begin`.
+        values: by attribute.
+
+    Raises:
+        KerasChangedError: an attribute is not there.
+    """
+    file, _ = _remembered_by(callback)
+    for name, value in values.items():
+        _read(callback, name, file)
+        setattr(callback, name, value)
+
+
+def _remembered_by(callback: keras.callbacks.Callback) -> tuple[str, tuple[str, ...]]:
+    """The file of Keras and the attributes; no attributes for a callback that is none of these."""
+    return next((known for kind, known in _REMEMBERED.items() if isinstance(callback, kind)), ("callbacks/", ()))
+
+
+def with_date(metadata: bytes) -> str:
+    """The member DATE_MEMBER of a `.keras` archive with the time of now.
+
+    Relies on its key `date_saved` and on the format of the time (saving/saving_lib.py). Keras does not read it.
+    """
+    return json.dumps(json.loads(metadata) | {"date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")})
+
+
+def find_arrays(weights_member: bytes) -> list[tuple[int, int]]:
+    """Offset and size, in bytes, of every array that lies in WEIGHTS_MEMBER in one piece.
+
+    Relies on `H5IOStore` (saving/saving_lib.py) writing each array as one HDF5 dataset, neither compressed nor in
+    chunks. Where it does not, fewer arrays are found, and `NetworkArchive` leaves the writing to Keras: slower.
+    """
+    found = []
+
+    def note(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and (start := item.id.get_offset()) is not None:
+            found.append((start, item.id.get_storage_size()))
+
+    with h5py.File(io.BytesIO(weights_member)) as file:
+        file.visititems(note)
+    return found
+
+
+def serialize_network(model: keras.Model) -> dict[str, Any]:
+    """The config of a model, without how it was compiled.
+
+    Relies on the key `compile_config` (saving/serialization_lib.py). If it had another name, a model of a plug-in whose
+    loss or optimizer cannot be made again would be refused.
+    """
+    config: dict[str, Any] = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    return config
+
+
+def find_custom_objects(config: Any) -> Iterator[str]:
+    """Names of the classes and functions in a serialized model that Keras cannot load by itself.
+
+    Relies on the keys `class_name`, `module`, `registered_name` and `config` of what `serialize_keras_object` returns,
+    and on "function" as the class of a function (saving/serialization_lib.py). If they changed, a layer that no
+    checkpoint can be loaded with would go unnoticed until a checkpoint is loaded.
+
+    Args:
+        config: what `serialize_keras_object` returned, or a part of it.
+
+    Returns:
+        Each as often as it occurs: "package>Name" if registered, "module.Name" if not, LAMBDA for a lambda.
+    """
+    if isinstance(config, dict):
+        name, module = str(config.get("class_name")), str(config.get("module") or "")
+        if name == LAMBDA:
+            yield LAMBDA
+        elif name == "function":
+            yield str(config["config"])
+        elif "registered_name" in config and module.partition(".")[0] not in ("keras", "builtins"):
+            registered = str(config["registered_name"] or name)
+            yield registered if ">" in registered else f"{module}.{name}".lstrip(".")
+        config = config.values()
+    elif not isinstance(config, (list, tuple)):
+        return
+    for part in config:
+        yield from find_custom_objects(part)
+
+
+def _read(owner: Any, name: str, file: str) -> Any:
+    """An attribute, or KerasChangedError; `getattr` with a default would hide that it is gone."""
+    try:
+        return getattr(owner, name)
+    except AttributeError as err:
+        raise KerasChangedError(type(owner).__name__, name, file) from err

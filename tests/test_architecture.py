@@ -1,0 +1,157 @@
+"""What an undocumented part of a library is used by: one module each, so that one place follows when it changes.
+
+import-linter sees neither attributes nor the submodules of other packages, so these contracts walk the syntax trees.
+"""
+
+import ast
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+KERAS_INTERNALS = "dlexp/models/keras_internals.py"
+
+# Attributes that Keras does not document, and keys of its files. Each has a function in keras_internals.
+KERAS_NAMES = {
+    *("_model_variables_moving_average", "_learning_rate", "inner_optimizer", "_keras_logits", "async_safe"),
+    *("make_train_function", "train_function", "distribute_strategy", "get_metrics_result", "metrics_variables"),
+    *("compute_metrics", "stopped_epoch", "cooldown_counter", "model.weights.h5", "metadata.json", "date_saved"),
+    *("compile_config", "registered_name", "_KERAS_DIR"),
+}
+# The same, where others have attributes of that name too: undocumented as those of a model.
+KERAS_NAMES_OF_A_MODEL = {"steps_per_execution", "metrics"}
+# Attributes of an optimizer that are public to read, and to call, but not to replace.
+KERAS_NAMES_NOT_TO_REPLACE = {"apply", "weight_decay"}
+MLFLOW_NAMES: Mapping[str, set[str]] = {
+    "dlexp/tracking/mlflow/database.py": {"SqlAlchemyStore", "SqlRun", "SqlTag", "_engine_map"},
+    "dlexp/tracking/mlflow/system_metrics.py": {"SystemMetricsMonitor", "_logging_step"},
+}
+MLFLOW_MODULES = {
+    "mlflow.store": "dlexp/tracking/mlflow/database.py",
+    "mlflow.system_metrics": "dlexp/tracking/mlflow/system_metrics.py",
+}
+
+
+def parsed_modules() -> Iterator[tuple[str, ast.Module]]:
+    """Path below the repository, and syntax tree, of every module of dlexp."""
+    for path in sorted((ROOT / "dlexp").rglob("*.py")):
+        yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def names_in(node: ast.AST) -> Iterator[str]:
+    """What a node names: an attribute, a variable, a text as in `getattr`, an imported module or name."""
+    match node:
+        case ast.Attribute(attr=name) | ast.Name(id=name) | ast.Constant(value=str(name)) | ast.arg(arg=name):
+            yield name
+        case ast.ImportFrom(module=str(module), names=aliases):
+            yield module
+            for alias in aliases:
+                yield alias.name
+                yield f"{module}.{alias.name}"
+        case ast.Import(names=aliases):
+            yield from (alias.name for alias in aliases)
+
+
+def named(tree: ast.Module, names: set[str]) -> Iterator[tuple[int, str]]:
+    """Line and name of every use of these names."""
+    for node in ast.walk(tree):
+        yield from ((getattr(node, "lineno", 0), name) for name in names_in(node) if name in names)
+
+
+def imported(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
+    """Line and module of every import of a package or of a module below it, also as the text of a module's name."""
+    for node in ast.walk(tree):
+        for name in names_in(node):
+            if name == package or name.startswith(f"{package}."):
+                yield getattr(node, "lineno", 0), name
+
+
+def keras_internals_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name of everything of Keras' that only keras_internals may name."""
+    own = {alias.name for node in ast.walk(tree) for alias in imported_from_internals(node)}
+    yield from named(tree, KERAS_NAMES - own)
+    yield from imported(tree, "keras.src")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="model") | ast.Attribute(attr="model"), attr=name):
+                if name in KERAS_NAMES_OF_A_MODEL:
+                    yield node.lineno, f"model.{name}"
+            case ast.Attribute(value=ast.Name(id="keras"), attr="src"):
+                yield node.lineno, "keras.src"
+        match node:
+            case ast.Attribute(value=owner, attr=name, ctx=ast.Store()):
+                if name in KERAS_NAMES_NOT_TO_REPLACE and not is_self(owner):
+                    yield node.lineno, f"{name} ="
+
+
+def imported_from_internals(node: ast.AST) -> list[ast.alias]:
+    """Functions of ours that have the name of what they wrap."""
+    is_ours = isinstance(node, ast.ImportFrom) and node.module == "dlexp.models.keras_internals"
+    return node.names if is_ours and isinstance(node, ast.ImportFrom) else []
+
+
+def is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+def test_keras_internals_are_named_in_one_module() -> None:
+    found = [
+        f"{path}:{line}: {name}: use or write a function of {KERAS_INTERNALS}"
+        for path, tree in parsed_modules()
+        if path != KERAS_INTERNALS
+        for line, name in keras_internals_in(tree)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras.src.backend",
+        "from keras.src import backend",
+        "from keras import src\nkeras.src.backend",
+        "averages = optimizer._model_variables_moving_average",
+        "inner = getattr(model.optimizer, 'inner_optimizer', None)",
+        "class Guard:\n    async_safe = True",
+        "loss = self.model.metrics[0]",
+        "steps = model.steps_per_execution",
+        "optimizer.apply = watched",
+        "optimizer.weight_decay = variable",
+        "archive.read('model.weights.h5')",
+    ],
+)
+def test_use_of_an_internal_is_found(code: str) -> None:
+    assert list(keras_internals_in(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from dlexp.models.keras_internals import inner_optimizer\ninner_optimizer(model.optimizer)",
+        "config.execution.steps_per_execution",
+        "self.weight_decay = 0.1",
+        "optimizer.apply(gradients)",
+        "import keras\nmodel.compile(metrics=[])",
+    ],
+)
+def test_use_of_what_is_public_is_not_found(code: str) -> None:
+    assert list(keras_internals_in(ast.parse(code))) == []
+
+
+def test_undocumented_modules_of_mlflow_are_named_in_one_module_each() -> None:
+    found = [
+        f"{path}:{line}: {name} belongs to {place}"
+        for path, tree in parsed_modules()
+        for package, place in MLFLOW_MODULES.items()
+        if path != place
+        for line, name in imported(tree, package)
+    ]
+    found += [
+        f"{path}:{line}: {name} belongs to {place}"
+        for path, tree in parsed_modules()
+        for place, names in MLFLOW_NAMES.items()
+        if path != place
+        for line, name in named(tree, names)
+    ]
+    assert found == []
