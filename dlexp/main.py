@@ -12,7 +12,7 @@ from dlexp.config.flags import config_from_flags, define_experiment_flags, defin
 from dlexp.config.help import HELP_WORDS, RESUME_HELP, experiment_help
 from dlexp.machine.console import is_debug, leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
-from dlexp.registry import registered_names
+from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
         check_store(config.tracking.store)
         from dlexp.experiment import run_experiment
 
+        TRACKERS.import_builtin()
+
     return run_experiment(config)
 
 
@@ -69,6 +71,8 @@ def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
         return read_result(run)
     with importing_tensorflow():
         from dlexp.experiment import resume_experiment
+
+        TRACKERS.import_builtin()
 
     return resume_experiment(run.path, **given)
 

@@ -5,7 +5,7 @@ import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from dlexp.config.sections import TrackingConfig
 from dlexp.registry import TRACKERS
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run, Status
+
+if TYPE_CHECKING:
+    import keras
 
 _log = logging.getLogger(__name__)
 
@@ -93,19 +96,54 @@ class RunContents:
 
 
 class Tracker(abc.ABC):
-    """Copies a run to where people look at it.
+    """Copies a run to where people look at it. The run folder is the truth: a tracker may fail without harm.
 
-    `start` is called once, then the `log_*` methods any number of times, then `finish` once, also where nothing went
-    before it. Points come in the order they were measured and no (key, step) twice. In a process that goes on with a
-    run, `resume` is called in place of `start`. A method may raise: the caller reports it once and goes on without the
-    tracker. None may block training for longer than it takes to queue the work. What a tracker has no use for it
-    passes over: pictures and the model are in the run folder anyway.
+    **Who calls what, in which order.** Each process that works on a run builds its trackers from the config. The
+    session of the run (`dlexp.tracking.session`) then calls, from one thread:
+
+    1. `claim_run`, for a new run alone, before its folder exists. Trackers are asked in the order of the config until
+       one gives an ID, which becomes the ID of the run. The others learn it from `start`.
+    2. `start` for a new run, or `resume` for one that another process has started.
+    3. `keras_callbacks`, when the callbacks of the training are built.
+    4. `log_points`, `log_image` and `log_histograms`, any number of times. Points come in the order they were measured,
+       no (key, step) twice.
+    5. `log_best`, at most once.
+    6. `finish`, once, however the run ends, also where nothing was called before it.
+
+    `sync` is called alone, by `dlexp sync`, on a run that has ended.
+
+    **What may raise.** The builder may raise a DlexpError, such as for a library that is not installed: then the run
+    does not start. All methods may raise anything: the caller warns once, notes the tracker as `unsynced` in the record
+    of the run, calls it no more, and continues.
+
+    **Time.** No method blocks the training for longer than it takes to queue the work. `claim_run`, `start` and
+    `resume` may wait some seconds for a server, `finish` and `sync` until everything is written.
+
+    **What a tracker does not need, it ignores.** All methods that are not abstract do nothing by default: pictures and
+    the model are in the run folder anyway.
+
+    **Sweeps.** The process of a trial calls no tracker whose class has `copied_by_driver`. The driver of the sweep
+    calls its `sync` when the trial has ended, so that many trials at once do not compete for one database.
 
     Attributes:
         name: for messages.
+        copied_by_driver: trials of a sweep leave this tracker to the driver. It is read from what is registered, so a
+            tracker that sets it is registered as a class.
     """
 
     name: str
+    copied_by_driver: ClassVar[bool] = False
+
+    def claim_run(self, name: str) -> str | None:
+        """Makes a new run in the tracker, and returns the ID that the tracker gives it.
+
+        Args:
+            name: of the run.
+
+        Returns:
+            32 hex digits that no other run has; None if the tracker takes any ID, as most do.
+        """
+        return None
 
     @abc.abstractmethod
     def start(self, description: RunDescription) -> None:
@@ -119,6 +157,10 @@ class Tracker(abc.ABC):
             description: as it was at the start.
             points: all that have been measured so far; those that never came through are filled in.
         """
+
+    def keras_callbacks(self) -> Sequence["keras.callbacks.Callback"]:
+        """Callbacks that observe the training for this tracker; they must not change its course."""
+        return ()
 
     @abc.abstractmethod
     def log_points(self, points: Sequence[Point]) -> None:
@@ -158,13 +200,23 @@ class Tracker(abc.ABC):
         return ", ".join([f"{len(contents.points)} points", *contents.pictures])
 
 
+def tracker_builders(tracking: TrackingConfig) -> list[Callable[[TrackingConfig], Tracker]]:
+    """What is registered under the names of a config's trackers, in their order."""
+    return [TRACKERS.get(name) for name in tracking.tracker_names()]
+
+
+def is_copied_by_driver(builder: Callable[[TrackingConfig], Tracker]) -> bool:
+    """Whether the trials of a sweep leave a tracker to the driver."""
+    return bool(getattr(builder, "copied_by_driver", False))
+
+
 def build_trackers(tracking: TrackingConfig) -> list[Tracker]:
-    """All trackers of a config but MLflow.
+    """All trackers of a config.
 
     Raises:
         DlexpError: one cannot be built, as a library that it needs is not installed.
     """
-    return [TRACKERS.get(name)(tracking) for name in tracking.tracker_names()]
+    return [build(tracking) for build in tracker_builders(tracking)]
 
 
 class CompositeTracker(Tracker):
@@ -187,6 +239,12 @@ class CompositeTracker(Tracker):
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
         """Has each go on."""
         self._each(lambda tracker: tracker.resume(description, points))
+
+    def keras_callbacks(self) -> Sequence["keras.callbacks.Callback"]:
+        """The callbacks of all, in their order."""
+        found: list[keras.callbacks.Callback] = []
+        self._each(lambda tracker: found.extend(tracker.keras_callbacks()))
+        return found
 
     def log_points(self, points: Sequence[Point]) -> None:
         """Gives the points to each."""

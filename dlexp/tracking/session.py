@@ -32,8 +32,7 @@ from dlexp.runs.run import (
     create_run,
     now,
 )
-from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, build_trackers
-from dlexp.tracking.mlflow.tracker import MlflowTracker
+from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, is_copied_by_driver, tracker_builders
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +47,6 @@ class RunSession:
         tracker: all trackers as one.
         log: its points.
         resumed: another process began it.
-        in_mlflow: MLflow could be opened.
     """
 
     run: Run
@@ -56,7 +54,6 @@ class RunSession:
     tracker: Tracker
     log: PointLog
     resumed: bool
-    in_mlflow: bool
 
 
 @contextlib.contextmanager
@@ -65,17 +62,15 @@ def open_run(
 ) -> Iterator[RunSession]:
     """Makes the run folder and starts the trackers; when the block ends, records how it ended.
 
-    A trial of a sweep leaves MLflow to the driver of the sweep, which copies the runs of all its trials.
+    A trial of a sweep leaves some trackers to the driver of the sweep, which copies the runs of all its trials.
     """
-    others = build_trackers(config.tracking)
+    built = _build_trackers(config, trial)
     name = config.tracking.run_name or (trial.name if trial else default_run_name(config, dataset))
-    mlflow_tracker = MlflowTracker(config.tracking)
-    mlflow_id = None if trial else _open_mlflow(mlflow_tracker, name)
-    run_id = trial.run_id if trial else mlflow_id or uuid.uuid4().hex
+    run_id, usable = (trial.run_id, built) if trial else _claim_run(built, name)
     identity = {"dataset_name": dataset.name, "dataset_id": dataset.id} | (trial.record() if trial else {})
     run = create_run(config.tracking.store, run_id, name=name, config=config, **identity, **facts)
-    tracker = _compose(run, [mlflow_tracker, *others] if mlflow_id else others)
-    session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=mlflow_id is not None)
+    tracker = _compose(run, usable, lacking=_names_left_out(config, trial) + [t.name for t in built if t not in usable])
+    session = RunSession(run, name, tracker, run.point_log(), resumed=False)
     with run.hold(), _recording_the_end(session):
         description = _describe(session, config, dataset, facts)
         write_run_files(description, dataset)
@@ -98,12 +93,10 @@ def reopen_run(
             f"run {run.id[:8]} cannot be resumed: its dataset has the ID {record['dataset_id']}, what is there now "
             f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
-    others = build_trackers(config.tracking)
-    name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
+    built = _build_trackers(config, trial)
     run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
-    opened = None if trial else _open_mlflow(mlflow_tracker, name, run)
-    tracker = _compose(run, [mlflow_tracker, *others] if opened else others)
-    session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
+    tracker = _compose(run, built, lacking=_names_left_out(config, trial))
+    session = RunSession(run, record["name"], tracker, run.point_log(), resumed=True)
     with _recording_the_end(session):
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)
@@ -173,24 +166,45 @@ def _sync_command(run: Run) -> str:
     return f"dlexp sync {run.id[:8]}{store_option(run.config().tracking.store)}"
 
 
-def _open_mlflow(tracker: MlflowTracker, name: str, run: Run | None = None) -> str | None:
-    """The ID of the MLflow run; None if MLflow cannot be used, which is told."""
-    try:
-        return tracker.open(name, run)
-    except StoreError as err:
-        # The folder is the truth: a training is not given up because a database is damaged.
-        _log.warning("%s; the run goes on without MLflow", err)
-        return None
+def _build_trackers(config: ExperimentConfig, trial: SweepTrial | None) -> list[Tracker]:
+    """The trackers that this process calls.
+
+    Raises:
+        DlexpError: one cannot be built, as a library that it needs is not installed.
+    """
+    builders = tracker_builders(config.tracking)
+    return [build(config.tracking) for build in builders if not (trial and is_copied_by_driver(build))]
 
 
-def _compose(run: Run, trackers: Sequence[Tracker]) -> CompositeTracker:
+def _names_left_out(config: ExperimentConfig, trial: SweepTrial | None) -> list[str]:
+    """Names of the trackers that the driver of a sweep calls in place of this process."""
+    builders: list[Any] = list(tracker_builders(config.tracking)) if trial else []
+    return [builder.name for builder in builders if is_copied_by_driver(builder)]
+
+
+def _claim_run(trackers: Sequence[Tracker], name: str) -> tuple[str, list[Tracker]]:
+    """The ID of a new run, from the first tracker that gives one; and the trackers but for those that failed."""
+    usable = list(trackers)
+    for tracker in trackers:
+        try:
+            if run_id := tracker.claim_run(name):
+                return run_id, usable
+        except Exception as err:  # noqa: BLE001
+            # The folder is the truth: a training is not given up because a database is damaged.
+            usable.remove(tracker)
+            reason = str(err) if isinstance(err, StoreError) else f"{type(err).__name__}: {err}"
+            _log.warning("%s; the run goes on without %s", reason, tracker.name)
+    return uuid.uuid4().hex, usable
+
+
+def _compose(run: Run, trackers: Sequence[Tracker], *, lacking: Sequence[str]) -> CompositeTracker:
     """All trackers as one; which of them fail is noted in the record, also if the process is killed afterwards."""
 
     def note_failure(name: str) -> None:
         run.update(unsynced=[*run.record().get("unsynced", []), name])
 
-    if not any(isinstance(tracker, MlflowTracker) for tracker in trackers):
-        note_failure(MlflowTracker.name)
+    for name in lacking:
+        note_failure(name)
     return CompositeTracker(trackers, note_failure)
 
 

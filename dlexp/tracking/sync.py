@@ -12,7 +12,14 @@ from dlexp.registry import load_plugins
 from dlexp.runs.points import read_points
 from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
 from dlexp.runs.store import iterate_runs
-from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker, build_trackers
+from dlexp.tracking.base import (
+    BestModel,
+    RunContents,
+    RunDescription,
+    build_trackers,
+    is_copied_by_driver,
+    tracker_builders,
+)
 
 
 def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
@@ -49,7 +56,7 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
         contents, unsynced = _read_contents(run, config, status), set(run.record().get("unsynced", []))
         filled: dict[str, str] = {}
         failures: dict[str, str] = {}
-        for tracker in _build_trackers(config):
+        for tracker in build_trackers(config.tracking):
             given = contents if tracker.name in unsynced else dataclasses.replace(contents, pictures={})
             try:
                 filled[tracker.name] = tracker.sync(given)
@@ -62,26 +69,26 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
     return filled
 
 
-def copy_to_mlflow(run: Run, *, registers_best: bool) -> None:
-    """Brings MLflow alone up to date with a run that has ended, as `sync_run` does.
+def copy_trial(run: Run, *, registers_best: bool) -> None:
+    """Brings the trackers that trials leave to the driver up to date with a run that has ended, as `sync_run` does.
 
     Args:
         run: that has ended in any way, and that nobody holds.
-        registers_best: also make its best checkpoint a LoggedModel.
+        registers_best: also give its best checkpoint to the trackers.
 
     Raises:
-        StoreError: MLflow cannot be used.
+        StoreError: a tracker cannot be used.
     """
-    from dlexp.tracking.mlflow.tracker import MlflowTracker
-
     status = run.status()
     config = _current_config(run, "")
+    load_plugins(config.plugins if config.tracking.trackers else ())
     contents = _read_contents(run, config, status)
     if not registers_best:
         contents = dataclasses.replace(contents, best=None)
-    MlflowTracker(config.tracking).sync(contents)
-    unsynced = [name for name in run.record().get("unsynced", []) if name != MlflowTracker.name]
-    run.update(unsynced=unsynced)
+    for build in filter(is_copied_by_driver, tracker_builders(config.tracking)):
+        tracker = build(config.tracking)
+        tracker.sync(contents)
+        run.update(unsynced=[name for name in run.record().get("unsynced", []) if name != tracker.name])
 
 
 def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
@@ -89,12 +96,6 @@ def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
     config = run.config()
     uri = tracking_uri or config.tracking.tracking_uri
     return config.replace(store=str(run.path.parents[2]), tracking_uri=uri)
-
-
-def _build_trackers(config: ExperimentConfig) -> list[Tracker]:
-    from dlexp.tracking.mlflow.tracker import MlflowTracker
-
-    return [MlflowTracker(config.tracking), *build_trackers(config.tracking)]
 
 
 def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunContents:

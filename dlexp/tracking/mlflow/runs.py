@@ -12,12 +12,21 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
-from dlexp.runs.run import Run
+from dlexp.runs.run import Run, Status
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.mlflow.connection import find_or_create_experiment
 from dlexp.tracking.mlflow.database import restore_run
 
 RUN_ID_TAG = "dlexp.run_id"
+MLFLOW_STATUS = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.KILLED: "KILLED",
+    Status.DIVERGED: "FAILED",
+    Status.PRUNED: "FINISHED",
+}
+_OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has none like them: they are told in a tag
+_STATUS_TAG = "dlexp.status"
 _MAX_PARAM_CHARS = 6000
 _MAX_BATCH, _MAX_METRICS = 100, 1000  # what MLflow takes in one request
 
@@ -97,6 +106,22 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     missing = [point for point in points if (point.key, point.step) not in known]
     write_points(client, run_id, missing)
     return Filled(len(params), len(missing), dataset=not has_dataset)
+
+
+def close_as_recorded(client: MlflowClient, run_id: str, *, status: Status, ended: str) -> None:
+    """Gives the MLflow run of a run that has ended the status and the end, ISO 8601, of the record."""
+    run = client.get_run(run_id)
+    if run.data.tags.get(_STATUS_TAG) != status:
+        tag_own_status(client, run_id, status)
+    # A run that was closed when it ended has a time that is better than ours by milliseconds.
+    if run.info.status != MLFLOW_STATUS[status]:
+        client.set_terminated(run_id, MLFLOW_STATUS[status], milliseconds(ended))
+
+
+def tag_own_status(client: MlflowClient, run_id: str, status: Status) -> None:
+    """Tags a run whose status MLflow does not know: `dlexp.status` is DIVERGED or PRUNED."""
+    if status in _OWN_STATUSES:
+        client.set_tag(run_id, _STATUS_TAG, status)
 
 
 def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
