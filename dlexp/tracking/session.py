@@ -1,4 +1,4 @@
-"""A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
+"""An open run: its folder, its lock and its trackers, from its creation to its final status."""
 
 import contextlib
 import json
@@ -39,14 +39,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunSession:
-    """A run while this process works on it.
+    """A run that this process works on.
 
     Attributes:
         run: the run and its folder.
-        name: its name.
+        name: name of the run.
         tracker: all trackers as one.
-        log: its points.
-        resumed: another process began it.
+        log: the points of the run.
+        resumed: another process started the run.
     """
 
     run: Run
@@ -60,9 +60,12 @@ class RunSession:
 def open_run(
     config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
 ) -> Iterator[RunSession]:
-    """Makes the run folder and starts the trackers; when the block ends, records how it ended.
+    """Creates the run folder and starts the trackers. When the block ends, records the status of the run.
 
-    A trial of a sweep leaves some trackers to the driver of the sweep, which copies the runs of all its trials.
+    A trial of a sweep does not call trackers that the driver of the sweep copies trials to.
+
+    Raises:
+        DlexpError: a tracker cannot be built, for example because a library is not installed.
     """
     built = _build_trackers(config, trial)
     name = config.tracking.run_name or (trial.name if trial else default_run_name(config, dataset))
@@ -82,16 +85,17 @@ def open_run(
 def reopen_run(
     run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
 ) -> Iterator[RunSession]:
-    """Goes on with a run of another process, whose lock is held; when the block ends, records how it ended.
+    """Resumes a run of another process; the caller holds its lock. When the block ends, records the status of the run.
 
     Raises:
-        DataError: the data is not what the run has seen.
+        DataError: the dataset is not the one that the run was started with.
+        DlexpError: a tracker cannot be built, for example because a library is not installed.
     """
     record = run.record()
     if record["dataset_id"] != dataset.id:
         raise DataError(
-            f"run {run.id[:8]} cannot be resumed: its dataset has the ID {record['dataset_id']}, what is there now "
-            f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
+            f"run {run.id[:8]} cannot be resumed: it was started with dataset {record['dataset_id']}, and the data is "
+            f"now dataset {dataset.id}: restore the data, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
     built = _build_trackers(config, trial)
     run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
@@ -104,14 +108,14 @@ def reopen_run(
 
 
 def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
-    """A readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
+    """Returns a readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
     optimization = config.optimization
     rate = f"lr{optimization.learning_rate:g}"
     return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
 
 
 def write_run_files(description: RunDescription, dataset: Dataset) -> None:
-    """Writes what is known of a run before its first step: flags, environment, facts, and the dataset."""
+    """Writes what is known before the first step: flags, environment, facts, and the dataset."""
     run, config = description.run, description.config
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
     write_text_atomically(run.path / FACTS_FILE, json.dumps(description.facts, indent=2) + "\n")
@@ -133,7 +137,7 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         status = Status.FINISHED
     except InterruptedRunError as err:
         status = Status.KILLED
-        raise InterruptedRunError(f"{err}; go on with: {_resume_command(run)}") from err
+        raise InterruptedRunError(f"{err}; resume with: {_resume_command(run)}") from err
     except KeyboardInterrupt:
         status = Status.KILLED
         raise
@@ -149,13 +153,13 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         run.update(error=f"{type(err).__name__}: {err}")
         raise
     finally:
-        # The record comes last: a run that is killed between the two is not taken for finished, and a resume ends it.
+        # The record comes last: a run that is killed before this line does not count as finished and can be resumed.
         session.tracker.finish(status)
         run.update(status=status, ended=now())
         record = run.record()
-        # Trackers that are still to get a trial are the business of its sweep.
+        # The driver of a sweep copies its trials to the trackers that are listed here.
         if (unsynced := record.get("unsynced")) and "sweep" not in record:
-            _log.warning("%s lacks a part of this run: fill it in with %s", " and ".join(unsynced), _sync_command(run))
+            _log.warning("%s lacks a part of this run: add it with %s", " and ".join(unsynced), _sync_command(run))
 
 
 def _resume_command(run: Run) -> str:
@@ -167,38 +171,34 @@ def _sync_command(run: Run) -> str:
 
 
 def _build_trackers(config: ExperimentConfig, trial: SweepTrial | None) -> list[Tracker]:
-    """The trackers that this process calls.
-
-    Raises:
-        DlexpError: one cannot be built, as a library that it needs is not installed.
-    """
+    """Builds the trackers that this process calls."""
     builders = tracker_builders(config.tracking)
     return [build(config.tracking) for build in builders if not (trial and is_copied_by_driver(build))]
 
 
 def _names_left_out(config: ExperimentConfig, trial: SweepTrial | None) -> list[str]:
-    """Names of the trackers that the driver of a sweep calls in place of this process."""
+    """Names of the trackers that the driver of a sweep calls instead of this process."""
     builders: list[Any] = list(tracker_builders(config.tracking)) if trial else []
     return [builder.name for builder in builders if is_copied_by_driver(builder)]
 
 
 def _claim_run(trackers: Sequence[Tracker], name: str) -> tuple[str, list[Tracker]]:
-    """The ID of a new run, from the first tracker that gives one; and the trackers but for those that failed."""
+    """The ID of a new run, from the first tracker that returns one, and the trackers that did not fail."""
     usable = list(trackers)
     for tracker in trackers:
         try:
             if run_id := tracker.claim_run(name):
                 return run_id, usable
         except Exception as err:  # noqa: BLE001
-            # The folder is the truth: a training is not given up because a database is damaged.
+            # A damaged database must not stop a training: the run folder holds everything.
             usable.remove(tracker)
             reason = str(err) if isinstance(err, StoreError) else f"{type(err).__name__}: {err}"
-            _log.warning("%s; the run goes on without %s", reason, tracker.name)
+            _log.warning("%s; the run continues without %s", reason, tracker.name)
     return uuid.uuid4().hex, usable
 
 
 def _compose(run: Run, trackers: Sequence[Tracker], *, lacking: Sequence[str]) -> CompositeTracker:
-    """All trackers as one; which of them fail is noted in the record, also if the process is killed afterwards."""
+    """All trackers as one. The record lists those that lack a part of the run as soon as that is known."""
 
     def note_failure(name: str) -> None:
         run.update(unsynced=[*run.record().get("unsynced", []), name])

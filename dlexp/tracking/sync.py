@@ -1,4 +1,4 @@
-"""Brings the trackers of runs that have ended up to date, from their run folders."""
+"""Adds what the trackers of ended runs lack, from the run folders."""
 
 import dataclasses
 import json
@@ -23,11 +23,12 @@ from dlexp.tracking.base import (
 
 
 def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
-    """The runs of a store that have ended, oldest first.
+    """Finds the runs of a store that have ended, oldest first.
 
     Args:
         store: folder of the store.
-        every: all of them, as after the loss of a database; or those alone whose record says that a tracker failed.
+        every: return all of them, as needed after the loss of a database; otherwise only those whose record lists a
+            tracker that failed.
     """
     runs = [run for run in iterate_runs(store) if run.status() != Status.RUNNING]
     chosen = [run for run in runs if every or run.record().get("unsynced")]
@@ -35,19 +36,19 @@ def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
 
 
 def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
-    """Fills in what the trackers of a run lack; a second time nothing changes.
+    """Adds what the trackers of a run lack. A second call changes nothing.
 
-    Pictures go to trackers alone that have failed, as the others have them.
+    Pictures go only to trackers that failed: the others have them.
 
     Args:
-        run: that has ended in any way.
-        tracking_uri: MLflow server to use in place of the one that the run had.
+        run: a run that has ended, with any status.
+        tracking_uri: MLflow server to use instead of that of the run.
 
     Returns:
-        What was filled in, by the name of the tracker; empty text for nothing.
+        What was added, by the name of the tracker; an empty text if nothing was missing.
 
     Raises:
-        StoreError: the run is being trained; or a tracker failed again, which is told after the others are done.
+        StoreError: the run is being trained; or a tracker failed again, which is raised after all others are done.
     """
     status = run.status()
     with run.hold():
@@ -61,7 +62,7 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
             try:
                 filled[tracker.name] = tracker.sync(given)
             except Exception as err:  # noqa: BLE001
-                # Whatever a tracking library raises: the other trackers get what is theirs first.
+                # A tracking library may raise anything. The other trackers are synced first.
                 failures[tracker.name] = str(err) if isinstance(err, StoreError) else f"{type(err).__name__}: {err}"
         run.update(status=status, unsynced=sorted(failures))
     if failures:
@@ -70,11 +71,11 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
 
 
 def copy_trial(run: Run, *, registers_best: bool) -> None:
-    """Brings the trackers that trials leave to the driver up to date with a run that has ended, as `sync_run` does.
+    """Copies a trial that has ended to the trackers that its own process did not call; like `sync_run` for those.
 
     Args:
-        run: that has ended in any way, and that nobody holds.
-        registers_best: also give its best checkpoint to the trackers.
+        run: a run that has ended, with any status, and whose lock is free.
+        registers_best: also copy its best checkpoint.
 
     Raises:
         StoreError: a tracker cannot be used.
@@ -92,7 +93,7 @@ def copy_trial(run: Run, *, registers_best: bool) -> None:
 
 
 def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
-    """The config of a run, with the store where it is now: it may have been moved."""
+    """The config of a run with the current path of the store, which may have been moved."""
     config = run.config()
     uri = tracking_uri or config.tracking.tracking_uri
     return config.replace(store=str(run.path.parents[2]), tracking_uri=uri)
@@ -124,20 +125,20 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
 
 
 def _keeps_best(run: Run) -> bool:
-    """Whether its best checkpoint is there: a sweep keeps those of its best trials alone, if asked to."""
+    """Whether the best checkpoint exists: `dlexp sweep --keep_checkpoints` removes those of all but the best trials."""
     return (run.path / run.record()["best_checkpoint"]).is_file()
 
 
 def _read_json(path: pathlib.Path) -> Mapping[str, object]:
-    """A JSON object of a run folder; empty if the run was killed before it was written."""
+    """Reads a JSON object of a run folder; empty if the run was killed before the file was written."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def read_best_model(run: Run) -> BestModel:
-    """The best checkpoint of a run that was trained and evaluated to the end.
+    """Describes the best checkpoint of a finished run.
 
     Raises:
-        CheckpointError: its file is not there, or damaged.
+        CheckpointError: the file is missing or damaged.
     """
     record = run.record()
     path = run.path / record["best_checkpoint"]

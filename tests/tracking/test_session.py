@@ -103,7 +103,7 @@ def test_a_tracker_that_gives_no_id_as_it_fails_is_left_out_and_the_next_one_is_
         run = track(bad, good)
     assert (run.id, bad.calls, unsynced(run)) == ("d" * 32, ["claim_run"], ["bad"])
     assert "bad has no room; the run" in caplog.text
-    assert "bad lacks a part of this run: fill it in with dlexp sync dddddddd" in caplog.text
+    assert "bad lacks a part of this run: add it with dlexp sync dddddddd" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["start", "keras_callbacks", "finish"])

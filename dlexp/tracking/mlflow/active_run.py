@@ -1,4 +1,4 @@
-"""The MLflow run that this process trains: claimed, written by a queue, closed."""
+"""The MLflow run that this process trains: created or opened, written through a queue, and closed."""
 
 import contextlib
 import time
@@ -29,19 +29,19 @@ from dlexp.tracking.mlflow.runs import (
 from dlexp.tracking.mlflow.system_metrics import SystemSampler
 from dlexp.tracking.write_queue import WriteQueue
 
-# How long the start and the end of a run wait for a database that is locked, and its end for a server that is gone.
+# Start and end of a run wait this long for a locked database. The end waits this long for a server that is down.
 _DATABASE_GRACE_SECONDS, _SERVER_GRACE_SECONDS = 60.0, 10.0
 _PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class ClaimedRun:
-    """An MLflow run that is the active one of this process, before anything is written to it.
+    """An MLflow run that is active in this process, before anything is written to it.
 
     Attributes:
-        tracking: where it is.
-        client: of the server or the store.
-        id: of the run, 32 hex digits.
+        tracking: store or server of the run.
+        client: client of the server or the store.
+        id: ID of the run, 32 hex digits.
     """
 
     tracking: TrackingConfig
@@ -50,12 +50,12 @@ class ClaimedRun:
 
 
 def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> ClaimedRun:
-    """Makes an MLflow run, or opens one again, and makes it the active one of this process.
+    """Creates an MLflow run, or opens an existing one, and makes it the active run of this process.
 
     Args:
         tracking: store or server, experiment, tags.
-        name: of a new run.
-        run: whose MLflow run is opened; if MLflow does not have it, it is made again.
+        name: name of a new run.
+        run: the run to open; if MLflow does not have it, it is created again.
 
     Raises:
         StoreError: the database or the server cannot be used.
@@ -64,12 +64,12 @@ def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> Cl
         client = connect(tracking)
         return ClaimedRun(tracking, client, _start_run(client, tracking, name, run))
     except Exception as err:
-        # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
+        # The exceptions of sqlalchemy, alembic, requests and MLflow have no common base class.
         raise unusable(tracking, err) from err
 
 
 def _start_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run | None) -> str:
-    """Starts the MLflow run; waits where many processes that start at once lock the database."""
+    """Starts the MLflow run; waits while other processes that start at the same time lock the database."""
     give_up = time.monotonic() + _DATABASE_GRACE_SECONDS
     mlflow.set_tracking_uri(store_uri(tracking))
     while True:
@@ -90,25 +90,25 @@ def _start_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str,
 
 
 def leave_active_run(run_id: str, status: Status) -> None:
-    """Makes a run no longer the active one of the process, which a next run would be nested in.
+    """Ends the active run of the process, as MLflow would nest the next run in it.
 
-    By now it is closed, its database cannot be written to, or nothing will be.
+    Errors are ignored: the run is already closed, or cannot be written to.
     """
     with contextlib.suppress(Exception):
         active = mlflow.active_run()
-        if active is not None and active.info.run_id == run_id:  # and not a run of the user's own
+        if active is not None and active.info.run_id == run_id:  # not a run that the user opened
             mlflow.end_run(MLFLOW_STATUS[status])
 
 
 class ActiveRun:
-    """An MLflow run that is being written.
+    """An open MLflow run.
 
-    A thread of its own writes, in order, so that a busy database or a server that is gone does not hold up the
-    training. Every method raises what an earlier write has failed with for good, and leaves the active run.
+    A separate thread writes, in order, so that a busy database or a server that is down does not delay the training.
+    Every method raises the permanent error of an earlier write, if there was one, and ends the active run.
 
     Args:
-        claimed: the run.
-        description: of it.
+        claimed: the MLflow run.
+        description: description of the run.
     """
 
     def __init__(self, claimed: ClaimedRun, description: RunDescription) -> None:
@@ -123,10 +123,10 @@ class ActiveRun:
 
     @classmethod
     def of(cls, claimed: ClaimedRun, description: RunDescription) -> Self:
-        """Begins to write a claimed run.
+        """Opens a claimed run.
 
         Raises:
-            StoreError: that cannot be done; the run is then closed as failed.
+            StoreError: the run cannot be opened; it is then closed as failed.
         """
         try:
             return cls(claimed, description)
@@ -140,7 +140,7 @@ class ActiveRun:
         self._put(lambda: write_dataset(self._client, self._id, self._description))
 
     def fill_in(self, points: Sequence[Point]) -> None:
-        """Writes those of the params, the dataset and the points that MLflow lacks."""
+        """Writes the params, the dataset and the points that MLflow lacks."""
         known = list(points)
         self._put(lambda: fill_in(self._client, self._id, self._description, known))
 
@@ -150,11 +150,11 @@ class ActiveRun:
         self._put(lambda: write_points(self._client, self._id, new))
 
     def register_best(self, best: BestModel) -> None:
-        """Makes the best checkpoint a LoggedModel."""
+        """Registers the best checkpoint as a LoggedModel."""
         self._put(lambda: register_best(self._client, self._id, self._description, best))
 
     def close(self, status: Status) -> None:
-        """Waits until all is written, uploads the run folder to a server, and closes the run."""
+        """Waits until everything is written, uploads the run folder if there is a server, and closes the run."""
         self._stop_sampler()
         try:
             self._put(lambda: self._close(status))
@@ -167,7 +167,7 @@ class ActiveRun:
         tag_own_status(client, self._id, status)
         if self._tracking.tracking_uri:
             client.log_artifacts(self._id, str(run.path))
-            # The record on the disk says so only when all trackers are done.
+            # The record on disk gets its status only when all trackers are done.
             client.log_dict(self._id, run.record() | {"status": status, "ended": now()}, RECORD_FILE)
         client.set_terminated(self._id, MLFLOW_STATUS[status])
         if not self._tracking.tracking_uri:
@@ -181,7 +181,7 @@ class ActiveRun:
         try:
             self._queue.raise_failed()
         except Exception:
-            # Nobody calls a tracker again that has raised.
+            # A tracker that has raised is never called again.
             self._stop_sampler()
             leave_active_run(self._id, Status.FAILED)
             raise
@@ -189,7 +189,7 @@ class ActiveRun:
 
     def _write(self, write: Callable[[], object]) -> None:
         if self._database_identity() != self._database:
-            # An open connection would go on writing into the deleted file, and nobody would notice.
+            # The open connection would silently write to the deleted file.
             raise StoreError("the MLflow database was deleted or replaced during the run")
         write()
 

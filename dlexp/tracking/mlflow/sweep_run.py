@@ -1,4 +1,4 @@
-"""The MLflow run of a sweep, which MLflow shows the runs of its trials below."""
+"""The MLflow run of a sweep. MLflow shows the runs of its trials below it."""
 
 import contextlib
 import pathlib
@@ -13,13 +13,17 @@ from dlexp.tracking.mlflow.runs import param_text
 
 
 class SweepRun:
-    """An MLflow run that is written without a queue and is never the active one: the driver of a sweep has a thread.
+    """The MLflow run of a sweep, which is never the active run of a process.
 
-    Its methods raise what MLflow raises.
+    Its methods write without a queue, as the driver of a sweep calls them from a separate thread. They raise the
+    exceptions of MLflow.
 
     Args:
-        client: of the server or the store.
-        run_id: of the run.
+        client: client of the server or the store.
+        run_id: ID of the MLflow run.
+
+    Attributes:
+        id: ID of the MLflow run.
     """
 
     def __init__(self, client: mlflow.MlflowClient, run_id: str) -> None:
@@ -27,12 +31,12 @@ class SweepRun:
 
     @classmethod
     def open(cls, tracking: TrackingConfig, *, name: str, known: str | None) -> Self:
-        """Opens the run of a sweep again, or makes one.
+        """Opens the existing run of a sweep, or creates one.
 
         Args:
             tracking: store or server, experiment, tags.
-            name: of the sweep.
-            known: ID of the run that an earlier driver made; another is made if MLflow does not have it.
+            name: name of the sweep.
+            known: ID of the run that a previous driver created; if MLflow does not have it, another is created.
 
         Raises:
             StoreError: the server does not answer.
@@ -48,7 +52,7 @@ class SweepRun:
         return cls(client, str(made.info.run_id))
 
     def write_params(self, values: Mapping[str, Any]) -> None:
-        """Writes what the sweep is."""
+        """Writes params that describe the sweep."""
         for name, value in values.items():
             self._client.log_param(self.id, name, param_text(value))
 

@@ -1,4 +1,4 @@
-"""MLflow as a tracker: which calls of the contract open, write, close or fill in an MLflow run."""
+"""The tracker that copies runs to MLflow."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @register_tracker("mlflow")
 class MlflowTracker(Tracker):
-    """Copies a run to MLflow, which gives it its ID: in a store, the run folder is the artifacts of the MLflow run.
+    """Copies a run to MLflow, which chooses the ID of the run.
 
-    A run that trains is an `ActiveRun`, from `start` or `resume` to `finish`.
+    In a store, the run folder is the artifact folder of the MLflow run. From `start` or `resume` to `finish` the run is
+    an `ActiveRun`.
 
     Args:
         tracking: store or server, experiment, tags.
@@ -38,7 +39,7 @@ class MlflowTracker(Tracker):
         self._is_resumed = False
 
     def claim_run(self, name: str) -> str:
-        """Makes the MLflow run, and makes it the active one of this process.
+        """Creates the MLflow run and makes it the active run of this process.
 
         Raises:
             StoreError: the database or the server cannot be used.
@@ -55,7 +56,7 @@ class MlflowTracker(Tracker):
         self._activate(description).write_description()
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
-        """Fills in what never came through, as it was still in the queue of a killed process.
+        """Adds what was still in the queue of a killed process.
 
         Raises:
             StoreError: the database or the server cannot be used.
@@ -64,15 +65,15 @@ class MlflowTracker(Tracker):
         self._activate(description).fill_in(points)
 
     def keras_callbacks(self) -> Sequence["keras.callbacks.Callback"]:
-        """MLflow's own callback, for the process that starts the run: what it writes cannot change afterwards."""
+        """Returns MLflow's own callback for a new run only, as the params that it writes cannot be changed later."""
         if self._is_resumed or not self._tracking.mlflow_autolog:
             return ()
-        from dlexp.tracking.mlflow.autolog import Autolog  # it needs Keras, which the driver of a sweep does without
+        from dlexp.tracking.mlflow.autolog import Autolog  # imports Keras, which the driver of a sweep does not need
 
         return (Autolog(),)
 
     def log_points(self, points: Sequence[Point]) -> None:
-        """Queues points; raises what an earlier write has failed with."""
+        """Queues points; raises the permanent error of an earlier write, if there was one."""
         self._require_active().write_points(points)
 
     def log_best(self, best: BestModel) -> None:
@@ -80,7 +81,7 @@ class MlflowTracker(Tracker):
         self._require_active().register_best(best)
 
     def finish(self, status: Status) -> None:
-        """Waits until all is written, uploads the run folder to a server, and closes the run."""
+        """Waits until everything is written, uploads the run folder if there is a server, and closes the run."""
         if self._active is not None:
             self._active.close(status)
         elif self._claimed is not None:
@@ -88,7 +89,7 @@ class MlflowTracker(Tracker):
         self._claimed = self._active = None
 
     def sync(self, contents: RunContents) -> str:
-        """Finds the MLflow run, or makes it again, and fills in what it lacks; the run is never RUNNING meanwhile."""
+        """Finds the MLflow run or creates it again, and adds what it lacks. Its status is not set to RUNNING."""
         tracking, description = self._tracking, contents.description
         try:
             client = connect(tracking)
@@ -110,7 +111,7 @@ class MlflowTracker(Tracker):
         return ", ".join(parts)
 
     def _activate(self, description: RunDescription) -> ActiveRun:
-        """The open run, which is claimed here if another tracker gave the ID, or another process started it."""
+        """Opens the run; claims it first if it is resumed, or if another tracker chose its ID."""
         claimed = self._claimed or claim_run(self._tracking, description.name, description.run)
         self._claimed = None
         self._active = ActiveRun.of(claimed, description)
