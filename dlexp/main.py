@@ -8,7 +8,7 @@ from dlexp.config.command import Command, CommandLine
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.machine.console import is_debug, leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
-from dlexp.registry import registered_names
+from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
         check_store(config.tracking.store)
         from dlexp.experiment import run_experiment
 
+        TRACKERS.import_builtin()
+
     return run_experiment(config)
 
 
@@ -54,6 +56,8 @@ def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
         return read_result(run)
     with importing_tensorflow():
         from dlexp.experiment import resume_experiment
+
+        TRACKERS.import_builtin()
 
     return resume_experiment(run.path, **given)
 

@@ -55,7 +55,11 @@ _AUGMENTATIONS = dict.fromkeys(
     ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"),
     "dlexp.datasets.augmentation.augment",
 )
-_TRACKERS = {"tensorboard": "dlexp.tracking.tensorboard", "wandb": "dlexp.tracking.wandb"}
+_TRACKERS = {
+    "mlflow": "dlexp.tracking.mlflow.tracker",
+    "tensorboard": "dlexp.tracking.tensorboard",
+    "wandb": "dlexp.tracking.wandb",
+}
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
     *("muon", "nadam", "rmsprop", "schedule_free_adamw", "sgd"),
@@ -107,6 +111,15 @@ class Registry:
     def builtin_names(self) -> list[str]:
         """Names that dlexp itself registers, in the order of this module's tables."""
         return list(self._builtin)
+
+    def builtin_module(self, name: str) -> str:
+        """The module of dlexp that registers a built-in name."""
+        return self._builtin[name]
+
+    def import_builtin(self) -> None:
+        """Imports the modules of all built-in names now, for a process that others are forked from."""
+        for module in self._builtin.values():
+            importlib.import_module(module)
 
     def is_builtin(self, name: str) -> bool:
         """Whether dlexp itself registers `name`, so that what it builds is known."""

@@ -273,6 +273,6 @@ class TrackingConfig:
     )
 
     def tracker_names(self) -> list[str]:
-        """Names of the trackers beside MLflow, as they are registered."""
-        builtin = {"tensorboard": self.tensorboard, "wandb": self.wandb}
-        return list(dict.fromkeys([*(name for name, is_on in builtin.items() if is_on), *self.trackers]))
+        """Names of all trackers, as they are registered: MLflow, those whose flag is on, those of `--trackers`."""
+        switches = {"mlflow": True, "tensorboard": self.tensorboard, "wandb": self.wandb}
+        return list(dict.fromkeys([*(name for name, is_on in switches.items() if is_on), *self.trackers]))

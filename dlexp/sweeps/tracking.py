@@ -4,12 +4,9 @@ The trials themselves write their folders alone. The driver copies each to MLflo
 many trials at once never wait for each other's database locks, and none pays for importing and opening MLflow.
 """
 
-import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import mlflow
 
 from dlexp.runs.run import RECORD_FILE, Run
 from dlexp.sweeps.driver import SweepDriver
@@ -17,10 +14,10 @@ from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial, TrialState
 from dlexp.sweeps.pictures import draw_pictures
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.ranking import rank_points
-from dlexp.tracking.mlflow.connection import connect, find_or_create_experiment, will_pass
-from dlexp.tracking.mlflow.runs import param_text
+from dlexp.tracking.mlflow.connection import will_pass
+from dlexp.tracking.mlflow.sweep_run import SweepRun
 from dlexp.tracking.mlflow.tracker import MlflowTracker
-from dlexp.tracking.sync import copy_to_mlflow
+from dlexp.tracking.sync import copy_trial
 from dlexp.tracking.write_queue import WriteQueue
 
 _log = logging.getLogger(__name__)
@@ -39,10 +36,10 @@ class SweepTracking:
         self._folder, self._plan = folder, plan
         self._sweep_id = folder.record()["sweep_id"]
         self._queue: WriteQueue | None = None
+        self._parent: SweepRun | None = None
         self._has_told = False
         try:
-            self._client = connect(plan.base.tracking)
-            self._parent = self._find_or_make_parent()
+            self._parent = _open_parent(folder, plan)
         except Exception as err:  # noqa: BLE001
             # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
             self._tell(err)
@@ -55,7 +52,7 @@ class SweepTracking:
         """Queues the run of a trial that has ended, unless MLflow has it."""
         if trial.state.has_ended and trial.reused_from is None:
             run = self._folder.run_of(trial, self._sweep_id)
-            self._put(lambda: self._copy_if_missing(run))
+            self._put(lambda parent: self._copy_if_missing(run, parent))
 
     def refresh(self, driver: SweepDriver) -> None:
         """Nothing is shown."""
@@ -72,78 +69,59 @@ class SweepTracking:
         for point in rank_points(trials, self._plan)[:1]:
             for trial in point.trials:
                 run = self._folder.run_of(trial, self._sweep_id)
-                self._put(lambda run=run: self._copy(run, registers_best=True))
-        self._put(lambda: self._close_parent(trials, status))
+                self._put(lambda parent, run=run: self._copy(run, parent, registers_best=True))
+        self._put(lambda parent: self._close(parent, trials, status))
         if self._queue is not None:
             try:
                 self._queue.close()
             except Exception as err:  # noqa: BLE001
                 self._tell(err)
 
-    def _find_or_make_parent(self) -> str:
-        known = self._folder.record().get("parent_run_id")
-        if known:
-            with contextlib.suppress(mlflow.MlflowException):
-                self._client.get_run(known)
-                self._client.update_run(known, status="RUNNING")
-                return str(known)
-        tracking = self._plan.base.tracking
-        tags = {"dlexp.sweep": self._folder.name} | {key: str(value) for key, value in tracking.tags.items()}
-        run = self._client.create_run(
-            find_or_create_experiment(self._client, tracking), tags=tags, run_name=self._folder.name
-        )
-        parent = str(run.info.run_id)
-        self._folder.update(parent_run_id=parent)
-        for name, value in _params(self._plan).items():
-            self._client.log_param(parent, name, param_text(value))
-        return parent
-
-    def _copy_if_missing(self, run: Run) -> None:
+    def _copy_if_missing(self, run: Run, parent: SweepRun) -> None:
         """Copies one run, if it has begun, unless MLflow has it below this parent."""
         record = run.record() if (run.path / RECORD_FILE).is_file() else {}
-        if record and (record.get("unsynced") or record.get("parent_run_id") != self._parent):
-            self._copy(run, registers_best=False)
+        if record and (record.get("unsynced") or record.get("parent_run_id") != parent.id):
+            self._copy(run, parent, registers_best=False)
 
-    def _copy(self, run: Run, *, registers_best: bool) -> None:
+    def _copy(self, run: Run, parent: SweepRun, *, registers_best: bool) -> None:
         """Copies one run; where that cannot be done, the others go on."""
         try:
             record = run.record()
-            if record.get("parent_run_id") != self._parent:
+            if record.get("parent_run_id") != parent.id:
                 unsynced = dict.fromkeys([*record.get("unsynced", []), MlflowTracker.name])
-                run.update(parent_run_id=self._parent, unsynced=list(unsynced))
-            copy_to_mlflow(run, registers_best=registers_best)
+                run.update(parent_run_id=parent.id, unsynced=list(unsynced))
+            copy_trial(run, registers_best=registers_best)
         except Exception as err:
             if _will_pass(err):
                 raise
             self._tell(err, f"run {run.id[:8]}, ")
 
-    def _close_parent(self, trials: Sequence[Trial], status: str) -> None:
-        client, parent = self._client, self._parent
-        for path in [self._folder.path / TABLE_FILE, *draw_pictures(self._folder, self._plan, trials)]:
-            client.log_artifact(parent, str(path))
-        for state in TrialState:
-            count = sum(trial.state is state for trial in trials)
-            client.log_metric(parent, f"trials_{state.lower()}", count)
-        ranked = rank_points(trials, self._plan)
-        if ranked:
-            best = ranked[0]
-            for name, value in best.values.items():
-                client.log_metric(parent, f"best_{name}", value)
-            client.set_tag(parent, "dlexp.best_trial", best.trials[0].number)
-            client.set_tag(parent, "dlexp.best_run_id", self._folder.run_of(best.trials[0], self._sweep_id).id)
-            client.set_tag(parent, "dlexp.best_point", self._plan.candidates.label(best.trials[0].point))
-        client.set_terminated(parent, status)
+    def _close(self, parent: SweepRun, trials: Sequence[Trial], status: str) -> None:
+        metrics: dict[str, float] = {
+            f"trials_{state.lower()}": sum(trial.state is state for trial in trials) for state in TrialState
+        }
+        tags: dict[str, Any] = {}
+        for best in rank_points(trials, self._plan)[:1]:
+            metrics |= {f"best_{name}": value for name, value in best.values.items()}
+            tags["dlexp.best_trial"] = best.trials[0].number
+            tags["dlexp.best_run_id"] = self._folder.run_of(best.trials[0], self._sweep_id).id
+            tags["dlexp.best_point"] = self._plan.candidates.label(best.trials[0].point)
+        files = [self._folder.path / TABLE_FILE, *draw_pictures(self._folder, self._plan, trials)]
+        parent.write_results(files=files, metrics=metrics, tags=tags)
+        parent.close(status)
 
-    def _put(self, write: Any) -> None:
-        if self._queue is None:
+    def _put(self, write: Callable[..., object]) -> None:
+        """Queues a write to the sweep's run, which it is given; nothing if there is none."""
+        queue, parent = self._queue, self._parent
+        if queue is None or parent is None:
             return
         try:
-            self._queue.raise_failed()
+            queue.raise_failed()
         except Exception as err:  # noqa: BLE001
             self._tell(err)
             self._queue = None
             return
-        self._queue.put(write)
+        queue.put(lambda: write(parent))
 
     def _tell(self, err: Exception, what: str = "") -> None:
         """Warns of the first thing that failed; when a database is lost, every further copy fails as well."""
@@ -154,6 +132,16 @@ class SweepTracking:
                 "MLflow does not have all of this sweep (%s%s: %s); its runs are complete in their folders: "
                 "dlexp sync copies them later", what, type(err).__name__, reason,
             )  # fmt: skip
+
+
+def _open_parent(folder: SweepFolder, plan: SweepPlan) -> SweepRun:
+    """The run of the sweep, which a resumed sweep keeps; its ID is in the record before anything else can fail."""
+    known = folder.record().get("parent_run_id")
+    parent = SweepRun.open(plan.base.tracking, name=folder.name, known=known)
+    if parent.id != known:
+        folder.update(parent_run_id=parent.id)
+        parent.write_params(_params(plan))
+    return parent
 
 
 def _will_pass(err: Exception) -> bool:

@@ -14,7 +14,10 @@ with importing_tensorflow():
     import tensorflow as tf
 
     from dlexp.experiment import resume_experiment, run_experiment
+    from dlexp.registry import TRACKERS
     from dlexp.sweeps.warm_networks import WarmNetworks
+
+    TRACKERS.import_builtin()
 
 from collections.abc import Mapping
 from typing import Any

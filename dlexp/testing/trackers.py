@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dlexp.runs.run import Run, Status, create_run
 from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
 
 _RUN_ID = "0123456789abcdef" * 2
+_RUN_ID_PATTERN = re.compile("[0-9a-f]{32}")
 _TIME = "2026-11-23T20:15:{:02d}.123Z"
 _KEYS = ("loss", "val_loss", "test_accuracy/camera 1", "system/cpu-percent")
 _RELATIVE_ERROR = 1e-6  # of float32, which some trackers keep
@@ -184,6 +186,32 @@ class TrackerContract:
         tracker.log_best(_best(tracked, step=7))
         tracker.finish(Status.FINISHED)
         _check_points(tracked, points)
+
+    def test_the_ids_that_it_gives_are_new(self, tracked: TrackedRun) -> None:
+        """None, or 32 hex digits that no other run has; a run that gets no further can be finished."""
+        trackers = [tracked.open(), tracked.open()]
+        ids = [tracker.claim_run("conformance") for tracker in trackers]
+        for tracker in reversed(trackers):
+            tracker.finish(Status.FAILED)
+        given = [run_id for run_id in ids if run_id is not None]
+        wrong = [run_id for run_id in given if not _RUN_ID_PATTERN.fullmatch(run_id)]
+        assert not wrong, f"claim_run returned {wrong}: an ID has 32 hex digits"
+        assert len({*given, tracked.run.id}) == len(given) + 1, (
+            f"of the IDs {[*given, tracked.run.id]} one is given twice"
+        )
+
+    def test_its_callbacks_are_callbacks_of_keras(self, tracked: TrackedRun) -> None:
+        """In the process that starts the run, and in one that resumes it."""
+        import keras
+
+        tracker = _start(tracked)
+        found = [*tracker.keras_callbacks()]
+        tracker.finish(Status.KILLED)
+        tracker = _resume(tracked, [])
+        found += tracker.keras_callbacks()
+        tracker.finish(Status.FINISHED)
+        wrong = [callback for callback in found if not isinstance(callback, keras.callbacks.Callback)]
+        assert not wrong, f"keras_callbacks returned {wrong}: all must be keras.callbacks.Callback"
 
     def test_it_can_be_finished_without_a_start(self, tracked: TrackedRun) -> None:
         """Where the run failed before it began."""

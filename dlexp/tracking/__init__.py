@@ -1,13 +1,13 @@
-"""Trackers: copies of a run's record in MLflow and TensorBoard.
+"""Trackers: copies of a run in MLflow, TensorBoard and Weights & Biases.
 
-What MLflow reads when it is imported is set here, as this is what runs before any module of the package imports it.
+MLflow reads these variables when it is imported, so they are set before any module of this package can import it.
 """
 
 import os
 
-# Telemetry would reach for the network from a training.
+# Telemetry would use the network during a training.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# Its own defaults wait for minutes when a server is gone; a write that failed is tried again by the write queue.
+# By default MLflow waits for minutes when a server is down. The write queue retries instead.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

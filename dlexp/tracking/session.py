@@ -1,4 +1,4 @@
-"""A run that is open: its folder, its lock and its trackers, from the first line to how it ended."""
+"""An open run: its folder, its lock and its trackers, from its creation to its final status."""
 
 import contextlib
 import json
@@ -32,23 +32,21 @@ from dlexp.runs.run import (
     create_run,
     now,
 )
-from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, build_trackers
-from dlexp.tracking.mlflow.tracker import MlflowTracker
+from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, is_copied_by_driver, tracker_builders
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunSession:
-    """A run while this process works on it.
+    """A run that this process works on.
 
     Attributes:
         run: the run and its folder.
-        name: its name.
+        name: name of the run.
         tracker: all trackers as one.
-        log: its points.
-        resumed: another process began it.
-        in_mlflow: MLflow could be opened.
+        log: the points of the run.
+        resumed: another process started the run.
     """
 
     run: Run
@@ -56,26 +54,26 @@ class RunSession:
     tracker: Tracker
     log: PointLog
     resumed: bool
-    in_mlflow: bool
 
 
 @contextlib.contextmanager
 def open_run(
     config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
 ) -> Iterator[RunSession]:
-    """Makes the run folder and starts the trackers; when the block ends, records how it ended.
+    """Creates the run folder and starts the trackers. When the block ends, records the status of the run.
 
-    A trial of a sweep leaves MLflow to the driver of the sweep, which copies the runs of all its trials.
+    A trial of a sweep does not call trackers that the driver of the sweep copies trials to.
+
+    Raises:
+        DlexpError: a tracker cannot be built, for example because a library is not installed.
     """
-    others = build_trackers(config.tracking)
+    built = _build_trackers(config, trial)
     name = config.tracking.run_name or (trial.name if trial else default_run_name(config, dataset))
-    mlflow_tracker = MlflowTracker(config.tracking)
-    mlflow_id = None if trial else _open_mlflow(mlflow_tracker, name)
-    run_id = trial.run_id if trial else mlflow_id or uuid.uuid4().hex
+    run_id, usable = (trial.run_id, built) if trial else _claim_run(built, name)
     identity = {"dataset_name": dataset.name, "dataset_id": dataset.id} | (trial.record() if trial else {})
     run = create_run(config.tracking.store, run_id, name=name, config=config, **identity, **facts)
-    tracker = _compose(run, [mlflow_tracker, *others] if mlflow_id else others)
-    session = RunSession(run, name, tracker, run.point_log(), resumed=False, in_mlflow=mlflow_id is not None)
+    tracker = _compose(run, usable, lacking=_names_left_out(config, trial) + [t.name for t in built if t not in usable])
+    session = RunSession(run, name, tracker, run.point_log(), resumed=False)
     with run.hold(), _recording_the_end(session):
         description = _describe(session, config, dataset, facts)
         write_run_files(description, dataset)
@@ -87,23 +85,22 @@ def open_run(
 def reopen_run(
     run: Run, config: ExperimentConfig, dataset: Dataset, facts: Mapping[str, Any], trial: SweepTrial | None = None
 ) -> Iterator[RunSession]:
-    """Goes on with a run of another process, whose lock is held; when the block ends, records how it ended.
+    """Resumes a run of another process; the caller holds its lock. When the block ends, records the status of the run.
 
     Raises:
-        DataError: the data is not what the run has seen.
+        DataError: the dataset is not the one that the run was started with.
+        DlexpError: a tracker cannot be built, for example because a library is not installed.
     """
     record = run.record()
     if record["dataset_id"] != dataset.id:
         raise DataError(
-            f"run {run.id[:8]} cannot be resumed: its dataset has the ID {record['dataset_id']}, what is there now "
-            f"has {dataset.id}: bring the data back, or start a new run with --init_checkpoint={run.id[:8]}:best"
+            f"run {run.id[:8]} cannot be resumed: it was started with dataset {record['dataset_id']}, and the data is "
+            f"now dataset {dataset.id}: restore the data, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
-    others = build_trackers(config.tracking)
-    name, mlflow_tracker = record["name"], MlflowTracker(config.tracking)
+    built = _build_trackers(config, trial)
     run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
-    opened = None if trial else _open_mlflow(mlflow_tracker, name, run)
-    tracker = _compose(run, [mlflow_tracker, *others] if opened else others)
-    session = RunSession(run, name, tracker, run.point_log(), resumed=True, in_mlflow=opened is not None)
+    tracker = _compose(run, built, lacking=_names_left_out(config, trial))
+    session = RunSession(run, record["name"], tracker, run.point_log(), resumed=True)
     with _recording_the_end(session):
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)
@@ -111,14 +108,14 @@ def reopen_run(
 
 
 def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
-    """A readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
+    """Returns a readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
     optimization = config.optimization
     rate = f"lr{optimization.learning_rate:g}"
     return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
 
 
 def write_run_files(description: RunDescription, dataset: Dataset) -> None:
-    """Writes what is known of a run before its first step: flags, environment, facts, and the dataset."""
+    """Writes what is known before the first step: flags, environment, facts, and the dataset."""
     run, config = description.run, description.config
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
     write_text_atomically(run.path / FACTS_FILE, json.dumps(description.facts, indent=2) + "\n")
@@ -140,7 +137,7 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         status = Status.FINISHED
     except InterruptedRunError as err:
         status = Status.KILLED
-        raise InterruptedRunError(f"{err}; go on with: {_resume_command(run)}") from err
+        raise InterruptedRunError(f"{err}; resume with: {_resume_command(run)}") from err
     except KeyboardInterrupt:
         status = Status.KILLED
         raise
@@ -156,13 +153,13 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         run.update(error=f"{type(err).__name__}: {err}")
         raise
     finally:
-        # The record comes last: a run that is killed between the two is not taken for finished, and a resume ends it.
+        # The record comes last: a run that is killed before this line does not count as finished and can be resumed.
         session.tracker.finish(status)
         run.update(status=status, ended=now())
         record = run.record()
-        # Trackers that are still to get a trial are the business of its sweep.
+        # The driver of a sweep copies its trials to the trackers that are listed here.
         if (unsynced := record.get("unsynced")) and "sweep" not in record:
-            _log.warning("%s lacks a part of this run: fill it in with %s", " and ".join(unsynced), _sync_command(run))
+            _log.warning("%s lacks a part of this run: add it with %s", " and ".join(unsynced), _sync_command(run))
 
 
 def _resume_command(run: Run) -> str:
@@ -173,24 +170,41 @@ def _sync_command(run: Run) -> str:
     return f"dlexp sync {run.id[:8]}{store_option(run.config().tracking.store)}"
 
 
-def _open_mlflow(tracker: MlflowTracker, name: str, run: Run | None = None) -> str | None:
-    """The ID of the MLflow run; None if MLflow cannot be used, which is told."""
-    try:
-        return tracker.open(name, run)
-    except StoreError as err:
-        # The folder is the truth: a training is not given up because a database is damaged.
-        _log.warning("%s; the run goes on without MLflow", err)
-        return None
+def _build_trackers(config: ExperimentConfig, trial: SweepTrial | None) -> list[Tracker]:
+    """Builds the trackers that this process calls."""
+    builders = tracker_builders(config.tracking)
+    return [build(config.tracking) for build in builders if not (trial and is_copied_by_driver(build))]
 
 
-def _compose(run: Run, trackers: Sequence[Tracker]) -> CompositeTracker:
-    """All trackers as one; which of them fail is noted in the record, also if the process is killed afterwards."""
+def _names_left_out(config: ExperimentConfig, trial: SweepTrial | None) -> list[str]:
+    """Names of the trackers that the driver of a sweep calls instead of this process."""
+    builders: list[Any] = list(tracker_builders(config.tracking)) if trial else []
+    return [builder.name for builder in builders if is_copied_by_driver(builder)]
+
+
+def _claim_run(trackers: Sequence[Tracker], name: str) -> tuple[str, list[Tracker]]:
+    """The ID of a new run, from the first tracker that returns one, and the trackers that did not fail."""
+    usable = list(trackers)
+    for tracker in trackers:
+        try:
+            if run_id := tracker.claim_run(name):
+                return run_id, usable
+        except Exception as err:  # noqa: BLE001
+            # A damaged database must not stop a training: the run folder holds everything.
+            usable.remove(tracker)
+            reason = str(err) if isinstance(err, StoreError) else f"{type(err).__name__}: {err}"
+            _log.warning("%s; the run continues without %s", reason, tracker.name)
+    return uuid.uuid4().hex, usable
+
+
+def _compose(run: Run, trackers: Sequence[Tracker], *, lacking: Sequence[str]) -> CompositeTracker:
+    """All trackers as one. The record lists those that lack a part of the run as soon as that is known."""
 
     def note_failure(name: str) -> None:
         run.update(unsynced=[*run.record().get("unsynced", []), name])
 
-    if not any(isinstance(tracker, MlflowTracker) for tracker in trackers):
-        note_failure(MlflowTracker.name)
+    for name in lacking:
+        note_failure(name)
     return CompositeTracker(trackers, note_failure)
 
 

@@ -1,4 +1,4 @@
-"""Brings the trackers of runs that have ended up to date, from their run folders."""
+"""Adds what the trackers of ended runs lack, from the run folders."""
 
 import dataclasses
 import json
@@ -12,15 +12,23 @@ from dlexp.registry import load_plugins
 from dlexp.runs.points import read_points
 from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
 from dlexp.runs.store import iterate_runs
-from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker, build_trackers
+from dlexp.tracking.base import (
+    BestModel,
+    RunContents,
+    RunDescription,
+    build_trackers,
+    is_copied_by_driver,
+    tracker_builders,
+)
 
 
 def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
-    """The runs of a store that have ended, oldest first.
+    """Finds the runs of a store that have ended, oldest first.
 
     Args:
         store: folder of the store.
-        every: all of them, as after the loss of a database; or those alone whose record says that a tracker failed.
+        every: return all of them, as needed after the loss of a database; otherwise only those whose record lists a
+            tracker that failed.
     """
     runs = [run for run in iterate_runs(store) if run.status() != Status.RUNNING]
     chosen = [run for run in runs if every or run.record().get("unsynced")]
@@ -28,19 +36,19 @@ def find_unsynced(store: str | pathlib.Path, *, every: bool) -> list[Run]:
 
 
 def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
-    """Fills in what the trackers of a run lack; a second time nothing changes.
+    """Adds what the trackers of a run lack. A second call changes nothing.
 
-    Pictures go to trackers alone that have failed, as the others have them.
+    Pictures go only to trackers that failed: the others have them.
 
     Args:
-        run: that has ended in any way.
-        tracking_uri: MLflow server to use in place of the one that the run had.
+        run: a run that has ended, with any status.
+        tracking_uri: MLflow server to use instead of that of the run.
 
     Returns:
-        What was filled in, by the name of the tracker; empty text for nothing.
+        What was added, by the name of the tracker; an empty text if nothing was missing.
 
     Raises:
-        StoreError: the run is being trained; or a tracker failed again, which is told after the others are done.
+        StoreError: the run is being trained; or a tracker failed again, which is raised after all others are done.
     """
     status = run.status()
     with run.hold():
@@ -49,12 +57,12 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
         contents, unsynced = _read_contents(run, config, status), set(run.record().get("unsynced", []))
         filled: dict[str, str] = {}
         failures: dict[str, str] = {}
-        for tracker in _build_trackers(config):
+        for tracker in build_trackers(config.tracking):
             given = contents if tracker.name in unsynced else dataclasses.replace(contents, pictures={})
             try:
                 filled[tracker.name] = tracker.sync(given)
             except Exception as err:  # noqa: BLE001
-                # Whatever a tracking library raises: the other trackers get what is theirs first.
+                # A tracking library may raise anything. The other trackers are synced first.
                 failures[tracker.name] = str(err) if isinstance(err, StoreError) else f"{type(err).__name__}: {err}"
         run.update(status=status, unsynced=sorted(failures))
     if failures:
@@ -62,39 +70,33 @@ def sync_run(run: Run, *, tracking_uri: str = "") -> dict[str, str]:
     return filled
 
 
-def copy_to_mlflow(run: Run, *, registers_best: bool) -> None:
-    """Brings MLflow alone up to date with a run that has ended, as `sync_run` does.
+def copy_trial(run: Run, *, registers_best: bool) -> None:
+    """Copies a trial that has ended to the trackers that its own process did not call; like `sync_run` for those.
 
     Args:
-        run: that has ended in any way, and that nobody holds.
-        registers_best: also make its best checkpoint a LoggedModel.
+        run: a run that has ended, with any status, and whose lock is free.
+        registers_best: also copy its best checkpoint.
 
     Raises:
-        StoreError: MLflow cannot be used.
+        StoreError: a tracker cannot be used.
     """
-    from dlexp.tracking.mlflow.tracker import MlflowTracker
-
     status = run.status()
     config = _current_config(run, "")
+    load_plugins(config.plugins if config.tracking.trackers else ())
     contents = _read_contents(run, config, status)
     if not registers_best:
         contents = dataclasses.replace(contents, best=None)
-    MlflowTracker(config.tracking).sync(contents)
-    unsynced = [name for name in run.record().get("unsynced", []) if name != MlflowTracker.name]
-    run.update(unsynced=unsynced)
+    for build in filter(is_copied_by_driver, tracker_builders(config.tracking)):
+        tracker = build(config.tracking)
+        tracker.sync(contents)
+        run.update(unsynced=[name for name in run.record().get("unsynced", []) if name != tracker.name])
 
 
 def _current_config(run: Run, tracking_uri: str) -> ExperimentConfig:
-    """The config of a run, with the store where it is now: it may have been moved."""
+    """The config of a run with the current path of the store, which may have been moved."""
     config = run.config()
     uri = tracking_uri or config.tracking.tracking_uri
     return config.replace(store=str(run.path.parents[2]), tracking_uri=uri)
-
-
-def _build_trackers(config: ExperimentConfig) -> list[Tracker]:
-    from dlexp.tracking.mlflow.tracker import MlflowTracker
-
-    return [MlflowTracker(config.tracking), *build_trackers(config.tracking)]
 
 
 def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunContents:
@@ -123,20 +125,20 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
 
 
 def _keeps_best(run: Run) -> bool:
-    """Whether its best checkpoint is there: a sweep keeps those of its best trials alone, if asked to."""
+    """Whether the best checkpoint exists: `dlexp sweep --keep_checkpoints` removes those of all but the best trials."""
     return (run.path / run.record()["best_checkpoint"]).is_file()
 
 
 def _read_json(path: pathlib.Path) -> Mapping[str, object]:
-    """A JSON object of a run folder; empty if the run was killed before it was written."""
+    """Reads a JSON object of a run folder; empty if the run was killed before the file was written."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def read_best_model(run: Run) -> BestModel:
-    """The best checkpoint of a run that was trained and evaluated to the end.
+    """Describes the best checkpoint of a finished run.
 
     Raises:
-        CheckpointError: its file is not there, or damaged.
+        CheckpointError: the file is missing or damaged.
     """
     record = run.record()
     path = run.path / record["best_checkpoint"]

@@ -37,19 +37,19 @@ _SESSION_STATUS = {
     Status.FAILED: api_pb2.STATUS_FAILURE,
     Status.DIVERGED: api_pb2.STATUS_FAILURE,
     Status.PRUNED: api_pb2.STATUS_SUCCESS,
-    Status.KILLED: api_pb2.STATUS_UNKNOWN,  # it may go on
+    Status.KILLED: api_pb2.STATUS_UNKNOWN,  # it may be resumed
 }
 
 
 @register_tracker("tensorboard")
 class TensorBoardTracker(Tracker):
-    """Writes scalars, pictures and histograms into `tensorboard/` of the run folder; the step is that of the optimizer.
+    """Writes scalars, pictures and histograms into `tensorboard/` of the run folder, at the step of the optimizer.
 
     A run is a session of the HParams tab. Its hyperparameters are the dataset and the config fields that the result
-    depends on, its metrics the monitored one and those of validation and test.
+    depends on. Its metrics are the monitored one and those of validation and test.
 
     Args:
-        tracking: not used; every tracker is made from it.
+        tracking: not used; all trackers are built with it.
     """
 
     name = "TensorBoard"
@@ -60,7 +60,7 @@ class TensorBoardTracker(Tracker):
         self._hparams: EventFileWriter | None = None
 
     def start(self, description: RunDescription) -> None:
-        """Opens the event files, and begins a session."""
+        """Opens the event files and writes the start of a session."""
         folder = str(description.run.path / FOLDER)
         self._scalars = EventFileWriter(folder, filename_suffix=_SCALARS)
         self._media = EventFileWriter(folder, filename_suffix=_MEDIA)
@@ -74,7 +74,7 @@ class TensorBoardTracker(Tracker):
         self._hparams.flush()
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
-        """Writes all points anew, and the session: what a killed process has left may end in the midst of one."""
+        """Rewrites all points and the session, as the files of a killed process may end with an incomplete event."""
         for suffix in (_SCALARS, _HPARAMS):
             for path in (description.run.path / FOLDER).glob(f"*{suffix}"):
                 path.unlink()
@@ -82,7 +82,7 @@ class TensorBoardTracker(Tracker):
         self.log_points(points)
 
     def log_points(self, points: Sequence[Point]) -> None:
-        """Writes points as scalars, at the times when they were measured."""
+        """Writes points as scalars, with the time of their measurement."""
         writer = _require(self._scalars)
         for point in points:
             moment = datetime.fromisoformat(point.time).timestamp()
@@ -91,7 +91,7 @@ class TensorBoardTracker(Tracker):
         writer.flush()
 
     def log_image(self, key: str, path: pathlib.Path, *, step: int) -> None:
-        """Writes the bytes of a PNG file as they are."""
+        """Writes the bytes of a PNG file unchanged."""
         with Image.open(path) as image:
             width, height = image.size
             channels = 3 if image.mode == "P" else len(image.getbands())
@@ -99,13 +99,13 @@ class TensorBoardTracker(Tracker):
         self._add_media([Summary(value=[Summary.Value(tag=key, image=picture)])], step)
 
     def log_histograms(self, values: Mapping[str, np.ndarray], *, step: int) -> None:
-        """Writes histograms of 30 bins, of the finite values."""
+        """Writes histograms of the finite values, with 30 bins."""
         numbers = {name: array.astype(np.float64) for name, array in values.items()}
         finite = {name: array[np.isfinite(array)] for name, array in numbers.items()}
         self._add_media([histogram_pb(name, array) for name, array in finite.items() if array.size], step)
 
     def finish(self, status: Status) -> None:
-        """Ends the session and closes the event files."""
+        """Writes the end of the session and closes the event files."""
         if self._hparams is not None:
             self._add_hparams(session_end_pb(_SESSION_STATUS[status]))
         for writer in (self._scalars, self._media, self._hparams):
@@ -120,13 +120,13 @@ class TensorBoardTracker(Tracker):
         writer.flush()
 
     def _add_hparams(self, summary: Any) -> None:
-        # Some of these functions give TensorFlow's class of the same message.
+        # Some of these functions return TensorFlow's own class of the same message.
         ours = Summary.FromString(summary.SerializeToString())
         _require(self._hparams).add_event(Event(wall_time=time.time(), summary=ours))
 
 
 def _hyperparameters(description: RunDescription) -> dict[str, bool | int | float | str]:
-    """What the result depends on, by name; what the tab has no type for as JSON text."""
+    """What the result depends on, by name. Values of types that the tab does not have become JSON text."""
     indifferent = {name for name, field in config_fields().items() if not field.metadata["changes_result"]}
     return {
         name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
@@ -136,7 +136,7 @@ def _hyperparameters(description: RunDescription) -> dict[str, bool | int | floa
 
 
 def _experiment(hyperparameters: Mapping[str, Any], metrics: Iterable[str], started: float) -> Any:
-    """The columns of the tab."""
+    """Builds the columns of the tab."""
     types = {name: _TYPES.get(type(value), api_pb2.DATA_TYPE_STRING) for name, value in hyperparameters.items()}
     return experiment_pb(
         [api_pb2.HParamInfo(name=name, type=kind) for name, kind in types.items()],
@@ -152,16 +152,16 @@ def _require(writer: EventFileWriter | None) -> EventFileWriter:
 
 
 class GraphWriter(keras.callbacks.Callback):
-    """Writes the graph of the model's forward pass, once, after the first epoch so that it delays no first step.
+    """Writes the graph of the forward pass once, after the first epoch, so that the first step is not delayed.
 
     Args:
-        folder: of the event file.
+        folder: folder of the event file.
         forward: a `tf.function` with one input signature.
     """
 
     def __init__(self, folder: str, forward: Any) -> None:
         super().__init__()
-        self._folder = "" if any(pathlib.Path(folder).glob("*.graph")) else folder  # a resumed run has it already
+        self._folder = "" if any(pathlib.Path(folder).glob("*.graph")) else folder  # a resumed run already has it
         self._forward = forward
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

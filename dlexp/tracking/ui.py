@@ -1,4 +1,4 @@
-"""The MLflow UI and TensorBoard on a store, on this machine alone."""
+"""Serves the MLflow UI and TensorBoard for a store, only on this machine."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ _STOP_SECONDS = 5
 
 @contextlib.contextmanager
 def serve_mlflow(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
-    """Runs the MLflow UI on a store while the block lasts, and yields its URL once it answers.
+    """Runs the MLflow UI on a store inside the block, and yields its URL as soon as it answers.
 
     Raises:
         StoreError: the store has no MLflow database, the port is taken, or the server does not start.
@@ -39,7 +39,7 @@ def serve_mlflow(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serve_tensorboard(store: str | pathlib.Path, *, port: int) -> Iterator[str]:
-    """Runs TensorBoard on all runs of a store while the block lasts, and yields its URL once it answers.
+    """Runs TensorBoard on all runs of a store inside the block, and yields its URL as soon as it answers.
 
     Raises:
         StoreError: the store holds no runs, the port is taken, or the server does not start.
@@ -66,7 +66,7 @@ def _serve(module: Sequence[str], *, port: int, path: str) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    # A session of its own: the servers start processes of theirs, and all of them must end together.
+    # A separate session: the servers start child processes, and all of them must end together.
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -92,7 +92,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _check_port_free(port: int) -> None:
     with socket.socket() as probe:
-        # As the servers do: a port that a closed connection still lingers on is free.
+        # The servers set this too: a port with connections in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

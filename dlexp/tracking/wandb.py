@@ -1,4 +1,4 @@
-"""Weights & Biases: params, points, pictures, histograms and what the best model reached; offline where no key is."""
+"""Weights & Biases: params, points, pictures, histograms and the metrics of the best model; offline without a key."""
 
 import hashlib
 import itertools
@@ -21,7 +21,7 @@ from dlexp.runs.points import Point
 from dlexp.runs.run import Status
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
 
-# Read when wandb starts its service. Its error reports would reach for the network from a training that is offline.
+# wandb reads this when it starts its service. Error reports would use the network even in an offline training.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 FOLDER = "wandb"
@@ -32,7 +32,7 @@ _START_TIMEOUT_S = 20
 _FINISH_TIMEOUT_S = 60
 _MOST_TAG_CHARS, _MOST_PROJECT_CHARS = 64, 128
 _NOT_IN_A_PROJECT = re.compile(r"[/\\#?%:]")
-# An address may hold a password, and W&B is somebody else's computer.
+# A URI may contain a password, and W&B is a third party.
 _NOT_FOR_OTHERS = {"tracking_uri"}
 
 _log = logging.getLogger(__name__)
@@ -40,20 +40,20 @@ _log = logging.getLogger(__name__)
 
 @register_tracker("wandb")
 class WandbTracker(Tracker):
-    """Copies a run to W&B, or into `wandb/` of the run folder, from where `wandb sync` copies it later.
+    """Copies a run to W&B, or to `wandb/` of the run folder, which `wandb sync` uploads later.
 
-    The mode is that of WANDB_MODE or of W&B's settings; else `online` where a key is known (WANDB_API_KEY, or what
-    `wandb login` has stored), and `offline` where none is. It never asks for one. A server that does not answer makes
-    the run an offline one.
+    The mode is that of WANDB_MODE or of W&B's settings. Without either it is `online` if there is an API key
+    (WANDB_API_KEY, or from `wandb login`), and otherwise `offline`. The tracker never asks for a key. If the server
+    does not answer, the run is written offline.
 
-    W&B counts steps of its own, which begin anew with an offline run. Every row therefore has `global_step`, the steps
-    of the optimizer, which is the axis of all charts.
+    W&B has its own step counter, which restarts in every offline run. Every row therefore contains `global_step`, the
+    step of the optimizer, which is the x axis of all charts.
 
-    An offline run cannot be gone on with. A resume writes a new one with all points, pictures and histograms, and
-    removes the former. An online run goes on, and gets what is newer than the last step that the server has.
+    W&B cannot resume an offline run. A resume therefore writes a new one with all points, pictures and histograms, and
+    removes the previous one. An online run is resumed, and gets what is newer than the last step on the server.
 
-    Nothing of the program itself is taken: no console, command line, code, packages or machine, which the run folder
-    records in `environment/`. Weights are not uploaded.
+    Console output, command line, code, packages and machine are not recorded: the run folder has them in
+    `environment/`. Weights are not uploaded.
 
     Args:
         tracking: experiment and tags.
@@ -87,9 +87,9 @@ class WandbTracker(Tracker):
         self._run.define_metric("*", step_metric=STEP)
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
-        """Goes on with an online run; writes an offline one anew, and removes the former."""
+        """Resumes an online run; writes an offline run again and removes the previous one."""
         folder = description.run.path / FOLDER
-        former = list(folder.glob(f"offline-run-*-{description.run.id}*"))
+        previous = list(folder.glob(f"offline-run-*-{description.run.id}*"))
         self.start(description)
         last, known = -1, set[str]()
         if self._run.resumed:
@@ -97,12 +97,12 @@ class WandbTracker(Tracker):
         self.log_points([point for point in points if point.step > last or point.key not in known])
         for entry in _read_journal(folder / _JOURNAL):
             if entry["step"] > last or entry["key"] not in known:
-                self._log_again(entry, former)
-        for old in former:
+                self._log_again(entry, previous)
+        for old in previous:
             shutil.rmtree(old)
 
     def log_points(self, points: Sequence[Point]) -> None:
-        """Writes one row for each step, with the time when it was measured."""
+        """Writes one row per step, with the time of the measurement."""
         for step, of_step in itertools.groupby(points, key=lambda point: point.step):
             row = list(of_step)
             moment = datetime.fromisoformat(row[-1].time).timestamp()
@@ -112,10 +112,10 @@ class WandbTracker(Tracker):
         """Copies a picture."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self._log_row(step, {key: self._wandb.Image(str(path))})
-        self._note([{"key": key, "step": step, "sha256": digest}])
+        self._keep_in_journal([{"key": key, "step": step, "sha256": digest}])
 
     def log_histograms(self, values: Mapping[str, np.ndarray], *, step: int) -> None:
-        """Copies histograms of 30 bins, of the finite values."""
+        """Copies histograms of the finite values, with 30 bins."""
         bins = {}
         for name, array in values.items():
             numbers = array.astype(np.float64)
@@ -123,14 +123,14 @@ class WandbTracker(Tracker):
                 bins[name] = np.histogram(finite, bins=_BINS)
         if not bins:
             return
-        self._log_row(step, {name: self._wandb.Histogram(np_histogram=each) for name, each in bins.items()})
-        self._note(
+        self._log_row(step, {name: self._wandb.Histogram(np_histogram=histogram) for name, histogram in bins.items()})
+        self._keep_in_journal(
             {"key": name, "step": step, "counts": counts.tolist(), "edges": edges.tolist()}
             for name, (counts, edges) in bins.items()
         )
 
     def log_best(self, best: BestModel) -> None:
-        """Puts epoch, step, metrics, file name and digest of the best model into the summary."""
+        """Writes epoch, step, metrics, file name and digest of the best model to the summary."""
         self._require_run().summary["best"] = {
             **best.metrics,
             "epoch": best.epoch,
@@ -140,7 +140,7 @@ class WandbTracker(Tracker):
         }
 
     def finish(self, status: Status) -> None:
-        """Waits until everything is written, a minute at most; what a server did not get stays in the run folder."""
+        """Waits up to a minute until everything is written; what the server did not get stays in the run folder."""
         if self._run is None:
             return
         run, self._run = self._run, None
@@ -153,12 +153,14 @@ class WandbTracker(Tracker):
             return self._initialize(self._mode, settings, params)
         except self._wandb.errors.CommError as err:
             reason = str(err).strip().split("\n")[0][:200]
-            _log.warning("W&B cannot be reached (%s): the run is written offline, for wandb sync", reason)
-            self._end_service()  # it holds the ID of the run
+            _log.warning(
+                "W&B cannot be reached (%s): the run is written offline; upload it later with wandb sync", reason
+            )
+            self._end_service()  # otherwise it refuses the same run ID
             return self._initialize("offline", settings, params)
 
     def _initialize(self, mode: str, settings: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
-        # In a notebook there may be a run of the user's own: it stays as it is, and so does `wandb.run`.
+        # In a notebook the user may have an open run: create_new leaves it and `wandb.run` unchanged.
         return self._wandb.init(
             config=dict(params),
             settings=self._wandb.Settings(
@@ -184,27 +186,27 @@ class WandbTracker(Tracker):
         )
 
     def _end_service(self) -> None:
-        """The file of an offline run is whole only when W&B's service has ended. A run of the user's own needs that."""
+        """Ends W&B's service, which completes the file of an offline run, unless an open run of the user needs it."""
         if self._wandb.setup().most_recent_active_run is None:
             self._wandb.teardown()
 
     def _log_row(self, step: int, values: Mapping[str, Any]) -> None:
         self._require_run().log({STEP: step, **values})
 
-    def _note(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Notes what a resume could not get back from the run folder; no offline run can be asked."""
+    def _keep_in_journal(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps what a resume cannot read from the run folder; an offline run cannot be read back."""
         if self._folder is not None and self._require_run().offline:
             with (self._folder / _JOURNAL).open("a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(entry) + "\n" for entry in entries))
 
-    def _log_again(self, entry: Mapping[str, Any], former: Sequence[pathlib.Path]) -> None:
+    def _log_again(self, entry: Mapping[str, Any], previous: Sequence[pathlib.Path]) -> None:
         key, step = entry["key"], entry["step"]
         if "counts" in entry:
             bins = np.array(entry["counts"]), np.array(entry["edges"])
             self._log_row(step, {key: self._wandb.Histogram(np_histogram=bins)})
             return
-        # W&B ends the names of its copies with the beginning of the digest.
-        copies = [path for old in former for path in old.rglob(f"*_{entry['sha256'][:20]}.png")]
+        # The file names of W&B's copies end with the first digits of the digest.
+        copies = [path for old in previous for path in old.rglob(f"*_{entry['sha256'][:20]}.png")]
         if copies:
             self._log_row(step, {key: self._wandb.Image(str(copies[0]))})
 
@@ -223,7 +225,7 @@ def _import_wandb() -> Any:
 
 
 def _choose_mode(wandb: Any) -> str:
-    """The mode that the user has set, else online if there is a key; never asks, never reaches for the network."""
+    """Returns the mode that the user set, otherwise online if there is a key. Uses no prompt and no network."""
     from wandb.sdk.lib import wbauth
 
     try:
@@ -236,11 +238,11 @@ def _choose_mode(wandb: Any) -> str:
         )  # fmt: skip
     except (wandb.errors.Error, ValueError) as err:
         reason = " ".join(str(err).split())[:200]
-        raise ConfigError(f"W&B cannot be used ({reason}): mend its settings, or set WANDB_MODE=offline") from err
+        raise ConfigError(f"W&B cannot be used ({reason}): correct its settings, or set WANDB_MODE=offline") from err
     if key is not None:
         return "online"
     if os.environ.get("WANDB_MODE"):
-        raise ConfigError(f"WANDB_MODE={mode} needs a key: type wandb login, set WANDB_API_KEY, or unset WANDB_MODE")
+        raise ConfigError(f"WANDB_MODE={mode} needs a key: run wandb login, set WANDB_API_KEY, or unset WANDB_MODE")
     return "offline"
 
 
@@ -249,7 +251,7 @@ def _tags(tags: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _read_journal(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The entries of a journal; a last line that a kill has cut short is removed."""
+    """Reads the entries of a journal; removes an incomplete last line, which a killed process may leave."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -1,24 +1,24 @@
-"""Writes that a thread of its own does in order, and does again for a while where a database is locked."""
+"""A queue of writes: one thread runs them in order, and retries for a while if a database is locked."""
 
 import queue
 import threading
 import time
 from collections.abc import Callable
 
-_PATIENCE_SECONDS = 300.0  # for one write, while the training goes on
+_PATIENCE_SECONDS = 300.0  # for one write, while the training continues
 _LONGEST_PAUSE_SECONDS = 15.0
-_LAST_PAUSE_SECONDS = 1.0  # when somebody waits for the end
+_LAST_PAUSE_SECONDS = 1.0  # while `close` waits
 
 
 class WriteQueue:
-    """Does writes one after the other, in the order they were put in.
+    """Runs writes one after another, in the order in which they were queued.
 
-    A write that fails for a reason that will pass is done again, with growing pauses, for up to five minutes; so a
-    write must be such that doing it twice changes nothing. After one that failed for good nothing is written any more.
+    A write that fails with a temporary error is retried for up to five minutes, with growing pauses. A write must
+    therefore be idempotent. After a permanent error nothing more is written.
 
     Args:
-        will_pass: whether an error is worth another try.
-        grace_s: seconds that `close` goes on trying for; a write that makes progress may take longer.
+        will_pass: whether an error is temporary.
+        grace_s: seconds for which `close` keeps retrying; a write that makes progress may take longer.
     """
 
     def __init__(self, will_pass: Callable[[Exception], bool], *, grace_s: float) -> None:
@@ -36,12 +36,12 @@ class WriteQueue:
         self._writes.put(write)
 
     def raise_failed(self) -> None:
-        """Raises what a write has failed with for good."""
+        """Raises the permanent error of a write, if there was one."""
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """Waits until all is written; raises what failed."""
+        """Waits until everything is written; raises the permanent error, if there was one."""
         self._closed_at = time.monotonic()
         self._closing.set()
         self._writes.put(None)

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from dlexp.runs.store import iterate_runs
-from dlexp.tracking.sync import copy_to_mlflow
+from dlexp.tracking.sync import copy_trial
 from tests.benchmarks.measuring import Row, process_seconds, seconds_of
 
 _PEERS = pathlib.Path(__file__).parent / "peers"
@@ -97,8 +97,8 @@ def _measure_copying(store: pathlib.Path) -> list[Row]:
     runs = list(iterate_runs(store))
     for path in store.glob("mlflow.db*"):
         path.unlink()
-    copy_to_mlflow(runs[0], registers_best=False)  # makes the database
-    seconds = statistics.median(seconds_of(partial(copy_to_mlflow, run, registers_best=False)) for run in runs[1:])
+    copy_trial(runs[0], registers_best=False)  # makes the database
+    seconds = statistics.median(seconds_of(partial(copy_trial, run, registers_best=False)) for run in runs[1:])
     trial = statistics.median(trial["seconds"] for trial in _trials(next((store / "sweeps").iterdir())))
     return [Row("copying a trial to MLflow, s", seconds, trial, "the trial", digits=3)]
 

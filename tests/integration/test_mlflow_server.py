@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.runs.run import Status, create_run
 from dlexp.testing import TrackedRun, TrackerContract
 from dlexp.tracking.mlflow.database import make_database
+from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.ui import serve_mlflow
 from tests.integration.conftest import free_port
-from tests.tracking.test_conformance import track_with_mlflow
+from tests.tracking.test_conformance import read_points
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class TestMlflowServer(TrackerContract):
     @pytest.fixture
     def tracked(self, url: str, tmp_path: pathlib.Path) -> Iterator[TrackedRun]:
-        yield track_with_mlflow(tmp_path / "store", tracking_uri=url)
+        config = ExperimentConfig.of(store=str(tmp_path), system_metrics=False, tracking_uri=url)
+        first = MlflowTracker(config.tracking)
+        run_id = first.claim_run("conformance")  # as a run on a server gets its ID
+        first.finish(Status.KILLED)
+        run = create_run(tmp_path, run_id, name="conformance", config=config)
+        yield TrackedRun(run, lambda: MlflowTracker(config.tracking), lambda: read_points(url, run_id))
         while mlflow.active_run():  # one for each tracker that was opened and not finished
             mlflow.end_run()

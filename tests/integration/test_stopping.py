@@ -31,7 +31,7 @@ def test_signal_ends_a_training_within_2_seconds_with_the_command_that_resumes(
     assert time.monotonic() - sent < 2
     (status,) = list_runs(tmp_path / "mlruns")["status"]
     assert status == "KILLED"
-    program, *words = shlex.split(err.strip().split("go on with: ")[1])
+    program, *words = shlex.split(err.strip().split("resume with: ")[1])
     assert program == "dlexp"
     again = start_dlexp(*words, "--verbose=0", cwd=tmp_path)
     wait_for(lambda: list_runs(tmp_path / "mlruns")["status"].item() == "RUNNING")

@@ -9,3 +9,6 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import sklearn.metrics  # noqa: F401
 
 import dlexp.experiment  # noqa: F401
+from dlexp.registry import TRACKERS
+
+TRACKERS.import_builtin()

@@ -20,7 +20,7 @@ def write_run(store: str, number: int) -> None:
     config = ExperimentConfig.of(store=store, seed=number)
     tracker = MlflowTracker(config.tracking)
     name = f"run-{number}"
-    run = create_run(store, tracker.open(name), name=name, config=config)
+    run = create_run(store, tracker.claim_run(name), name=name, config=config)
     with run.hold():
         tracker.start(RunDescription(run, name, config, "digits", "0123456789abcdef", {}, {}))
         for step in range(POINTS):

@@ -12,7 +12,7 @@ from dlexp.sweeps.folder import Trial, TrialState, write_table
 from dlexp.sweeps.launchers.base import Outcome
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.tracking import SweepTracking
-from dlexp.tracking.sync import copy_to_mlflow
+from dlexp.tracking.sync import copy_trial
 from tests.support.scripted_launcher import end
 from tests.support.small_sweeps import begin, drive, plan_of
 from tests.support.tracked_sweeps import (
@@ -152,7 +152,7 @@ def test_a_run_that_is_repeated_by_hand_is_no_child_of_the_sweep(tmp_path: pathl
     flags = config_to_flagfile(run_of(folder, 0).config()).splitlines()[1:]
     again = create_run(tmp_path, "f" * 32, name="b", config=config_from_words(flags), dataset_id="d", dataset_name="d")
     again.update(status=Status.FAILED)
-    copy_to_mlflow(again, registers_best=False)
+    copy_trial(again, registers_best=False)
     assert again.id not in children_of(tmp_path, folder.record()["parent_run_id"])
     assert "dlexp.sweep" not in runs_of(tmp_path)[again.id].data.tags
 

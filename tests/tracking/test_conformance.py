@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,12 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.registry import TRACKERS, load_plugins
 from dlexp.runs.points import Point
-from dlexp.runs.run import Status, create_run
+from dlexp.runs.run import Status
 from dlexp.testing import TrackedRun, TrackerContract, make_tracked_run
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
-from dlexp.tracking.mlflow.connection import store_uri
-from dlexp.tracking.mlflow.tracker import MlflowTracker
+from dlexp.tracking.mlflow.database import database_path
 from tests.support.wandb_files import read_wandb
 
 Found = list[tuple[str, int, float]]
@@ -38,7 +37,12 @@ def read_tensorboard(run_folder: pathlib.Path) -> Found:
     ]
 
 
-def read_mlflow(uri: str, run_id: str) -> Found:
+def read_mlflow(run_folder: pathlib.Path) -> Found:
+    return read_points(f"sqlite:///{database_path(run_folder.parents[2])}", run_folder.parent.name)
+
+
+def read_points(uri: str, run_id: str) -> Found:
+    """What MLflow has of a run."""
     client = mlflow.MlflowClient(uri)
     return [
         (key, metric.step, metric.value)
@@ -47,47 +51,36 @@ def read_mlflow(uri: str, run_id: str) -> Found:
     ]
 
 
-def track_with_mlflow(store: pathlib.Path, **values: Any) -> TrackedRun:
-    # What MLflow samples of the machine would be points that nobody has logged.
-    config = ExperimentConfig.of(store=str(store), system_metrics=False, **values)
-    run_id = MlflowTracker(config.tracking).open("conformance")
-    run = create_run(store, run_id, name="conformance", config=config)
+def read_offline_wandb(run_folder: pathlib.Path) -> Found:
+    return list(read_wandb(run_folder / "wandb").points)
 
-    def reopen() -> Tracker:
-        tracker = MlflowTracker(config.tracking)
-        tracker.open("conformance", run)
-        return tracker
 
-    return TrackedRun(run, reopen, lambda: read_mlflow(store_uri(config.tracking), run_id))
+# What each built-in tracker has written of a run, given the run folder.
+READERS: dict[str, Callable[[pathlib.Path], Found]] = {
+    "mlflow": read_mlflow,
+    "tensorboard": read_tensorboard,
+    "wandb": read_offline_wandb,
+}
 
 
 @pytest.fixture(scope="module")
-def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """One for all, as it takes long to make."""
+def store(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """One for all, as the database of MLflow takes long to make."""
     return tmp_path_factory.mktemp("store")
 
 
-class TestTensorBoard(TrackerContract):
+@pytest.mark.parametrize("name", TRACKERS.builtin_names())
+class TestBuiltin(TrackerContract):
     @pytest.fixture
-    def tracked(self, tmp_path: pathlib.Path) -> TrackedRun:
-        return make_tracked_run(tmp_path, TRACKERS.get("tensorboard"), read_tensorboard)
-
-
-class TestMlflow(TrackerContract):
-    @pytest.fixture
-    def tracked(self, mlflow_store: pathlib.Path) -> Iterator[TrackedRun]:
-        yield track_with_mlflow(mlflow_store)
+    def tracked(self, name: str, store: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackedRun]:
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        assert name in READERS, f"the built-in tracker {name!r} needs an entry in READERS of {__file__}"
+        # What MLflow samples of the machine would be points that nobody has logged.
+        yield make_tracked_run(
+            store, TRACKERS.get(name), READERS[name], run_id=uuid.uuid4().hex, system_metrics=False
+        )  # fmt: skip
         while mlflow.active_run():  # one for each tracker that was opened and not finished
             mlflow.end_run()
-
-
-class TestWandbOffline(TrackerContract):
-    @pytest.fixture
-    def tracked(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> TrackedRun:
-        monkeypatch.setenv("WANDB_MODE", "offline")
-        return make_tracked_run(
-            tmp_path, TRACKERS.get("wandb"), lambda run_folder: read_wandb(run_folder / "wandb").points
-        )
 
 
 PLUGIN = """
@@ -130,10 +123,6 @@ class TestPlugin(TrackerContract):
         yield make_tracked_run(tmp_path / "store", TRACKERS.get("lines"), read_lines)
         sys.modules.pop("conforming_tracker", None)
         TRACKERS._builders.pop("lines", None)
-
-
-def test_every_builtin_tracker_has_its_conformance_tests() -> None:
-    assert set(TRACKERS._modules) == {"tensorboard", "wandb"}  # and MLflow, which is not chosen by a name
 
 
 # Trackers that break one promise each.
@@ -231,6 +220,9 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"log_image": draw_as_point}, "pictures_are_taken_at_any_time", "never logged"),
     ({"log_histograms": sort_in_place}, "histograms_are_taken_at_any_time", "have changed"),
     ({"log_best": best_as_point}, "best_model_is_taken_after_the_last_point", "never logged"),
+    ({"claim_run": lambda self, name: "run 1"}, "ids_that_it_gives_are_new", "32 hex digits"),
+    ({"claim_run": lambda self, name: "0" * 32}, "ids_that_it_gives_are_new", "given twice"),
+    ({"keras_callbacks": lambda self: [print]}, "callbacks_are_callbacks_of_keras", "built-in function print"),
     ({"finish": need_a_start}, "finished_without_a_start", "IsADirectoryError"),
     ({"finish": lambda self, status: print(status)}, "prints_nothing", "KILLED"),
     ({"finish": take_the_record}, "files_of_the_run_stay_as_they_are", "run.json"),

@@ -1,1 +1,1 @@
-"""MLflow: the tracker, its connection, and everything that MLflow does not document."""
+"""MLflow: the tracker, its connection, and all use of undocumented members of MLflow."""

@@ -1,14 +1,14 @@
-"""What MLflow's own Keras callback adds to a run."""
+"""MLflow's own Keras callback, reduced to what the tracker does not write itself."""
 
 import keras
 from mlflow.keras import MlflowCallback
 
 
 class Autolog(MlflowCallback):
-    """MLflow's Keras autolog callback for what it adds to a run: `optimizer_*` params and `model_summary.txt`.
+    """MLflow's Keras autolog callback without its metrics: it writes `optimizer_*` params and `model_summary.txt`.
 
-    Its metrics are left to the tracker. The original writes them asynchronously, with failures only in a log; counts
-    steps in epochs; and repeats `validation_*` at step 0 after every epoch, so that a curve is a column of points.
+    The tracker writes the metrics, as the original writes them asynchronously and only logs failures, counts steps in
+    epochs, and writes `validation_*` at step 0 after every epoch, which makes a curve a vertical line.
     """
 
     on_batch_end = keras.callbacks.Callback.on_batch_end

@@ -1,4 +1,4 @@
-"""How MLflow is reached: the database of a store, or a server that must answer within a few seconds."""
+"""Connects to MLflow: to the database of a store, or to a server that must answer within a few seconds."""
 
 import logging
 import pathlib
@@ -15,18 +15,18 @@ from dlexp.runs.run import artifacts_root
 from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database, quiet_database_log
 
 _PROBE_SECONDS = 5
-# The UI opens such an experiment on its runs, and not on traces of language models.
+# With this tag the UI shows the runs of an experiment first, not traces of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _log = logging.getLogger(__name__)
 
 
 def store_uri(tracking: TrackingConfig) -> str:
-    """The tracking URI: the server that was asked for, or the sqlite database of the store."""
+    """Returns the tracking URI: the given server, or the sqlite database of the store."""
     return tracking.tracking_uri or f"sqlite:///{database_path(tracking.store)}"
 
 
 def connect(tracking: TrackingConfig) -> mlflow.MlflowClient:
-    """A client of the server, or of the store's database, which is made if it is not there.
+    """Returns a client of the server, or of the database of the store, which is created if it does not exist.
 
     Raises:
         StoreError: the server does not answer.
@@ -42,7 +42,7 @@ def connect(tracking: TrackingConfig) -> mlflow.MlflowClient:
 
 
 def unusable(tracking: TrackingConfig, err: Exception) -> StoreError:
-    """The error that tells the user what became of MLflow and what to do."""
+    """Returns the error that says why MLflow cannot be used and what to do."""
     if isinstance(err, StoreError):
         return err
     mend = (
@@ -55,7 +55,7 @@ def unusable(tracking: TrackingConfig, err: Exception) -> StoreError:
 
 
 def find_or_create_experiment(client: mlflow.MlflowClient, tracking: TrackingConfig) -> str:
-    """The ID of the experiment, which is made if it is not there; in a store its artifacts are the run folders."""
+    """Returns the ID of the experiment, which is created if needed; in a store its artifacts are the run folders."""
     found = client.get_experiment_by_name(tracking.experiment)
     if found is not None:
         return str(found.experiment_id)
@@ -63,7 +63,7 @@ def find_or_create_experiment(client: mlflow.MlflowClient, tracking: TrackingCon
     try:
         return str(client.create_experiment(tracking.experiment, artifact_location=location, tags=_EXPERIMENT_TAGS))
     except mlflow.MlflowException:
-        # Another process made it in the meantime.
+        # Another process created it in the meantime.
         found = client.get_experiment_by_name(tracking.experiment)
         if found is None:
             raise
@@ -71,7 +71,7 @@ def find_or_create_experiment(client: mlflow.MlflowClient, tracking: TrackingCon
 
 
 def will_pass(error: Exception) -> bool:
-    """Whether a write may succeed later: the database was locked, or the server was not reached."""
+    """Whether an error is temporary: the database is locked, or the server does not answer."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
@@ -83,7 +83,7 @@ def will_pass(error: Exception) -> bool:
 
 
 def _check_server(uri: str) -> None:
-    """Raises StoreError if nothing answers at an http address; what it answers does not matter."""
+    """Raises StoreError if nothing answers at an http address; any answer is accepted."""
     if not uri.startswith(("http://", "https://")):
         return
     try:
@@ -97,17 +97,17 @@ def _check_server(uri: str) -> None:
 
 
 def _warn_of_file_store(store: str) -> None:
-    """Tells, with the first run of a store, that what MLflow before 3 kept in the same folder is not read."""
+    """Warns, when the database of a store is created, that an old MLflow file store in its folder is not read."""
     if (pathlib.Path(store) / "0" / "meta.yaml").is_file():
         _log.warning(
-            "store %r also holds an old MLflow file store, which dlexp neither reads nor changes: look at it with "
+            "store %r also holds an old MLflow file store, which dlexp neither reads nor changes: view it with "
             "MLFLOW_ALLOW_FILE_STORE=true mlflow server --backend-store-uri %s",
             store, pathlib.Path(store).resolve().as_uri(),
         )  # fmt: skip
 
 
 def _quiet_libraries() -> None:
-    """Keeps notices of migrations and of experiments made, and tracebacks of a locked database, off the terminal."""
+    """Silences messages on migrations and new experiments, and tracebacks of a locked database."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     quiet_database_log()

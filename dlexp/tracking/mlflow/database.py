@@ -1,4 +1,4 @@
-"""The MLflow database of a store: made whole or not at all, by one process; and the runs in it that died.
+"""The MLflow database of a store: created atomically by one process, with runs that can be restored or closed.
 
 The one place that knows `mlflow.store`, which MLflow does not document. What is relied on is tested in
 `tests/tracking/mlflow/test_database.py`, which fails with "MLflow changed ..." and names the file of MLflow.
@@ -15,15 +15,15 @@ from dlexp.runs.run import RECORD_FILE, Run, Status, artifacts_root, run_folder
 
 
 def database_path(store: str | pathlib.Path) -> pathlib.Path:
-    """Absolute path of a store's database, whether it exists or not."""
+    """Returns the absolute path of the database of a store, whether it exists or not."""
     return pathlib.Path(store).resolve() / "mlflow.db"
 
 
 def make_database(store: str | pathlib.Path) -> bool:
-    """Makes MLflow's tables in a new sqlite database; False where there is one already. An empty file is none.
+    """Creates a new sqlite database with MLflow's tables; returns False if there is one. An empty file does not count.
 
-    MLflow makes them one by one in place: a process killed meanwhile leaves a database that no later one can open, and
-    two processes that begin at once get in each other's way.
+    MLflow creates the tables one by one in place. A process that is killed while it does so leaves a database that
+    cannot be opened, and two processes that start at the same time disturb each other.
     """
     path = database_path(store)
     if _has_contents(path):
@@ -42,13 +42,13 @@ def make_database(store: str | pathlib.Path) -> bool:
 
 
 def forget_connections(store: str | pathlib.Path) -> None:
-    """Has MLflow connect to the store's database anew.
+    """Makes MLflow open new connections to the database of a store.
 
-    It keeps connections for as long as a process lives, so that in a notebook they may be to a file that was deleted.
+    MLflow keeps connections until the process ends. In a notebook they may belong to a file that was deleted.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    # Its constructor would use such a connection before anyone could close it.
+    # The constructor would already use such a connection.
     engine = SqlAlchemyStore._engine_map.get(f"sqlite:///{database_path(store)}")
     if engine is not None:
         engine.dispose()
@@ -66,18 +66,18 @@ def _has_contents(path: pathlib.Path) -> bool:
 def restore_run(
     store: str | pathlib.Path, run: Run, *, experiment_id: str, name: str, started: int, tags: Mapping[str, str]
 ) -> None:
-    """Makes the MLflow run of a run folder again in the store's database, under its own ID and with its own artifacts.
+    """Creates the MLflow run of a run folder again in the database of a store, with the same ID and artifacts.
 
-    MLflow's interface gives every new run an ID of its own choice; so this adds, by MLflow's own classes, the row that
-    `SqlAlchemyStore.create_run` would add.
+    MLflow's interface chooses the ID of every new run. This function therefore adds, with MLflow's own classes, the row
+    that `SqlAlchemyStore.create_run` would add.
 
     Args:
         store: folder of the store.
-        run: whose run folder becomes the artifacts.
-        experiment_id: that it belongs to.
-        name: of the run.
-        started: milliseconds since 1970.
-        tags: of the run.
+        run: the run; its folder becomes the artifacts.
+        experiment_id: the experiment of the run.
+        name: name of the run.
+        started: start time in milliseconds since 1970.
+        tags: tags of the run.
     """
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -99,14 +99,14 @@ def restore_run(
     )
     row.tags = [SqlTag(key=key, value=value) for key, value in {**tags, "mlflow.runName": name}.items()]
     uri = f"sqlite:///{database_path(store)}"
-    # A new store compares the schema with all its versions: for every trial of a sweep that would be most of the time.
+    # A new store checks the schema against all migrations, which would take most of the time of every trial's copy.
     engine = SqlAlchemyStore._engine_map.get(uri) or SqlAlchemyStore(uri, artifacts_root(store).as_uri()).engine
     with Session(engine) as session, session.begin():
         session.add(row)
 
 
 def close_dead_runs(store: str | pathlib.Path) -> None:
-    """Closes runs of a store's database that are said to be running, and whose process was killed."""
+    """Closes runs that the database of a store marks as running and whose process was killed."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{database_path(store)}")

@@ -1,7 +1,7 @@
 """The best model of a run as an MLflow LoggedModel, written by hand.
 
-`mlflow.keras.log_model` saves the weights a second time, loads the model in another process to guess its requirements,
-and takes 6 to 17 s. Here the checkpoint itself is the model's file: in a store by a hard link, which takes no space.
+`mlflow.keras.log_model` saves the weights a second time, loads the model in another process to infer its requirements,
+and takes 6 to 17 s. Here the file of the model is the checkpoint itself: in a store a hard link, which takes no space.
 """
 
 import json
@@ -32,22 +32,22 @@ _MAX_TAG_CHARS = 5000
 
 
 def register_best(client: MlflowClient, run_id: str, description: RunDescription, best: BestModel) -> bool:
-    """Makes the best model of a run a LoggedModel that is READY, linked to run, dataset and metrics.
+    """Registers the best model of a run as a LoggedModel with status READY, linked to run, dataset and metrics.
 
     Args:
-        client: of the server or the store.
-        run_id: of the MLflow run.
-        description: of the run.
-        best: its model.
+        client: client of the server or the store.
+        run_id: ID of the MLflow run.
+        description: description of the run.
+        best: the best model.
 
     Returns:
-        False if MLflow has it already: the same weights of the same run.
+        False if MLflow already has a model with the same weights from the same run.
     """
     experiment_id = client.get_run(run_id).info.experiment_id
     for model in _models_of(client, experiment_id, run_id):
         if model.status == "READY" and model.tags.get(DIGEST_TAG) == best.weights_digest:
             return False
-        if model.status != "READY":  # of a process that was killed
+        if model.status != "READY":  # left by a process that was killed
             client.delete_logged_model(model.model_id)
     model = client.create_logged_model(
         experiment_id,
@@ -77,12 +77,12 @@ def _tags(best: BestModel) -> dict[str, str]:
         "dlexp.checkpoint": best.checkpoint.name,
         "dlexp.num_classes": str(len(best.class_names)),
     }
-    # All of them are in the metadata of MLmodel, however many there are.
+    # The metadata of MLmodel contains all names, also when they are too long for a tag.
     return tags | ({"dlexp.class_names": names} if len(names) <= _MAX_TAG_CHARS else {})
 
 
 def _metrics(model_id: str, description: RunDescription, best: BestModel) -> Iterator[Metric]:
-    """The metrics of the model: each the very point that the run has, so that the run gets none twice."""
+    """The metrics of the model. They are equal to points of the run, so that the run gets no point twice."""
     wanted = dict(best.metrics)
     for point in reversed(read_points(description.run.path / POINTS_FILE)):
         of_best = point.step == best.step or point.key.startswith("test_")
@@ -110,7 +110,7 @@ def _write_artifacts(client: MlflowClient, model: LoggedModel, description: RunD
 
 
 def _write_files(folder: pathlib.Path, model: LoggedModel, best: BestModel) -> None:
-    """Writes what `mlflow.keras.load_model` reads; Keras then loads the checkpoint in its safe mode."""
+    """Writes the files that `mlflow.keras.load_model` reads; Keras then loads the checkpoint in safe mode."""
     data = folder / "data"
     data.mkdir(parents=True)
     _link(best.checkpoint, data / "model.keras")
@@ -140,15 +140,15 @@ def _signature(best: BestModel) -> ModelSignature:
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Gives a file a second name; checkpoints are replaced and never written to, so that both stay what they are."""
+    """Adds a hard link to a file. Checkpoints are replaced and never modified, so the linked file stays the same."""
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without hard links
+    except OSError:  # another file system, or no support for hard links
         shutil.copyfile(source, target)
 
 
 def _is_installed(name: str) -> bool:
     try:
         return bool(version(name))
-    except PackageNotFoundError:  # tensorflow-cpu is tensorflow by another name
+    except PackageNotFoundError:  # tensorflow-cpu provides tensorflow under another name
         return False

@@ -1,4 +1,4 @@
-"""The MLflow run that belongs to a run folder: found, made again, and filled with what it lacks."""
+"""The MLflow run of a run folder: found or created again, and completed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,28 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.runs.points import Point
-from dlexp.runs.run import Run
+from dlexp.runs.run import Run, Status
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.mlflow.connection import find_or_create_experiment
 from dlexp.tracking.mlflow.database import restore_run
 
 RUN_ID_TAG = "dlexp.run_id"
+MLFLOW_STATUS = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.KILLED: "KILLED",
+    Status.DIVERGED: "FAILED",
+    Status.PRUNED: "FINISHED",
+}
+_OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has no such status: a tag records it
+_STATUS_TAG = "dlexp.status"
 _MAX_PARAM_CHARS = 6000
-_MAX_BATCH, _MAX_METRICS = 100, 1000  # what MLflow takes in one request
+_MAX_BATCH, _MAX_METRICS = 100, 1000  # limits of one request to MLflow
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What an MLflow run lacked and has been given: how many params and points, and whether the dataset."""
+    """What was added to an MLflow run: the number of params and of points, and whether the dataset was."""
 
     params: int
     points: int
@@ -32,13 +41,13 @@ class Filled:
 
 
 def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -> tuple[str, bool]:
-    """The ID of the MLflow run of a run folder, and whether it had to be made.
+    """Returns the ID of the MLflow run of a run folder, and whether the run was created.
 
-    In the database of the store it is made again under its own ID, so that its artifacts are the run folder. A server
-    gives an ID of its own: that is kept as `mlflow_run_id` in the record, and the run is tagged `dlexp.run_id`.
+    In the database of the store it is created with the ID of the run folder, so that its artifacts are the run folder.
+    A server chooses another ID. The record keeps it as `mlflow_run_id`, and the tag `dlexp.run_id` holds the original.
 
     Raises:
-        StoreError: it was deleted in MLflow.
+        StoreError: the run was deleted in MLflow.
     """
     record = run.record()
     for run_id in dict.fromkeys((record.get("mlflow_run_id") or run.id, run.id)):
@@ -61,7 +70,7 @@ def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -
 
 
 def _sweep_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """What ties a trial to the run of its sweep: MLflow shows it below that."""
+    """Tags of a trial: MLflow shows it below the run of its sweep."""
     if "sweep" not in record:
         return {}
     tags = {"dlexp.sweep": record["sweep"], "dlexp.trial": str(record["trial"])}
@@ -76,16 +85,16 @@ def _is_there(client: MlflowClient, run_id: str) -> bool:
             return False
         raise
     if info.lifecycle_stage != "active":
-        raise StoreError(f"run {run_id[:8]} was deleted in MLflow: bring it back there with mlflow runs restore")
+        raise StoreError(f"run {run_id[:8]} was deleted in MLflow: restore it with mlflow runs restore")
     return True
 
 
 def fill_in(client: MlflowClient, run_id: str, description: RunDescription, points: Sequence[Point]) -> Filled:
-    """Gives an MLflow run the params, the dataset and the points that it lacks; what it has stays as it is."""
+    """Adds the params, the dataset and the points that an MLflow run lacks; changes nothing else."""
     there = client.get_run(run_id)
     params = {name: value for name, value in description.params().items() if name not in there.data.params}
     write_params(client, run_id, params)
-    digests = {each.dataset.digest for each in there.inputs.dataset_inputs}
+    digests = {linked.dataset.digest for linked in there.inputs.dataset_inputs}
     has_dataset = description.dataset_id in digests
     if not has_dataset:
         write_dataset(client, run_id, description)
@@ -99,22 +108,38 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     return Filled(len(params), len(missing), dataset=not has_dataset)
 
 
+def close_as_recorded(client: MlflowClient, run_id: str, *, status: Status, ended: str) -> None:
+    """Closes an MLflow run with the recorded status and end, an ISO 8601 time."""
+    run = client.get_run(run_id)
+    if run.data.tags.get(_STATUS_TAG) != status:
+        tag_own_status(client, run_id, status)
+    # If the status is right, MLflow already has an end, which is more exact by milliseconds.
+    if run.info.status != MLFLOW_STATUS[status]:
+        client.set_terminated(run_id, MLFLOW_STATUS[status], milliseconds(ended))
+
+
+def tag_own_status(client: MlflowClient, run_id: str, status: Status) -> None:
+    """Writes a status that MLflow does not have, DIVERGED or PRUNED, as the tag `dlexp.status`."""
+    if status in _OWN_STATUSES:
+        client.set_tag(run_id, _STATUS_TAG, status)
+
+
 def write_params(client: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
-    """Writes params; a text that is longer than MLflow takes is cut."""
+    """Writes params; truncates texts that are too long for MLflow."""
     params = [Param(key, param_text(value)) for key, value in values.items()]
     for first in range(0, len(params), _MAX_BATCH):
         client.log_batch(run_id, params=params[first : first + _MAX_BATCH])
 
 
 def write_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Writes points as metrics, at the times when they were measured."""
+    """Writes points as metrics, with the time of their measurement."""
     write_metrics(
         client, run_id, [Metric(point.key, point.value, milliseconds(point.time), point.step) for point in points]
     )
 
 
 def write_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    """Writes metrics, no more at a time than MLflow takes well."""
+    """Writes metrics, in requests of at most the size that MLflow accepts."""
     for first in range(0, len(metrics), _MAX_METRICS):
         client.log_batch(run_id, metrics=metrics[first : first + _MAX_METRICS])
 
@@ -124,17 +149,17 @@ def write_dataset(client: MlflowClient, run_id: str, description: RunDescription
     try:
         client.log_inputs(run_id, datasets=[_dataset_input(description)])
     except MlflowException:
-        # Another process has made the same dataset between MLflow's look for it and its write: now it is found.
+        # Another process wrote the same dataset between MLflow's check and its write. Now MLflow finds it.
         client.log_inputs(run_id, datasets=[_dataset_input(description)])
 
 
 def milliseconds(time: str) -> int:
-    """An ISO 8601 time as MLflow has it: milliseconds since 1970."""
+    """Converts an ISO 8601 time to milliseconds since 1970, the format of MLflow."""
     return round(datetime.fromisoformat(time).timestamp() * 1000)
 
 
 def param_text(value: Any) -> str:
-    """A param as text: as it is, or as JSON; at most 6,000 characters of it."""
+    """Converts the value of a param to text: unchanged or as JSON, at most 6,000 characters."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text[:_MAX_PARAM_CHARS]
 

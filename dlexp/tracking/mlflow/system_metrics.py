@@ -1,4 +1,4 @@
-"""CPU, memory, disk, network and GPU of the machine while a run trains, as MLflow's UI shows them.
+"""Samples CPU, memory, disk, network and GPU while a run trains, in the format of MLflow's UI.
 
 The one place that knows `mlflow.system_metrics`, which MLflow documents only in part. What is relied on is tested in
 `tests/tracking/mlflow/test_system_metrics.py`, which fails with "MLflow changed ..." and names the file of MLflow.
@@ -14,15 +14,16 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 10.0
 
 
 class SystemSampler:
-    """Samples what MLflow's monitor measures: after 1 s, then ever less often, from about 40 s on every 10 s.
+    """Samples the values of MLflow's monitor after 1 s, then less and less often, and after about 40 s every 10 s.
 
-    MLflow's own loop asks the database at each sample whether the run still runs, and ends for good when it is locked.
+    MLflow's own loop checks in the database at each sample whether the run is still active, and stops for good if the
+    database is locked.
 
     Args:
-        run_id: of the MLflow run.
-        tracking_uri: where it is.
-        write: is given the values by name, as `system/cpu_utilization_percentage`, the time in milliseconds since 1970,
-            and the number of the sample; it must not block.
+        run_id: ID of the MLflow run.
+        tracking_uri: URI of the server or the database.
+        write: called with the values by name (`system/cpu_utilization_percentage`), the time in milliseconds since
+            1970, and the number of the sample; it must not block.
     """
 
     def __init__(self, run_id: str, tracking_uri: str, write: Callable[[Mapping[str, float], int, int], None]) -> None:
@@ -34,7 +35,7 @@ class SystemSampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops, after what is being sampled now."""
+        """Waits for the current sample, then stops."""
         self._stopping.set()
         self._thread.join()
 

@@ -1,144 +1,95 @@
-"""Runs in MLflow: params, metrics, the dataset, the best model, and the run folder as artifacts."""
+"""The tracker that copies runs to MLflow."""
 
-import contextlib
-import time
-from collections.abc import Callable, Mapping, Sequence
-
-import mlflow
-from mlflow.entities import Metric
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
+from dlexp.registry import register_tracker
 from dlexp.runs.points import Point
-from dlexp.runs.run import RECORD_FILE, Run, Status, now
+from dlexp.runs.run import Status
 from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
-from dlexp.tracking.mlflow.connection import connect, find_or_create_experiment, store_uri, unusable, will_pass
-from dlexp.tracking.mlflow.database import close_dead_runs, database_path
+from dlexp.tracking.mlflow.active_run import ActiveRun, ClaimedRun, claim_run, leave_active_run
+from dlexp.tracking.mlflow.connection import connect, unusable
 from dlexp.tracking.mlflow.logged_model import register_best
-from dlexp.tracking.mlflow.runs import (
-    fill_in,
-    find_or_make_run,
-    milliseconds,
-    write_dataset,
-    write_params,
-    write_points,
-)
-from dlexp.tracking.mlflow.system_metrics import SystemSampler
-from dlexp.tracking.write_queue import WriteQueue
+from dlexp.tracking.mlflow.runs import close_as_recorded, fill_in, find_or_make_run
 
-# How long the start and the end of a run wait for a database that is locked, and its end for a server that is gone.
-_DATABASE_GRACE_SECONDS, _SERVER_GRACE_SECONDS = 60.0, 10.0
-_PAUSE_SECONDS = 0.1
-_MLFLOW_STATUS = {
-    Status.FINISHED: "FINISHED",
-    Status.FAILED: "FAILED",
-    Status.KILLED: "KILLED",
-    Status.DIVERGED: "FAILED",
-    Status.PRUNED: "FINISHED",
-}
-_OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has none like them: they are told in a tag
+if TYPE_CHECKING:
+    import keras
 
 
+@register_tracker("mlflow")
 class MlflowTracker(Tracker):
-    """Copies a run to MLflow.
+    """Copies a run to MLflow, which chooses the ID of the run.
 
-    All but the opening is written by a thread of its own, in order, so that a busy database or a server that is gone
-    does not hold up the training.
+    In a store, the run folder is the artifact folder of the MLflow run. From `start` or `resume` to `finish` the run is
+    an `ActiveRun`.
 
     Args:
         tracking: store or server, experiment, tags.
     """
 
     name = "MLflow"
+    copied_by_driver = True
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self._tracking = tracking
-        self._sampler: SystemSampler | None = None
-        self._run: Run | None = None  # once it has started
-        self.run_id: str | None = None
+        self._claimed: ClaimedRun | None = None
+        self._active: ActiveRun | None = None
+        self._is_resumed = False
 
-    def open(self, run_name: str, run: Run | None = None) -> str:
-        """Makes the MLflow run, or opens one again, and returns its ID, 32 hex digits.
-
-        Args:
-            run_name: of a new run.
-            run: to go on with; if MLflow does not have it, it is made again.
+    def claim_run(self, name: str) -> str:
+        """Creates the MLflow run and makes it the active run of this process.
 
         Raises:
             StoreError: the database or the server cannot be used.
         """
-        tracking = self._tracking
-        try:
-            self._client = connect(tracking)
-            self.run_id = self._start_run(run_name, run)
-            self._database = self._database_identity()
-            self._queue = WriteQueue(
-                will_pass, grace_s=_SERVER_GRACE_SECONDS if tracking.tracking_uri else _DATABASE_GRACE_SECONDS
-            )
-            if tracking.system_metrics:
-                self._sampler = SystemSampler(self.run_id, store_uri(tracking), self._put_sample)
-        except Exception as err:
-            # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
-            if self.run_id is not None:
-                self.run_id = None
-                _leave_active_run(Status.FAILED)
-            raise unusable(tracking, err) from err
-        return self.run_id
-
-    def _start_run(self, run_name: str, run: Run | None) -> str:
-        """Starts the MLflow run; waits where many processes that start at once lock the database."""
-        tracking, give_up = self._tracking, time.monotonic() + _DATABASE_GRACE_SECONDS
-        mlflow.set_tracking_uri(store_uri(tracking))
-        while True:
-            try:
-                known = find_or_make_run(self._client, tracking, run)[0] if run else None
-                opened = mlflow.start_run(
-                    run_id=known,
-                    experiment_id=None if known else find_or_create_experiment(self._client, tracking),
-                    nested=mlflow.active_run() is not None,
-                    run_name=None if known else run_name,
-                    tags={key: str(value) for key, value in tracking.tags.items()},
-                )
-                return str(opened.info.run_id)
-            except Exception as err:
-                if tracking.tracking_uri or not will_pass(err) or time.monotonic() > give_up:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
+        self._claimed = claim_run(self._tracking, name)
+        return self._claimed.id
 
     def start(self, description: RunDescription) -> None:
-        """Writes the params and the dataset."""
-        self._description, self._run = description, description.run
-        client, run_id = self._client, self._require_run()
-        self._put(lambda: write_params(client, run_id, description.params()))
-        self._put(lambda: write_dataset(client, run_id, description))
+        """Writes the params and the dataset.
+
+        Raises:
+            StoreError: the database or the server cannot be used.
+        """
+        self._activate(description).write_description()
 
     def resume(self, description: RunDescription, points: Sequence[Point]) -> None:
-        """Fills in what never came through, as it was still in the queue of a killed process."""
-        self._description, self._run = description, description.run
-        client, run_id, known = self._client, self._require_run(), list(points)
-        self._put(lambda: fill_in(client, run_id, description, known))
+        """Adds what was still in the queue of a killed process.
+
+        Raises:
+            StoreError: the database or the server cannot be used.
+        """
+        self._is_resumed = True
+        self._activate(description).fill_in(points)
+
+    def keras_callbacks(self) -> Sequence["keras.callbacks.Callback"]:
+        """Returns MLflow's own callback for a new run only, as the params that it writes cannot be changed later."""
+        if self._is_resumed or not self._tracking.mlflow_autolog:
+            return ()
+        from dlexp.tracking.mlflow.autolog import Autolog  # imports Keras, which the driver of a sweep does not need
+
+        return (Autolog(),)
 
     def log_points(self, points: Sequence[Point]) -> None:
-        """Queues points; raises what an earlier write has failed with."""
-        client, run_id, new = self._client, self._require_run(), list(points)
-        self._put(lambda: write_points(client, run_id, new))
+        """Queues points; raises the permanent error of an earlier write, if there was one."""
+        self._require_active().write_points(points)
 
     def log_best(self, best: BestModel) -> None:
         """Registers the best checkpoint as a LoggedModel."""
-        client, run_id, description = self._client, self._require_run(), self._description
-        self._put(lambda: register_best(client, run_id, description, best))
+        self._require_active().register_best(best)
 
     def finish(self, status: Status) -> None:
-        """Waits until all is written, uploads the run folder to a server, and closes the run."""
-        self._stop_sampler()
-        try:
-            self._put(lambda: self._close_run(status))
-            self._queue.close()
-        finally:
-            _leave_active_run(status)
+        """Waits until everything is written, uploads the run folder if there is a server, and closes the run."""
+        if self._active is not None:
+            self._active.close(status)
+        elif self._claimed is not None:
+            leave_active_run(self._claimed.id, status)
+        self._claimed = self._active = None
 
     def sync(self, contents: RunContents) -> str:
-        """Finds the MLflow run, or makes it again, and fills in what it lacks; the run is never RUNNING meanwhile."""
+        """Finds the MLflow run or creates it again, and adds what it lacks. Its status is not set to RUNNING."""
         tracking, description = self._tracking, contents.description
         try:
             client = connect(tracking)
@@ -147,7 +98,7 @@ class MlflowTracker(Tracker):
             registered = contents.best is not None and register_best(client, run_id, description, contents.best)
             if tracking.tracking_uri:
                 client.log_artifacts(run_id, str(description.run.path))
-            self._close_as_recorded(client, run_id, contents)
+            close_as_recorded(client, run_id, status=contents.status, ended=contents.ended)
         except Exception as err:
             raise unusable(tracking, err) from err
         parts = [
@@ -159,70 +110,14 @@ class MlflowTracker(Tracker):
         ]
         return ", ".join(parts)
 
-    def _close_as_recorded(self, client: mlflow.MlflowClient, run_id: str, contents: RunContents) -> None:
-        status, ended = _MLFLOW_STATUS[contents.status], milliseconds(contents.ended)
-        run = client.get_run(run_id)
-        if contents.status in _OWN_STATUSES and run.data.tags.get("dlexp.status") != contents.status:
-            client.set_tag(run_id, "dlexp.status", contents.status)
-        # A run that was closed when it ended has a time that is better than ours by milliseconds.
-        if run.info.status != status:
-            client.set_terminated(run_id, status, ended)
+    def _activate(self, description: RunDescription) -> ActiveRun:
+        """Opens the run; claims it first if it is resumed, or if another tracker chose its ID."""
+        claimed = self._claimed or claim_run(self._tracking, description.name, description.run)
+        self._claimed = None
+        self._active = ActiveRun.of(claimed, description)
+        return self._active
 
-    def _close_run(self, status: Status) -> None:
-        client, run_id = self._client, self._require_run()
-        if status in _OWN_STATUSES:
-            client.set_tag(run_id, "dlexp.status", status)
-        if self._tracking.tracking_uri and self._run is not None:
-            client.log_artifacts(run_id, str(self._run.path))
-            # The record on the disk says so only when all trackers are done.
-            client.log_dict(run_id, self._run.record() | {"status": status, "ended": now()}, RECORD_FILE)
-        client.set_terminated(run_id, _MLFLOW_STATUS[status])
-        if not self._tracking.tracking_uri:
-            close_dead_runs(self._tracking.store)
-
-    def _put_sample(self, values: Mapping[str, float], moment: int, number: int) -> None:
-        client, run_id = self._client, self._require_run()
-        metrics = [Metric(name, value, moment, number) for name, value in values.items()]
-        self._queue.put(lambda: client.log_batch(run_id, metrics=metrics))
-
-    def _put(self, write: Callable[[], object]) -> None:
-        try:
-            self._queue.raise_failed()
-        except Exception:
-            # Nobody calls a tracker again that has raised.
-            self._stop_sampler()
-            _leave_active_run(Status.FAILED)
-            raise
-        self._queue.put(lambda: self._write(write))
-
-    def _write(self, write: Callable[[], object]) -> None:
-        if self._database_identity() != self._database:
-            # An open connection would go on writing into the deleted file, and nobody would notice.
-            raise StoreError("the MLflow database was deleted or replaced during the run")
-        write()
-
-    def _database_identity(self) -> tuple[int, int] | None:
-        path = database_path(self._tracking.store)
-        if self._tracking.tracking_uri or not path.exists():
-            return None
-        found = path.stat()
-        return found.st_dev, found.st_ino
-
-    def _stop_sampler(self) -> None:
-        if self._sampler is not None:
-            self._sampler.stop()
-            self._sampler = None
-
-    def _require_run(self) -> str:
-        if self.run_id is None:
-            raise StoreError("the MLflow run is not open: call open() first")
-        return self.run_id
-
-
-def _leave_active_run(status: Status) -> None:
-    """Makes the run no longer the active one of the process, which a next run would be nested in.
-
-    By now it is closed, its database cannot be written to, or nothing will be.
-    """
-    with contextlib.suppress(Exception):
-        mlflow.end_run(_MLFLOW_STATUS[status])
+    def _require_active(self) -> ActiveRun:
+        if self._active is None:
+            raise StoreError("the MLflow run is not open: call start() or resume() first")
+        return self._active

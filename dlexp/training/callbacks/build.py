@@ -6,7 +6,7 @@
    `EarlyStopping`. Checkpoints come later, as they hold what these remember.
 4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
 6. `InterruptionGuard` saves and leaves when a signal has come.
-7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and MLflow's `Autolog` only look.
+7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and callbacks of trackers only look.
 8. The progress display comes last and shows an epoch when it is done.
 """
 
@@ -24,7 +24,6 @@ from dlexp.config.monitor import monitor_mode
 from dlexp.datasets import Datasets
 from dlexp.machine.signals import StopRequests
 from dlexp.registry import CALLBACKS
-from dlexp.tracking.mlflow.autolog import Autolog
 from dlexp.tracking.session import RunSession
 from dlexp.tracking.tensorboard import FOLDER, GraphWriter
 from dlexp.training.callbacks.averaged_validation import AveragedValidation
@@ -123,6 +122,4 @@ def _observers(
         observers.append(HistogramLogger(session.tracker, gradients, written_epochs=written))
     if tracking.tensorboard:
         observers.append(GraphWriter(str(run.path / FOLDER), forward))
-    if tracking.mlflow_autolog and session.in_mlflow and not session.resumed:
-        observers.append(Autolog())
-    return observers
+    return [*observers, *session.tracker.keras_callbacks()]

@@ -23,7 +23,7 @@ from dlexp.runs.points import Point
 from dlexp.runs.run import Status, create_run, now
 from dlexp.runs.store import iterate_runs
 from dlexp.tracking.base import RunDescription
-from dlexp.tracking.mlflow import tracker as tracking_mlflow
+from dlexp.tracking.mlflow import active_run
 from dlexp.tracking.mlflow.database import database_path, make_database
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.ui import HOST, serve_mlflow
@@ -47,7 +47,7 @@ def opened(tmp_path: pathlib.Path) -> Iterator[tuple[MlflowTracker, RunDescripti
     """A tracker whose run was started."""
     config = quick(tmp_path, system_metrics=False)
     tracker = MlflowTracker(config.tracking)
-    run = create_run(tmp_path, tracker.open("run"), name="run", config=config)
+    run = create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
     description = RunDescription(run, "run", config, "digits", "0123456789abcdef", {}, {})
     tracker.start(description)
     yield tracker, description
@@ -116,7 +116,7 @@ def test_start_waits_for_a_database_that_is_locked(tmp_path: pathlib.Path, monke
 
     monkeypatch.setattr(mlflow, "start_run", start_late)
     tracker = MlflowTracker(quick(tmp_path, system_metrics=False).tracking)
-    run_id = tracker.open("run")
+    run_id = tracker.claim_run("run")
     tracker.finish(Status.FINISHED)
     assert len(starts) == 3
     assert [run.info.run_id for run in client_of(tmp_path).search_runs(["1"])] == [run_id]
@@ -128,9 +128,12 @@ def test_start_that_fails_after_the_run_was_made_leaves_no_active_run(
     def fail(*_: Any) -> None:
         raise OSError("no such device")
 
-    monkeypatch.setattr(tracking_mlflow, "SystemSampler", fail)
+    monkeypatch.setattr(active_run, "SystemSampler", fail)
+    config = quick(tmp_path)
+    tracker = MlflowTracker(config.tracking)
+    run = create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
     with pytest.raises(StoreError, match="no such device"):
-        MlflowTracker(quick(tmp_path).tracking).open("run")
+        tracker.start(RunDescription(run, "run", config, "digits", "0" * 16, {}, {}))
     assert mlflow.active_run() is None  # or a next run of this process would be nested in this one
     assert [run.info.status for run in client_of(tmp_path).search_runs(["1"])] == ["FAILED"]
 
@@ -219,7 +222,7 @@ def test_old_file_store_in_the_same_folder_is_told_once_and_left_alone(
 def test_long_params_and_values_that_are_not_finite_raise_nothing(tmp_path: pathlib.Path) -> None:
     config = quick(tmp_path, tags={"long": "x" * 4000})
     tracker = MlflowTracker(config.tracking)
-    run = create_run(tmp_path, tracker.open("run"), name="run", config=config)
+    run = create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
     tracker.start(RunDescription(run, "run", config, "digits", "0" * 16, {}, {"parent": "y" * 100_000}))
     tracker.log_points(points(range(3), nan=float("nan"), large=float("inf"), small=float("-inf")))
     tracker.finish(Status.FINISHED)
@@ -233,15 +236,16 @@ def test_system_metrics_of_a_short_run_are_there_and_a_resume_repeats_no_step(tm
     for attempt in range(2):
         tracker = MlflowTracker(config.tracking)
         run = next(iterate_runs(tmp_path), None)
-        run_id = tracker.open("run", run)
-        run = run or create_run(tmp_path, run_id, name="run", config=config)
+        run = run or create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
         description = RunDescription(run, "run", config, "digits", "0" * 16, {}, {})
         tracker.resume(description, []) if attempt else tracker.start(description)
         time.sleep(2.5)
         started = time.monotonic()
         tracker.finish(Status.FINISHED)
         assert time.monotonic() - started < 5
-    history = client_of(tmp_path).get_metric_history(run_id, "system/cpu_utilization_percentage")
+    history = client_of(tmp_path).get_metric_history(
+        next(iterate_runs(tmp_path)).id, "system/cpu_utilization_percentage"
+    )
     assert [metric.step for metric in history] == list(range(len(history)))
     assert len(history) >= 4
 
@@ -269,7 +273,7 @@ def silent_server() -> Iterator[str]:
 def test_server_that_never_answers_delays_the_start_by_seconds(silent_server: str, tmp_path: pathlib.Path) -> None:
     started = time.monotonic()
     with pytest.raises(StoreError, match="does not answer"):
-        MlflowTracker(TrackingConfig(store=str(tmp_path), tracking_uri=silent_server)).open("run")
+        MlflowTracker(TrackingConfig(store=str(tmp_path), tracking_uri=silent_server)).claim_run("run")
     assert time.monotonic() - started < 8
 
 
@@ -302,12 +306,12 @@ def test_run_of_an_unreachable_server_is_complete_and_sync_fills_another_one_in(
 def test_server_that_dies_is_told_once_and_the_end_is_bounded(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlexp.tracking.mlflow.tracker._SERVER_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr("dlexp.tracking.mlflow.active_run._SERVER_GRACE_SECONDS", 2.0)
     make_database(tmp_path / "server")
     with serve_mlflow(tmp_path / "server", port=free_port()) as url:
         config = quick(tmp_path / "mine", tracking_uri=url)
         tracker = MlflowTracker(config.tracking)
-        run = create_run(tmp_path / "mine", tracker.open("run"), name="run", config=config)
+        run = create_run(tmp_path / "mine", tracker.claim_run("run"), name="run", config=config)
         tracker.start(RunDescription(run, "run", config, "digits", "0" * 16, {}, {}))
         tracker.log_points(points(range(3)))
     started = time.monotonic()

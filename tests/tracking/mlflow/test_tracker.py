@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import mlflow
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +25,7 @@ from dlexp.errors import StoreError
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status, create_run
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
+from dlexp.tracking.mlflow.database import database_path, make_database
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.tensorboard import GraphWriter, TensorBoardTracker
 from dlexp.training.callbacks.point_logger import make_points
@@ -204,7 +206,48 @@ def test_graph_is_written_once(model: keras.Model, tmp_path: pathlib.Path) -> No
 def test_mlflow_database_that_is_garbage_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "mlflow.db").write_text("garbage" * 1000)
     with pytest.raises(StoreError, match=r"MLflow cannot use 'sqlite:///.*mlflow\.db'"):
-        MlflowTracker(TrackingConfig(store=str(tmp_path))).open("run")
+        MlflowTracker(TrackingConfig(store=str(tmp_path))).claim_run("run")
+
+
+def test_calls_in_another_order_are_refused_with_what_to_do(tmp_path: pathlib.Path) -> None:
+    tracker = MlflowTracker(TrackingConfig(store=str(tmp_path)))
+    with pytest.raises(StoreError, match=r"call start\(\) or resume\(\) first"):
+        tracker.log_points([])
+    tracker.finish(Status.FAILED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_claimed_and_never_started_is_closed_with_its_status(tmp_path: pathlib.Path) -> None:
+    tracker = MlflowTracker(TrackingConfig(store=str(tmp_path)))
+    run_id = tracker.claim_run("run")
+    tracker.finish(Status.KILLED)
+    assert mlflow.active_run() is None
+    assert mlflow.MlflowClient(f"sqlite:///{database_path(tmp_path)}").get_run(run_id).info.status == "KILLED"
+
+
+def test_a_run_of_the_user_stays_the_active_one(description: RunDescription) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{database_path(description.run.path.parents[2])}")
+    make_database(description.run.path.parents[2])
+    with mlflow.start_run() as own:
+        tracker = MlflowTracker(description.config.tracking)
+        tracker.start(description)
+        tracker.finish(Status.FINISHED)
+        tracker.finish(Status.FINISHED)
+        assert mlflow.active_run().info.run_id == own.info.run_id
+
+
+@pytest.mark.parametrize(
+    ("values", "begin", "expected"),
+    [({}, "start", ["Autolog"]), ({"mlflow_autolog": False}, "start", []), ({}, "resume", [])],
+)
+def test_autolog_is_attached_where_a_run_starts(
+    description: RunDescription, values: dict[str, Any], begin: str, expected: list[str]
+) -> None:
+    tracker = MlflowTracker(description.config.replace(system_metrics=False, **values).tracking)
+    tracker.start(description) if begin == "start" else tracker.resume(description, [])
+    names = [type(callback).__name__ for callback in tracker.keras_callbacks()]
+    tracker.finish(Status.FINISHED)
+    assert names == expected
 
 
 @pytest.mark.parametrize(

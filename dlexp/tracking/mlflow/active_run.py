@@ -1,0 +1,206 @@
+"""The MLflow run that this process trains: created or opened, written through a queue, and closed."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import mlflow
+from mlflow.entities import Metric
+
+from dlexp.config.sections import TrackingConfig
+from dlexp.errors import StoreError
+from dlexp.runs.points import Point
+from dlexp.runs.run import RECORD_FILE, Run, Status, now
+from dlexp.tracking.base import BestModel, RunDescription
+from dlexp.tracking.mlflow.connection import connect, find_or_create_experiment, store_uri, unusable, will_pass
+from dlexp.tracking.mlflow.database import close_dead_runs, database_path
+from dlexp.tracking.mlflow.logged_model import register_best
+from dlexp.tracking.mlflow.runs import (
+    MLFLOW_STATUS,
+    fill_in,
+    find_or_make_run,
+    tag_own_status,
+    write_dataset,
+    write_params,
+    write_points,
+)
+from dlexp.tracking.mlflow.system_metrics import SystemSampler
+from dlexp.tracking.write_queue import WriteQueue
+
+# Start and end of a run wait this long for a locked database. The end waits this long for a server that is down.
+_DATABASE_GRACE_SECONDS, _SERVER_GRACE_SECONDS = 60.0, 10.0
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """An MLflow run that is active in this process, before anything is written to it.
+
+    Attributes:
+        tracking: store or server of the run.
+        client: client of the server or the store.
+        id: ID of the run, 32 hex digits.
+    """
+
+    tracking: TrackingConfig
+    client: mlflow.MlflowClient
+    id: str
+
+
+def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> ClaimedRun:
+    """Creates an MLflow run, or opens an existing one, and makes it the active run of this process.
+
+    Args:
+        tracking: store or server, experiment, tags.
+        name: name of a new run.
+        run: the run to open; if MLflow does not have it, it is created again.
+
+    Raises:
+        StoreError: the database or the server cannot be used.
+    """
+    try:
+        client = connect(tracking)
+        return ClaimedRun(tracking, client, _start_run(client, tracking, name, run))
+    except Exception as err:
+        # The exceptions of sqlalchemy, alembic, requests and MLflow have no common base class.
+        raise unusable(tracking, err) from err
+
+
+def _start_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run | None) -> str:
+    """Starts the MLflow run; waits while other processes that start at the same time lock the database."""
+    give_up = time.monotonic() + _DATABASE_GRACE_SECONDS
+    mlflow.set_tracking_uri(store_uri(tracking))
+    while True:
+        try:
+            known = find_or_make_run(client, tracking, run)[0] if run else None
+            opened = mlflow.start_run(
+                run_id=known,
+                experiment_id=None if known else find_or_create_experiment(client, tracking),
+                nested=mlflow.active_run() is not None,
+                run_name=None if known else name,
+                tags={key: str(value) for key, value in tracking.tags.items()},
+            )
+            return str(opened.info.run_id)
+        except Exception as err:
+            if tracking.tracking_uri or not will_pass(err) or time.monotonic() > give_up:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
+def leave_active_run(run_id: str, status: Status) -> None:
+    """Ends the active run of the process, as MLflow would nest the next run in it.
+
+    Errors are ignored: the run is already closed, or cannot be written to.
+    """
+    with contextlib.suppress(Exception):
+        active = mlflow.active_run()
+        if active is not None and active.info.run_id == run_id:  # not a run that the user opened
+            mlflow.end_run(MLFLOW_STATUS[status])
+
+
+class ActiveRun:
+    """An open MLflow run.
+
+    A separate thread writes, in order, so that a busy database or a server that is down does not delay the training.
+    Every method raises the permanent error of an earlier write, if there was one, and ends the active run.
+
+    Args:
+        claimed: the MLflow run.
+        description: description of the run.
+    """
+
+    def __init__(self, claimed: ClaimedRun, description: RunDescription) -> None:
+        self._tracking, self._client, self._id = claimed.tracking, claimed.client, claimed.id
+        self._description = description
+        self._database = self._database_identity()
+        grace = _SERVER_GRACE_SECONDS if self._tracking.tracking_uri else _DATABASE_GRACE_SECONDS
+        self._queue = WriteQueue(will_pass, grace_s=grace)
+        self._sampler: SystemSampler | None = None
+        if self._tracking.system_metrics:
+            self._sampler = SystemSampler(self._id, store_uri(self._tracking), self._put_sample)
+
+    @classmethod
+    def of(cls, claimed: ClaimedRun, description: RunDescription) -> Self:
+        """Opens a claimed run.
+
+        Raises:
+            StoreError: the run cannot be opened; it is then closed as failed.
+        """
+        try:
+            return cls(claimed, description)
+        except Exception as err:
+            leave_active_run(claimed.id, Status.FAILED)
+            raise unusable(claimed.tracking, err) from err
+
+    def write_description(self) -> None:
+        """Writes the params and the dataset."""
+        self._put(lambda: write_params(self._client, self._id, self._description.params()))
+        self._put(lambda: write_dataset(self._client, self._id, self._description))
+
+    def fill_in(self, points: Sequence[Point]) -> None:
+        """Writes the params, the dataset and the points that MLflow lacks."""
+        known = list(points)
+        self._put(lambda: fill_in(self._client, self._id, self._description, known))
+
+    def write_points(self, points: Sequence[Point]) -> None:
+        """Writes points as metrics."""
+        new = list(points)
+        self._put(lambda: write_points(self._client, self._id, new))
+
+    def register_best(self, best: BestModel) -> None:
+        """Registers the best checkpoint as a LoggedModel."""
+        self._put(lambda: register_best(self._client, self._id, self._description, best))
+
+    def close(self, status: Status) -> None:
+        """Waits until everything is written, uploads the run folder if there is a server, and closes the run."""
+        self._stop_sampler()
+        try:
+            self._put(lambda: self._close(status))
+            self._queue.close()
+        finally:
+            leave_active_run(self._id, status)
+
+    def _close(self, status: Status) -> None:
+        client, run = self._client, self._description.run
+        tag_own_status(client, self._id, status)
+        if self._tracking.tracking_uri:
+            client.log_artifacts(self._id, str(run.path))
+            # The record on disk gets its status only when all trackers are done.
+            client.log_dict(self._id, run.record() | {"status": status, "ended": now()}, RECORD_FILE)
+        client.set_terminated(self._id, MLFLOW_STATUS[status])
+        if not self._tracking.tracking_uri:
+            close_dead_runs(self._tracking.store)
+
+    def _put_sample(self, values: Mapping[str, float], moment: int, number: int) -> None:
+        metrics = [Metric(name, value, moment, number) for name, value in values.items()]
+        self._queue.put(lambda: self._client.log_batch(self._id, metrics=metrics))
+
+    def _put(self, write: Callable[[], object]) -> None:
+        try:
+            self._queue.raise_failed()
+        except Exception:
+            # A tracker that has raised is never called again.
+            self._stop_sampler()
+            leave_active_run(self._id, Status.FAILED)
+            raise
+        self._queue.put(lambda: self._write(write))
+
+    def _write(self, write: Callable[[], object]) -> None:
+        if self._database_identity() != self._database:
+            # The open connection would silently write to the deleted file.
+            raise StoreError("the MLflow database was deleted or replaced during the run")
+        write()
+
+    def _database_identity(self) -> tuple[int, int] | None:
+        path = database_path(self._tracking.store)
+        if self._tracking.tracking_uri or not path.exists():
+            return None
+        found = path.stat()
+        return found.st_dev, found.st_ino
+
+    def _stop_sampler(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
