@@ -4,6 +4,7 @@ import gzip
 import pathlib
 import struct
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -252,10 +253,10 @@ class BareSource:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> BareSource:
+def bare() -> Iterator[BareSource]:
     source = BareSource()
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
-    return source
+    with SOURCES.override("bare", lambda spec, *, data_dir: source):
+        yield source
 
 
 @pytest.mark.parametrize(
