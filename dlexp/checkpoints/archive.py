@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from dlexp.checkpoints.names import SUFFIX
-from dlexp.errors import ModelError
+from dlexp.errors import ModelError, one_line
 from dlexp.machine.atomic import TEMPORARY_PREFIX
 
 _WEIGHTS_MEMBER = "model.weights.h5"
@@ -177,7 +177,7 @@ def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> ke
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ModelError(
             f"model {model.name} cannot be made again from its config, so no checkpoint could be loaded "
-            f"({str(err).strip().splitlines()[0][:200]}): give its class a get_config that returns all its arguments"
+            f"({one_line(err)}): give its class a get_config that returns all its arguments"
         ) from err
     twin.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
     return twin

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 
+from dlexp.errors import one_line
 from dlexp.runs.run import RECORD_FILE, Run
 from dlexp.sweeps.driver import SweepDriver
 from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial, TrialState
@@ -149,10 +150,9 @@ class SweepTracking:
         """Warns of the first thing that failed; when a database is lost, every further copy fails as well."""
         if not self._has_told:
             self._has_told = True
-            reason = str(err).strip().partition("\n")[0]
             _log.warning(
                 "MLflow does not have all of this sweep (%s%s: %s); its runs are complete in their folders: "
-                "dlexp sync copies them later", what, type(err).__name__, reason,
+                "dlexp sync copies them later", what, type(err).__name__, one_line(err),
             )  # fmt: skip
 
 
