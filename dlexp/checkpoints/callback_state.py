@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
+
+from dlexp.config.json_values import json_value
 
 # Keras' own forget all of this on a restart; callbacks with `get_state` and `set_state` speak for themselves.
 _ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
@@ -26,7 +27,7 @@ def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any
         if hasattr(callback, "get_state"):
             counters[name] = callback.get_state()
         elif attributes := _attributes(callback):
-            counters[name] = {attribute: _plain(getattr(callback, attribute)) for attribute in attributes}
+            counters[name] = {attribute: json_value(getattr(callback, attribute)) for attribute in attributes}
     return counters
 
 
@@ -53,7 +54,3 @@ def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str,
 
 def _attributes(callback: keras.callbacks.Callback) -> tuple[str, ...]:
     return next((names for kind, names in _ATTRIBUTES.items() if isinstance(callback, kind)), ())
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -9,6 +9,7 @@ from absl import flags
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
 from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.spelling import parse_names
 from dlexp.errors import ConfigError
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.machine.startup import importing_tensorflow
@@ -61,7 +62,7 @@ def evaluate(argv: Sequence[str]) -> int:
     given = config_from_flags(values)
     plan = plan_evaluation(
         named[0],
-        splits=[split.strip() for split in values["split"].value.split(",") if split.strip()],
+        splits=parse_names(values["split"].value),
         kind=values["kind"].value,
         tta=parse_tta(values["tta"].value),
         metrics=given.selection.metrics if values["metrics"].present else None,

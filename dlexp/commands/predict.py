@@ -15,6 +15,7 @@ from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.flags import define_flags, parse_flags
 from dlexp.config.help import HELP_WORDS, command_help
+from dlexp.config.spelling import parse_names
 from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.evaluation.prediction_file import check_prediction_file, check_top_k, write_predictions
@@ -88,7 +89,7 @@ def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path
     path = find_checkpoint(reference, options["store"], kind=options["kind"])
     metadata = read_metadata(path)
     check_top_k(options["top_k"], metadata["class_names"])
-    given = [part.strip() for part in options["plugins"].split(",") if part.strip()]
+    given = parse_names(options["plugins"])
     with importing_tensorflow():
         load_plugins(given or (metadata["config"]["plugins"] if metadata["custom_layers"] else ()))
     return path

@@ -8,7 +8,6 @@ import dataclasses
 import datetime
 import enum
 import hashlib
-import json
 import pathlib
 import re
 import uuid
@@ -19,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.machine.atomic import atomic_file, write_text_atomically
+from dlexp.machine.atomic import atomic_file
+from dlexp.machine.json_files import read_json, write_json
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.run import Run, now, run_folder
 
@@ -105,11 +105,11 @@ class SweepFolder:
 
     def record(self) -> dict[str, Any]:
         """What `sweep.json` says."""
-        return dict(json.loads((self.path / _SWEEP_FILE).read_text(encoding="utf-8")))
+        return read_json(self.path / _SWEEP_FILE)
 
     def update(self, **values: Any) -> None:
         """Changes fields of `sweep.json`, all or none."""
-        write_text_atomically(self.path / _SWEEP_FILE, json.dumps(self.record() | values, indent=2) + "\n")
+        write_json(self.path / _SWEEP_FILE, self.record() | values)
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
@@ -118,8 +118,7 @@ class SweepFolder:
 
     def write_trial(self, trial: Trial) -> None:
         """Writes the file of a trial, whole or not at all."""
-        text = json.dumps(dataclasses.asdict(trial), indent=2) + "\n"
-        write_text_atomically(self.path / "trials" / f"{trial.number:05d}.json", text)
+        write_json(self.path / "trials" / f"{trial.number:05d}.json", dataclasses.asdict(trial))
 
     def log_path(self, trial: int) -> pathlib.Path:
         """Where a trial prints to."""
@@ -190,7 +189,7 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
     try:
         for each in ("trials", "logs"):
             (folder.path / each).mkdir(parents=True, exist_ok=True)
-        write_text_atomically(folder.path / _SWEEP_FILE, json.dumps(record, indent=2) + "\n")
+        write_json(folder.path / _SWEEP_FILE, record)
     except OSError as err:
         raise StoreError(
             f"sweep folder {str(folder.path)!r} cannot be written: {err.strerror}: choose another --store"
@@ -225,7 +224,7 @@ def _sweeps_folder(store: str | pathlib.Path) -> pathlib.Path:
 
 
 def _read_trial(path: pathlib.Path) -> Trial:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
     return Trial(**values | {"state": TrialState(values["state"])})
 
 

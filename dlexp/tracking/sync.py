@@ -1,13 +1,12 @@
 """Brings the trackers of runs that have ended up to date, from their run folders."""
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping
 
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
+from dlexp.machine.json_files import read_json_if_there
 from dlexp.registry import load_plugins
 from dlexp.runs.points import read_points
 from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
@@ -105,8 +104,8 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
         config,
         record["dataset_name"],
         record["dataset_id"],
-        _read_json(run.path / DESCRIPTION_FILE),
-        _read_json(run.path / FACTS_FILE),
+        read_json_if_there(run.path / DESCRIPTION_FILE),
+        read_json_if_there(run.path / FACTS_FILE),
     )
     last = points[-1].time if points else record["started"]
     return RunContents(
@@ -125,11 +124,6 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
 def _keeps_best(run: Run) -> bool:
     """Whether its best checkpoint is there: a sweep keeps those of its best trials alone, if asked to."""
     return (run.path / run.record()["best_checkpoint"]).is_file()
-
-
-def _read_json(path: pathlib.Path) -> Mapping[str, object]:
-    """A JSON object of a run folder; empty if the run was killed before it was written."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def read_best_model(run: Run) -> BestModel:

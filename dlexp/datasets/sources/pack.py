@@ -6,7 +6,6 @@ that examples are read in any order, and `pack.json` has the class names. Name, 
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import weakref
@@ -18,6 +17,7 @@ from dlexp.datasets.images.scan import believes_memory
 from dlexp.datasets.sources.encoded import EncodedSource
 from dlexp.datasets.sources.source import Source, array_digests
 from dlexp.errors import DataError
+from dlexp.machine.json_files import read_json
 from dlexp.registry import register_source
 
 PACK_MANIFEST_FILE, PACK_FILE = "manifest.parquet", "pack.json"
@@ -39,7 +39,7 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
             f"folder {str(folder)!r} is no finished pack: give --dataset=pack:PATH one that dlexp data pack wrote"
         )
     try:
-        description = json.loads((folder / PACK_FILE).read_text(encoding="utf-8"))
+        description = read_json(folder / PACK_FILE)
         manifest = pd.read_parquet(folder / PACK_MANIFEST_FILE)
         name, class_names = description["name"], tuple(description["class_names"])
         sizes = [path.stat().st_size for path in list_shards(folder)]
