@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import enum
+import functools
 import hashlib
 import pathlib
 import re
@@ -124,10 +125,15 @@ class SweepFolder:
         """Where a trial prints to."""
         return self.path / "logs" / f"{trial:05d}.log"
 
-    def run_of(self, trial: Trial, sweep_id: str) -> Run:
+    @functools.cached_property
+    def _id(self) -> str:
+        """32 hex digits that are made with the sweep and never change; the run IDs of its trials come from them."""
+        return str(self.record()["sweep_id"])
+
+    def run_of(self, trial: Trial) -> Run:
         """The run of a trial, whether it has begun or not; of one that is reused, the run it shares."""
         number = trial.number if trial.reused_from is None else trial.reused_from
-        run_id = trial_run_id(sweep_id, number)
+        run_id = trial_run_id(self._id, number)
         return Run(run_id, run_folder(self.store, run_id))
 
     @contextlib.contextmanager
@@ -230,12 +236,11 @@ def _read_trial(path: pathlib.Path) -> Trial:
 
 def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> pd.DataFrame:
     """One row a trial, by number: state, the values of its point, seed, the objectives, its run, and the rest."""
-    sweep_id = folder.record()["sweep_id"]
     rows = []
     for trial in sorted(trials, key=lambda each: each.number):
         row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
-        run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
+        run_id = folder.run_of(trial).id if trial.started else ""
         last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
         rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
     return pd.DataFrame(rows, columns=None if rows else [*_FIRST, *_LAST])

@@ -38,7 +38,6 @@ class SweepTracking:
 
     def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
         self._folder, self._plan = folder, plan
-        self._sweep_id = folder.record()["sweep_id"]
         self._queue: WriteQueue | None = None
         self._has_told = False
         try:
@@ -55,7 +54,7 @@ class SweepTracking:
     def changed(self, trial: Trial) -> None:
         """Queues the run of a trial that has ended, unless MLflow has it."""
         if trial.state.has_ended and trial.reused_from is None:
-            run = self._folder.run_of(trial, self._sweep_id)
+            run = self._folder.run_of(trial)
             self._put(lambda: self._copy_if_missing(run))
 
     def refresh(self, driver: SweepDriver) -> None:
@@ -72,7 +71,7 @@ class SweepTracking:
         """
         for point in rank_points(trials, self._plan)[:1]:
             for trial in point.trials:
-                run = self._folder.run_of(trial, self._sweep_id)
+                run = self._folder.run_of(trial)
                 self._put(lambda run=run: self._copy(run, registers_best=True))
         self._put(lambda: self._close_parent(trials, status))
         if self._queue is not None:
@@ -131,7 +130,7 @@ class SweepTracking:
             for name, value in best.values.items():
                 client.log_metric(parent, f"best_{name}", value)
             client.set_tag(parent, "dlexp.best_trial", best.trials[0].number)
-            client.set_tag(parent, "dlexp.best_run_id", self._folder.run_of(best.trials[0], self._sweep_id).id)
+            client.set_tag(parent, "dlexp.best_run_id", self._folder.run_of(best.trials[0]).id)
             client.set_tag(parent, "dlexp.best_point", self._plan.candidates.label(best.trials[0].point))
         client.set_terminated(parent, status)
 
