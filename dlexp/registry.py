@@ -208,7 +208,8 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
 def register_source(name: str) -> Callable[[Builder], Builder]:
     """Registers `open(spec, *, data_dir) -> dlexp.datasets.Source` as `--dataset=name:spec`.
 
-    `spec` is the text after the colon, `data_dir` the folder that relative paths start from.
+    `spec` is the text after the colon, `data_dir` the folder that relative paths start from. A source that remembers
+    what it has read may also take `reread`, a boolean: with True, as `dlexp data verify` asks, it reads every byte.
 
     Example:
         >>> @register_source("noise")

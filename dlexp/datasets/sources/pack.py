@@ -13,7 +13,6 @@ import weakref
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.images.scan import believes_memory
 from dlexp.datasets.sources.encoded import EncodedSource
 from dlexp.datasets.sources.source import Source, array_digests
 from dlexp.errors import DataError
@@ -27,8 +26,8 @@ PLACE_COLUMNS = ("shard", "offset", "length", "encoded")
 
 
 @register_source("pack")
-def open_pack(spec: str, *, data_dir: str) -> Source:
-    """A folder that `dlexp data pack` wrote.
+def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
+    """A folder that `dlexp data pack` wrote; with `reread` every byte is compared with what was packed.
 
     Raises:
         DataError: the folder is not there, was not written to its end, or is damaged.
@@ -52,7 +51,7 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
             f"{description['shard_bytes']}: pack the dataset anew"
         )
     source = PackSource(name, class_names, manifest, list_shards(folder))
-    if not believes_memory():
+    if reread:
         source.check_digests()
     return source
 

@@ -276,6 +276,19 @@ def test_a_plugin_source_that_breaks_the_contract_is_refused(
         open_dataset(DataConfig(dataset="bare", batch_size=4))
 
 
+@pytest.mark.parametrize("reread", [False, True])
+def test_reread_reaches_the_sources_that_take_it(bare: BareSource, reread: bool) -> None:
+    asked = []
+
+    def open_remembered(spec: str, *, data_dir: str, reread: bool = False) -> BareSource:
+        asked.append(reread)
+        return bare
+
+    with SOURCES.override("remembered", open_remembered):
+        open_dataset(DataConfig(dataset="remembered+bare", batch_size=4), reread=reread)
+    assert asked == [reread]
+
+
 def test_a_manifest_without_a_column_is_refused(bare: BareSource) -> None:
     bare.manifest = bare.manifest.drop(columns="group")
     with pytest.raises(DataError, match="lacks the columns group"):
