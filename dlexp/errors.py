@@ -76,6 +76,33 @@ class CheckpointError(DlexpError, ValueError):
     """A checkpoint is damaged, foreign or not there."""
 
 
+# Of another library's message within one of ours; the traceback has all of it.
+_MOST_CHARS_OF_LINE = 300
+_MOST_CHARS_JOINED = 1000
+
+
+def one_line(err: BaseException) -> str:
+    r"""What an exception of a library says, for the middle of a message: its first line, of 300 characters at most.
+
+    Libraries put what helps into the first line; hints, addresses and whole queries follow. One without a text is
+    named by its class.
+
+    Example:
+        >>> one_line(OSError("disk is full\n[SQL: INSERT ...]")), one_line(TimeoutError())
+        ('disk is full', 'TimeoutError')
+    """
+    lines = str(err).strip().splitlines()
+    return lines[0].rstrip()[:_MOST_CHARS_OF_LINE] if lines else type(err).__name__
+
+
+def joined_lines(err: BaseException) -> str:
+    """All that an exception says, on one line of 1,000 characters at most.
+
+    For libraries that put the reason below their first line, as Keras does.
+    """
+    return " ".join(str(err).split())[:_MOST_CHARS_JOINED]
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Makes the error for a name that is not known.
 

@@ -5,11 +5,12 @@ Built-in names are known before the module that builds them is imported, so that
 TensorFlow.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -146,6 +147,36 @@ class Registry:
             raise ConfigError(f"module {self._modules[name]} was to register the {self.kind} {name!r}, and did not")
         return self._builders[name]
 
+    @contextlib.contextmanager
+    def override(self, name: str, builder: Callable[..., Any]) -> Iterator[None]:
+        """Puts `builder` under `name` while the block lasts; then the name finds what it found before, or nothing.
+
+        For tests, and for notebooks that try one builder in the place of another.
+
+        Example:
+            >>> with SOURCES.override("digits", lambda spec, *, data_dir: my_source):
+            ...     dataset = open_dataset(DataConfig(dataset="digits"))
+        """
+        if name in self:
+            self.get(name)  # imports its module now: within the block, that would register the name twice
+        with self.isolated():
+            self._builders[name] = builder
+            yield
+
+    @contextlib.contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Forgets, when the block ends, what a plug-in or a decorator has registered within it.
+
+        What was registered before is there again. Builders of modules that were first imported within the block stay:
+        Python does not import a module twice, so they would be lost.
+        """
+        before = dict(self._builders)
+        try:
+            yield
+        finally:
+            imported = {name: builder for name, builder in self._builders.items() if name in self._modules}
+            self._builders = imported | before
+
     def _load_entry_points(self) -> None:
         if self._seen_entry_points:
             return
@@ -190,7 +221,8 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
 def register_source(name: str) -> Callable[[Builder], Builder]:
     """Registers `open(spec, *, data_dir) -> dlexp.datasets.Source` as `--dataset=name:spec`.
 
-    `spec` is the text after the colon, `data_dir` the folder that relative paths start from.
+    `spec` is the text after the colon, `data_dir` the folder that relative paths start from. A source that remembers
+    what it has read may also take `reread`, a boolean: with True, as `dlexp data verify` asks, it reads every byte.
 
     Example:
         >>> @register_source("noise")

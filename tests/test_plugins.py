@@ -82,11 +82,9 @@ class Diary(Tracker):
 @pytest.fixture
 def plugin(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     monkeypatch.chdir(tmp_path)
-    yield tmp_path / "my_plugin.py"
+    with MODELS.isolated(), SOURCES.isolated(), CALLBACKS.isolated(), TRACKERS.isolated():
+        yield tmp_path / "my_plugin.py"
     sys.modules.pop("my_plugin", None)
-    for registry in (MODELS, SOURCES, CALLBACKS, TRACKERS):
-        for name in ("my_net", "bright_or_dark", "say_epochs", "diary"):
-            registry._builders.pop(name, None)
 
 
 def train(*words: str) -> int:

@@ -1,5 +1,6 @@
 """Registries: names found, listed and refused; plug-ins imported."""
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ def plugin(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
         "def build(input_shape, num_classes):\n"
         "    return 'built'\n"
     )
-    yield path
+    with MODELS.isolated():
+        yield path
     sys.modules.pop("my_plugin_models", None)
-    MODELS._builders.pop("from_a_plugin", None)
 
 
 def test_registered_builder_is_found_by_its_name() -> None:
@@ -40,6 +41,31 @@ def test_name_that_is_taken_is_refused_naming_both() -> None:
     registry.register("one")(len)
     with pytest.raises(ConfigError, match=r"registered twice, by builtins\.len and by builtins\.max"):
         registry.register("one")(max)
+
+
+def test_override_ends_with_its_block_even_if_that_fails() -> None:
+    registry = Registry("model", {})
+    registry.register("one")(len)
+    with contextlib.suppress(KeyError), registry.override("one", max), registry.override("two", min):
+        assert (registry.get("one"), registry.get("two")) == (max, min)
+        raise KeyError
+    assert registry.names() == ["one"]
+    assert registry.get("one") is len
+
+
+def test_override_of_a_builtin_name_gives_it_back() -> None:
+    with SOURCES.override("digits", len):
+        assert SOURCES.get("digits") is len
+    assert SOURCES.get("digits").__module__ == "dlexp.datasets.sources.arrays"
+
+
+def test_what_a_plugin_registers_is_forgotten_at_the_end_of_an_isolated_block() -> None:
+    registry = Registry("model", {"builtin": "the_module_of_it"})
+    with registry.isolated():
+        registry.register("builtin")(len)  # as its module does when it is first imported
+        registry.register("of_a_plugin")(max)
+    assert registry.names() == ["builtin"]
+    assert registry.get("builtin") is len
 
 
 def test_unknown_name_lists_the_nearest_and_all() -> None:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from dlexp.checkpoints.names import SUFFIX
-from dlexp.errors import ModelError
+from dlexp.errors import ModelError, one_line
 from dlexp.machine.atomic import TEMPORARY_PREFIX
 from dlexp.models.keras_internals import DATE_MEMBER, WEIGHTS_MEMBER, find_arrays, serialize_network, with_date
 
@@ -151,7 +151,7 @@ def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> ke
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ModelError(
             f"model {model.name} cannot be made again from its config, so no checkpoint could be loaded "
-            f"({str(err).strip().splitlines()[0][:200]}): give its class a get_config that returns all its arguments"
+            f"({one_line(err)}): give its class a get_config that returns all its arguments"
         ) from err
     twin.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
     return twin

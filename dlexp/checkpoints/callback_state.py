@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
+from dlexp.config.json_values import json_value
 from dlexp.models.keras_internals import get_memory, set_memory
 
 
@@ -22,7 +22,7 @@ def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any
         if hasattr(callback, "get_state"):
             counters[name] = callback.get_state()
         elif memory := get_memory(callback):
-            counters[name] = {attribute: _plain(value) for attribute, value in memory.items()}
+            counters[name] = {attribute: json_value(value) for attribute, value in memory.items()}
     return counters
 
 
@@ -44,7 +44,3 @@ def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str,
         name = type(callback).__name__
         seen[name] += 1
         yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -20,7 +20,7 @@ from dlexp.checkpoints.metadata import METADATA_MEMBER, STATE_MEMBER, read_metad
 from dlexp.checkpoints.seal import UNSEALED, check_seal, seal
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.errors import CheckpointError
+from dlexp.errors import CheckpointError, one_line
 from dlexp.machine.atomic import atomic_file
 
 LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, for a file it cannot load
@@ -131,7 +131,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
                 f"checkpoint {str(path)!r} needs {', '.join(custom)}: load them first, with "
                 f"dlexp.load_plugins of {plugins}, and register them with keras.saving.register_keras_serializable"
             ) from err
-        raise CheckpointError(f"checkpoint {str(path)!r} cannot be loaded: {_first_line(err)}") from err
+        raise CheckpointError(f"checkpoint {str(path)!r} cannot be loaded: {one_line(err)}") from err
     return LoadedCheckpoint.of(model, metadata, path)
 
 
@@ -142,7 +142,3 @@ def weights_digest(weights: Iterable[np.ndarray]) -> str:
         digest.update(f"{weight.shape}{weight.dtype.name}".encode())
         digest.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _first_line(err: Exception) -> str:
-    return str(err).strip().split("\n")[0][:200]

@@ -13,7 +13,7 @@ from dlexp.checkpoints.metadata import METADATA_MEMBER
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.sections import ModelConfig
-from dlexp.errors import CheckpointError
+from dlexp.errors import CheckpointError, joined_lines
 
 _HEAD_VARIABLES = 2  # kernel and bias
 
@@ -68,8 +68,7 @@ def _load_foreign(path: pathlib.Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, safe_mode=True, compile=False)
     except LOAD_ERRORS as err:
-        reason = " ".join(str(err).split())[:200]
-        raise CheckpointError(f"init_checkpoint {str(path)!r} cannot be loaded: {reason}") from err
+        raise CheckpointError(f"init_checkpoint {str(path)!r} cannot be loaded: {joined_lines(err)}") from err
 
 
 def _assign(model: keras.Model, source: keras.Model, path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dlexp.config.command import Command, CommandLine, Positionals
+from dlexp.config.spelling import parse_names
 from dlexp.evaluation.options import DATA_FIELDS, parse_tta
 from dlexp.machine.startup import importing_tensorflow
 
@@ -34,7 +35,7 @@ def _evaluate(line: CommandLine) -> int:
     config, options = line.config, line.options
     plan = plan_evaluation(
         line.positionals[0],
-        splits=[split.strip() for split in options["split"].split(",") if split.strip()],
+        splits=parse_names(options["split"]),
         kind=options["kind"],
         tta=parse_tta(options["tta"]),
         metrics=config.selection.metrics if "metrics" in line.given else None,

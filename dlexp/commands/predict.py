@@ -11,6 +11,7 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.command import Command, CommandLine, Positionals
+from dlexp.config.spelling import parse_names
 from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.machine.console import EXIT_FAILED
@@ -70,7 +71,7 @@ def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path
     path = find_checkpoint(reference, options["store"], kind=options["kind"])
     metadata = read_metadata(path)
     check_top_k(options["top_k"], metadata["class_names"])
-    given = [part.strip() for part in options["plugins"].split(",") if part.strip()]
+    given = parse_names(options["plugins"])
     with importing_tensorflow():
         load_plugins(given or (metadata["config"]["plugins"] if metadata["custom_layers"] else ()))
     return path

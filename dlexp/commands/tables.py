@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlexp.config.json_values import json_value
 from dlexp.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[
     if output_format not in FORMATS:
         raise unknown_name("format", output_format, FORMATS)
     if output_format == "json":
-        rows = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(json_value(table.to_dict("records"), strict=True), indent=2))
     elif output_format == "csv":
         print(table.to_csv(index=False), end="")
     else:
@@ -85,9 +85,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.6g}"
     return "" if value is None else str(value)
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.item() if hasattr(value, "item") else value

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlexp.config.json_values import json_value
 from dlexp.config.sections import (
     SEEDS,
     DataConfig,
@@ -80,9 +81,9 @@ class ExperimentConfig:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             if each.name in _SECTIONS:
-                values |= {inner.name: _plain(getattr(value, inner.name)) for inner in dataclasses.fields(value)}
+                values |= {inner.name: json_value(getattr(value, inner.name)) for inner in dataclasses.fields(value)}
             else:
-                values[each.name] = _plain(value)
+                values[each.name] = json_value(value)
         return values
 
     def replace(self, **values: Any) -> "ExperimentConfig":
@@ -145,9 +146,3 @@ def config_sections() -> Mapping[str, list[str]]:
     sections = {name: [f.name for f in dataclasses.fields(section)] for name, section in _SECTIONS.items()}
     placed = {name for names in sections.values() for name in names}
     return sections | {"experiment": [name for name in config_fields() if name not in placed]}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if isinstance(value, Mapping) else value

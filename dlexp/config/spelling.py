@@ -61,10 +61,20 @@ def field_value(name: str, kind: Any, value: Any) -> Any:
         return value
     text = str(value or "").strip()
     if kind == tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return parse_names(text)
     if kind == tuple[int, int] | None:
         return _parse_size(name, text)
     return _parse_pairs(name, text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names that commas join, without the spaces around them; empty ones are left out.
+
+    Example:
+        >>> parse_names("flip, crop,")
+        ('flip', 'crop')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _parse_size(name: str, text: str) -> tuple[int, int] | None:

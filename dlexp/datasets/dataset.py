@@ -60,13 +60,14 @@ class Dataset:
         return table.set_axis(pd.Index(self.class_names, name="class"), axis="index")
 
 
-def open_dataset(data: DataConfig, *, trainable: bool = True) -> Dataset:
+def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = False) -> Dataset:
     """Opens the sources that `data.dataset` names, splits them and checks that they can be trained on.
 
     Args:
         data: what to open, and how.
         trainable: refuse what no model could be trained on: an empty split, images of many sizes. Else the size of the
             dataset is that of its first example.
+        reread: have sources read every byte, also of files that they remember from the last time.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -75,7 +76,7 @@ def open_dataset(data: DataConfig, *, trainable: bool = True) -> Dataset:
     Example:
         >>> open_dataset(DataConfig(dataset="digits")).counts()
     """
-    source = open_sources(data)
+    source = open_sources(data, reread=reread)
     _check_damage(source, data)
     manifest = _with_groups(source.manifest.reset_index(drop=True), data)
     manifest = manifest.assign(split=pd.Series(_split(manifest, data), dtype="str"))

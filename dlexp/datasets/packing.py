@@ -1,7 +1,6 @@
 """Writes a dataset into a pack: a few large files, for `--dataset=pack:PATH`."""
 
 import itertools
-import json
 import pathlib
 from collections.abc import Iterator
 
@@ -21,7 +20,8 @@ from dlexp.datasets.sources.pack import (
 )
 from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
-from dlexp.machine.atomic import atomic_file, write_text_atomically
+from dlexp.machine.atomic import atomic_file
+from dlexp.machine.json_files import write_json
 from dlexp.machine.progress_bar import track
 
 
@@ -53,7 +53,7 @@ def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**
         "shard_bytes": [path.stat().st_size for path in list_shards(folder)],
     }
     # The description comes last: a pack without it was not finished, and is refused.
-    write_text_atomically(folder / PACK_FILE, json.dumps(description, indent=2) + "\n")
+    write_json(folder / PACK_FILE, description)
 
 
 def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bool]]:

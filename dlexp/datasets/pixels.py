@@ -17,10 +17,9 @@ from dlexp.datasets.parallelism import count_workers, without_tuning
 from dlexp.datasets.sources.combined import CombinedSource, are_encoded, parts_of, read_encoded
 from dlexp.datasets.sources.encoded import DECODING
 from dlexp.datasets.sources.source import ArraySource
+from dlexp.datasets.tracing import without_autograph
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
-# No Python control flow over tensors here: AutoGraph has nothing to do, and letting it look takes 0.6 s at the start.
-_as_it_is = tf.autograph.experimental.do_not_convert
 _ALIGNMENT_BYTES = 64  # of a tensor; DLPack does not check it, and TensorFlow aborts on less
 
 
@@ -66,7 +65,7 @@ class HeldPixels:
         """
         images = self._tensor
 
-        @_as_it_is
+        @without_autograph
         def make_batch(step: Any) -> tuple[Any, Any]:
             rows, epoch = rows_of(step)
             return finish(tf.gather(images, rows), rows, epoch)
@@ -95,7 +94,7 @@ class DecodedPixels:
         image = tf.TensorSpec(self.image_shape, tf.uint8)
 
         # A loop over a batch costs less than a dataset of single images: its elements pass no queue on their way.
-        @_as_it_is
+        @without_autograph
         def make_batch(step: Any) -> tuple[Any, Any]:
             rows, epoch = rows_of(step)
             drawn = self.moves.draw(rows, epoch) if self.moves else ()

@@ -1,11 +1,11 @@
 """Evaluation of a checkpoint by hand: on the data of its run, or on any other that has its classes."""
 
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dlexp.checkpoints.files import load_checkpoint
+from dlexp.config.json_values import json_value
 from dlexp.datasets.pipeline import Datasets
 from dlexp.errors import EvaluationError
 from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
@@ -13,7 +13,7 @@ from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
 from dlexp.evaluation.metrics import metric_names
 from dlexp.evaluation.options import REPORT_FILE
 from dlexp.evaluation.plan import EvaluationPlan, plan_evaluation
-from dlexp.evaluation.report import plain
+from dlexp.machine.json_files import read_json_if_there
 
 
 def evaluate_checkpoint(
@@ -86,8 +86,8 @@ def carry_out(plan: EvaluationPlan) -> dict[str, EvaluationFolder]:
 
 def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
     """Raises EvaluationError if a folder tells other metrics of the same weights."""
-    recorded = _read_report(folder)
-    measured = plain(evaluation.predictions.metrics)
+    recorded = read_json_if_there(folder / REPORT_FILE)
+    measured = json_value(evaluation.predictions.metrics, strict=True)
     if recorded.get("weights_digest") != evaluation.subject.weights_digest or recorded["metrics"] == measured:
         return
     differing = ", ".join(
@@ -99,8 +99,3 @@ def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
         f"run {evaluation.subject.run_id[:8]} has recorded other metrics than those measured now: {differing}; the "
         "recorded evaluation stays, --output=FOLDER writes the new one elsewhere"
     )
-
-
-def _read_report(folder: pathlib.Path) -> Mapping[str, Any]:
-    path = folder / REPORT_FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

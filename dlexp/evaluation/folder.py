@@ -1,7 +1,6 @@
 """The evaluation folder of a split: written whole, or left as it was."""
 
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -21,6 +20,7 @@ from dlexp.evaluation.pictures.draw import draw_pictures
 from dlexp.evaluation.report import build_report
 from dlexp.evaluation.split_prediction import Predictions
 from dlexp.machine.atomic import TEMPORARY_PREFIX, atomic_file, write_text_atomically
+from dlexp.machine.json_files import write_json
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Data
     report = build_report(evaluation.subject, predictions, scores, dataset.class_names)
     with _staged(folder) as stage:
         write_predictions(stage, predictions)
-        write_text_atomically(stage / REPORT_FILE, json.dumps(report, indent=2) + "\n")
+        write_json(stage / REPORT_FILE, report)
         pictures = draw_pictures(stage, predictions, scores, dataset)
         write_text_atomically(stage / PAGE_FILE, build_page(report, pictures))
     return EvaluationFolder(folder, report, {name: folder / path.name for name, path in pictures.items()})

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dlexp.config.experiment_config import field_names
+from dlexp.config.spelling import parse_names
 from dlexp.errors import unknown_name
 
 FOLDER = "evaluation"
@@ -25,7 +26,7 @@ def parse_tta(text: str) -> tuple[str, ...]:
     Raises:
         UnknownNameError: there is no such name.
     """
-    return check_tta([name.strip() for name in text.split(",") if name.strip() not in ("", NONE)])
+    return check_tta([name for name in parse_names(text) if name != NONE])
 
 
 def check_tta(names: Sequence[str]) -> tuple[str, ...]:

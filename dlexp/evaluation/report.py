@@ -1,12 +1,10 @@
 """`report.json`: all scores of a split, for machines."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from dlexp.config.json_values import json_value
 from dlexp.evaluation.calibration import BINS, Calibration
 from dlexp.evaluation.intervals import CONFIDENCE, Share
 from dlexp.evaluation.scores import mean_over_classes
@@ -77,7 +75,7 @@ def build_report(
         "class_names": list(class_names),
         "confusion_matrix": scores.confusion.tolist(),
     }
-    return dict(plain(report))
+    return dict(json_value(report, strict=True))
 
 
 def _share(share: Share) -> dict[str, Any]:
@@ -116,14 +114,3 @@ def _errors(calibration: Calibration) -> dict[str, float]:
         "brier": calibration.brier,
         "nll": calibration.nll,
     }
-
-
-def plain(value: Any) -> Any:
-    """As JSON can hold it: NaN and infinity are no numbers there."""
-    if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from dlexp.errors import ConfigError, ModelError
+from dlexp.errors import ConfigError, ModelError, joined_lines
 from dlexp.models.head import build_logits
 from dlexp.registry import APPLICATIONS, register_model
 
@@ -154,7 +154,7 @@ def _build_pretrained(name: str, arguments: dict[str, Any]) -> keras.Model:
         raise  # such as an alpha that Keras has no weights for
     except Exception as err:  # a failed download is a bare Exception, whose text holds the address of the file
         raise ModelError(
-            f"weights=imagenet for {name} could not be downloaded or read ({' '.join(str(err).split())}): put that "
+            f"weights=imagenet for {name} could not be downloaded or read ({joined_lines(err)}): put that "
             f"file into {_weights_folder()}, or use weights=none"
         ) from err
 

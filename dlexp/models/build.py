@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from dlexp.config.sections import ModelConfig
-from dlexp.errors import ConfigError, DlexpError, ModelError, unknown_name
+from dlexp.errors import ConfigError, DlexpError, ModelError, joined_lines, unknown_name
 from dlexp.models.keras_internals import LAMBDA, find_custom_objects
 from dlexp.registry import MODELS
 
@@ -46,10 +46,9 @@ def build_model(
     except DlexpError:
         raise
     except (ArithmeticError, TypeError, ValueError) as err:
-        reason = " ".join(str(err).split())
         raise ModelError(
             f"model {model.model} cannot be built for images of {'x'.join(map(str, shape))} with "
-            f"model_args={dict(model.model_args)}: {reason}"
+            f"model_args={dict(model.model_args)}: {joined_lines(err)}"
         ) from err
     _check_contract(model.model, built, shape, num_classes)
     return built
@@ -116,7 +115,7 @@ def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_cla
     try:
         custom = custom_layers(model)
     except NotImplementedError as err:
-        raise ModelError(f"model {name} could not be saved: {' '.join(str(err).split())}") from err
+        raise ModelError(f"model {name} could not be saved: {joined_lines(err)}") from err
     if LAMBDA in custom:
         raise ModelError(
             f"model {name} holds a Python lambda, which no file can give back safely: write it as a layer, or as a "

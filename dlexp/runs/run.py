@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import datetime
 import enum
-import json
 import os
 import pathlib
 import socket
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
 from dlexp.machine.atomic import write_text_atomically
+from dlexp.machine.json_files import read_json, write_json
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.points import Point, PointLog, read_points
 
@@ -102,11 +102,11 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What `run.json` says: name, status, times, dataset, best epoch, results."""
-        return dict(json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8")))
+        return read_json(self.path / RECORD_FILE)
 
     def update(self, **values: Any) -> None:
         """Changes fields of `run.json`, all or none."""
-        write_text_atomically(self.path / RECORD_FILE, json.dumps(self.record() | values, indent=2) + "\n")
+        write_json(self.path / RECORD_FILE, self.record() | values)
 
     def status(self) -> Status:
         """What became of the run: KILLED if it is said to be running, and nobody holds its lock."""
@@ -192,7 +192,7 @@ def create_run(store: str | pathlib.Path, run_id: str, *, name: str, config: Exp
     try:
         run.checkpoints_folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
-        write_text_atomically(run.path / RECORD_FILE, json.dumps(fields, indent=2) + "\n")
+        write_json(run.path / RECORD_FILE, fields)
     except OSError as err:
         raise StoreError(
             f"run folder {str(run.path)!r} cannot be written: {err.strerror}: choose another --store"

@@ -1,12 +1,12 @@
 """The runs of a store: listed as a table, and found by ID, name or folder."""
 
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlexp.errors import RunNotFoundError
+from dlexp.machine.json_files import read_json
 from dlexp.runs.query import select_rows
 from dlexp.runs.run import CONFIG_FILE, RECORD_FILE, Run, artifacts_root
 
@@ -57,7 +57,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     record["status"] = str(run._status(record))
     metrics: Mapping[str, float] = record.pop("metrics", {})
     record.pop("holder", None)
-    config = json.loads((run.path / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_json(run.path / CONFIG_FILE)
     # The record comes last: it has the names that the config may leave empty.
     return {"run_id": run.id, "path": str(run.path), **config, **metrics, **record}
 
@@ -70,7 +70,7 @@ def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns"
     """
     path = pathlib.Path(reference)
     if (path / RECORD_FILE).is_file():
-        return Run(json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))["run_id"], path.resolve())
+        return Run(read_json(path / RECORD_FILE)["run_id"], path.resolve())
     reference = str(reference)
     runs = list(iterate_runs(store))
     if not runs:

@@ -7,8 +7,8 @@ import contextlib
 import dataclasses
 import datetime
 import enum
+import functools
 import hashlib
-import json
 import pathlib
 import re
 import uuid
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
-from dlexp.machine.atomic import atomic_file, write_text_atomically
+from dlexp.machine.atomic import atomic_file
+from dlexp.machine.json_files import read_json, write_json
 from dlexp.machine.lock import hold_lock, is_held
 from dlexp.runs.run import Run, now, run_folder
 
@@ -106,11 +107,11 @@ class SweepFolder:
 
     def record(self) -> dict[str, Any]:
         """What `sweep.json` says."""
-        return dict(json.loads((self.path / _SWEEP_FILE).read_text(encoding="utf-8")))
+        return read_json(self.path / _SWEEP_FILE)
 
     def update(self, **values: Any) -> None:
         """Changes fields of `sweep.json`, all or none."""
-        write_text_atomically(self.path / _SWEEP_FILE, json.dumps(self.record() | values, indent=2) + "\n")
+        write_json(self.path / _SWEEP_FILE, self.record() | values)
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
@@ -119,17 +120,21 @@ class SweepFolder:
 
     def write_trial(self, trial: Trial) -> None:
         """Writes the file of a trial, whole or not at all."""
-        text = json.dumps(dataclasses.asdict(trial), indent=2) + "\n"
-        write_text_atomically(self.path / "trials" / f"{trial.number:05d}.json", text)
+        write_json(self.path / "trials" / f"{trial.number:05d}.json", dataclasses.asdict(trial))
 
     def log_path(self, trial: int) -> pathlib.Path:
         """Where a trial prints to."""
         return self.path / "logs" / f"{trial:05d}.log"
 
-    def run_of(self, trial: Trial, sweep_id: str) -> Run:
+    @functools.cached_property
+    def _id(self) -> str:
+        """32 hex digits that are made with the sweep and never change; the run IDs of its trials come from them."""
+        return str(self.record()["sweep_id"])
+
+    def run_of(self, trial: Trial) -> Run:
         """The run of a trial, whether it has begun or not; of one that is reused, the run it shares."""
         number = trial.number if trial.reused_from is None else trial.reused_from
-        run_id = trial_run_id(sweep_id, number)
+        run_id = trial_run_id(self._id, number)
         return Run(run_id, run_folder(self.store, run_id))
 
     @contextlib.contextmanager
@@ -191,7 +196,7 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
     try:
         for each in ("trials", "logs"):
             (folder.path / each).mkdir(parents=True, exist_ok=True)
-        write_text_atomically(folder.path / _SWEEP_FILE, json.dumps(record, indent=2) + "\n")
+        write_json(folder.path / _SWEEP_FILE, record)
     except OSError as err:
         raise StoreError(
             f"sweep folder {str(folder.path)!r} cannot be written: {err.strerror}: choose another --store"
@@ -226,7 +231,7 @@ def _sweeps_folder(store: str | pathlib.Path) -> pathlib.Path:
 
 
 def _read_trial(path: pathlib.Path) -> Trial:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
     return Trial(**values | {"state": TrialState(values["state"])})
 
 
@@ -234,12 +239,11 @@ def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> "pd.DataFra
     """One row a trial, by number: state, the values of its point, seed, the objectives, its run, and the rest."""
     import pandas as pd
 
-    sweep_id = folder.record()["sweep_id"]
     rows = []
     for trial in sorted(trials, key=lambda each: each.number):
         row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
-        run_id = folder.run_of(trial, sweep_id).id if trial.started else ""
+        run_id = folder.run_of(trial).id if trial.started else ""
         last |= {"run_id": run_id, "reason": trial.reason.partition("\n")[0]}
         rows.append(row | dict(trial.values) | {name: last[name] for name in _LAST})
     return pd.DataFrame(rows, columns=None if rows else [*_FIRST, *_LAST])

@@ -21,7 +21,6 @@ class CheckpointKeeper:
 
     def __init__(self, folder: SweepFolder, objective: Objective, keep: int) -> None:
         self._folder, self._objective, self._keep = folder, objective, keep
-        self._sweep_id = folder.record()["sweep_id"]
         self._kept: list[Trial] = []
         for trial in folder.trials():
             self.changed(trial)
@@ -44,7 +43,7 @@ class CheckpointKeeper:
         """Nothing is shown."""
 
     def _remove(self, trial: Trial) -> None:
-        run = self._folder.run_of(trial, self._sweep_id)
+        run = self._folder.run_of(trial)
         if run.checkpoints_folder.is_dir():  # a trial may fail before it has a run
             for path in checkpoint_files(run):
                 path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config.monitor import is_smaller_better
+from dlexp.config.spelling import parse_names
 from dlexp.errors import ConfigError
 
 _MODES = ("min", "max")
@@ -43,8 +44,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     Raises:
         ConfigError: nothing is given, a name comes twice, or a mode is neither min nor max.
     """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    objectives = tuple(_parse_one(part) for part in parts)
+    objectives = tuple(map(_parse_one, parse_names(text)))
     names = [each.name for each in objectives]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"--objective={text} must name one metric, or several different ones joined by commas")

@@ -25,7 +25,7 @@ from dlexp.sweeps.launchers.base import Launcher
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.space.space import Space
 
-RUNNER = "dlexp.sweeps.trial:TrialRunner"
+RUNNER = "dlexp.sweeps.preload:TrialRunner"
 
 
 def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dlexp.errors import one_line
 from dlexp.runs.run import RECORD_FILE, Run
 from dlexp.sweeps.driver import SweepDriver
 from dlexp.sweeps.folder import TABLE_FILE, SweepFolder, Trial, TrialState
@@ -34,7 +35,6 @@ class SweepTracking:
 
     def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
         self._folder, self._plan = folder, plan
-        self._sweep_id = folder.record()["sweep_id"]
         self._queue: WriteQueue | None = None
         self._parent: SweepRun | None = None
         self._has_told = False
@@ -51,7 +51,7 @@ class SweepTracking:
     def changed(self, trial: Trial) -> None:
         """Queues the run of a trial that has ended, unless MLflow has it."""
         if trial.state.has_ended and trial.reused_from is None:
-            run = self._folder.run_of(trial, self._sweep_id)
+            run = self._folder.run_of(trial)
             self._put(lambda parent: self._copy_if_missing(run, parent))
 
     def refresh(self, driver: SweepDriver) -> None:
@@ -68,7 +68,7 @@ class SweepTracking:
         """
         for point in rank_points(trials, self._plan)[:1]:
             for trial in point.trials:
-                run = self._folder.run_of(trial, self._sweep_id)
+                run = self._folder.run_of(trial)
                 self._put(lambda parent, run=run: self._copy(run, parent, registers_best=True))
         self._put(lambda parent: self._close(parent, trials, status))
         if self._queue is not None:
@@ -104,7 +104,7 @@ class SweepTracking:
         for best in rank_points(trials, self._plan)[:1]:
             metrics |= {f"best_{name}": value for name, value in best.values.items()}
             tags["dlexp.best_trial"] = best.trials[0].number
-            tags["dlexp.best_run_id"] = self._folder.run_of(best.trials[0], self._sweep_id).id
+            tags["dlexp.best_run_id"] = self._folder.run_of(best.trials[0]).id
             tags["dlexp.best_point"] = self._plan.candidates.label(best.trials[0].point)
         files = [self._folder.path / TABLE_FILE, *draw_pictures(self._folder, self._plan, trials)]
         parent.write_results(files=files, metrics=metrics, tags=tags)
@@ -127,10 +127,9 @@ class SweepTracking:
         """Warns of the first thing that failed; when a database is lost, every further copy fails as well."""
         if not self._has_told:
             self._has_told = True
-            reason = str(err).strip().partition("\n")[0]
             _log.warning(
                 "MLflow does not have all of this sweep (%s%s: %s); its runs are complete in their folders: "
-                "dlexp sync copies them later", what, type(err).__name__, reason,
+                "dlexp sync copies them later", what, type(err).__name__, one_line(err),
             )  # fmt: skip
 
 

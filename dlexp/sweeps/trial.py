@@ -1,31 +1,20 @@
 """One trial of a sweep, in a process of a launcher: an ordinary run, without MLflow, which the driver writes."""
 
-import importlib
 import logging
 import os
 import sys
 import traceback
-
-from dlexp.machine.startup import importing_tensorflow
-
-# A launcher imports this module in the process that its workers are forked from, so that none of them has to.
-with importing_tensorflow():
-    import keras
-    import tensorflow as tf
-
-    from dlexp.experiment import resume_experiment, run_experiment
-    from dlexp.registry import TRACKERS
-    from dlexp.sweeps.warm_networks import WarmNetworks
-
-    TRACKERS.import_builtin()
-
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+import tensorflow as tf
+
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
-from dlexp.runs.environment import installed_packages
+from dlexp.experiment import resume_experiment, run_experiment
 from dlexp.runs.run import RECORD_FILE, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
+from dlexp.sweeps.warm_networks import WarmNetworks
 
 
 class TrialRunner:
@@ -92,9 +81,3 @@ def _use_one_gpu(number: int) -> None:
     """Leaves the other GPUs to the other workers."""
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[number % len(gpus)], "GPU")
-
-
-# What every trial would do again in a process of its own.
-for _module in ("dlexp.datasets.sources.arrays", "dlexp.models.zoo", "pyarrow.parquet", "sklearn.datasets"):
-    importlib.import_module(_module)
-installed_packages()

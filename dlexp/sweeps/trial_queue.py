@@ -22,9 +22,8 @@ class TrialQueue:
     """
 
     def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
-        record = folder.record()
         self._folder, self._plan = folder, plan
-        self._sweep_id, self._parent_run_id = record["sweep_id"], record.get("parent_run_id", "")
+        self._parent_run_id = folder.record().get("parent_run_id", "")
         self._digests: dict[int, str] = {}
         self._first_of_config: dict[str, int] = {}
         self.trials = {trial.number: trial for trial in folder.trials()}
@@ -38,7 +37,7 @@ class TrialQueue:
 
     def run_of(self, trial: Trial) -> Run:
         """The run of a trial, whether it has begun or not."""
-        return self._folder.run_of(trial, self._sweep_id)
+        return self._folder.run_of(trial)
 
     def identity_of(self, trial: Trial) -> SweepTrial:
         """What the run of a trial is told of its sweep."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import TrackingConfig
+from dlexp.errors import one_line
 from dlexp.registry import TRACKERS
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run, Status
@@ -280,5 +281,5 @@ class CompositeTracker(Tracker):
                 self._on_failure(tracker.name)
                 _log.warning(
                     "%s failed (%s: %s): the run continues without it, and the run folder stays complete",
-                    tracker.name, type(err).__name__, str(err).strip().split("\n")[0][:300],
+                    tracker.name, type(err).__name__, one_line(err),
                 )  # fmt: skip

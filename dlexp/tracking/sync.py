@@ -1,13 +1,12 @@
 """Adds what the trackers of ended runs lack, from the run folders."""
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping
 
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
+from dlexp.machine.json_files import read_json_if_there
 from dlexp.registry import load_plugins
 from dlexp.runs.points import read_points
 from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
@@ -107,8 +106,8 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
         config,
         record["dataset_name"],
         record["dataset_id"],
-        _read_json(run.path / DESCRIPTION_FILE),
-        _read_json(run.path / FACTS_FILE),
+        read_json_if_there(run.path / DESCRIPTION_FILE),
+        read_json_if_there(run.path / FACTS_FILE),
     )
     last = points[-1].time if points else record["started"]
     return RunContents(
@@ -127,11 +126,6 @@ def _read_contents(run: Run, config: ExperimentConfig, status: Status) -> RunCon
 def _keeps_best(run: Run) -> bool:
     """Whether the best checkpoint exists: `dlexp sweep --keep_checkpoints` removes those of all but the best trials."""
     return (run.path / run.record()["best_checkpoint"]).is_file()
-
-
-def _read_json(path: pathlib.Path) -> Mapping[str, object]:
-    """Reads a JSON object of a run folder; empty if the run was killed before the file was written."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def read_best_model(run: Run) -> BestModel:

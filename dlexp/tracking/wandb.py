@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dlexp.config.sections import TrackingConfig
-from dlexp.errors import ConfigError, StoreError
+from dlexp.errors import ConfigError, StoreError, joined_lines, one_line
 from dlexp.registry import register_tracker
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status
@@ -152,9 +152,9 @@ class WandbTracker(Tracker):
         try:
             return self._initialize(self._mode, settings, params)
         except self._wandb.errors.CommError as err:
-            reason = str(err).strip().split("\n")[0][:200]
             _log.warning(
-                "W&B cannot be reached (%s): the run is written offline; upload it later with wandb sync", reason
+                "W&B cannot be reached (%s): the run is written offline; upload it later with wandb sync",
+                one_line(err),
             )
             self._end_service()  # otherwise it refuses the same run ID
             return self._initialize("offline", settings, params)
@@ -237,8 +237,9 @@ def _choose_mode(wandb: Any) -> str:
             host=settings.base_url, source="dlexp", prompt=False, update_session=False
         )  # fmt: skip
     except (wandb.errors.Error, ValueError) as err:
-        reason = " ".join(str(err).split())[:200]
-        raise ConfigError(f"W&B cannot be used ({reason}): correct its settings, or set WANDB_MODE=offline") from err
+        raise ConfigError(
+            f"W&B cannot be used ({joined_lines(err)}): correct its settings, or set WANDB_MODE=offline"
+        ) from err
     if key is not None:
         return "online"
     if os.environ.get("WANDB_MODE"):

@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-_as_it_is = tf.autograph.experimental.do_not_convert
+from dlexp.datasets.tracing import without_autograph
+
 _EVERY = 7  # steps; reading a clock costs as much as a small step, and 7 divides few numbers of steps in a call
 
 
@@ -34,7 +35,7 @@ class DataClock:
         watched = tf.data.Dataset.zip((self._clock(-1.0), dataset, self._clock(1.0)))
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False  # or a prefetch would be the consumer
-        return watched.map(_as_it_is(lambda before, batch, after: batch)).with_options(options)
+        return watched.map(without_autograph(lambda before, batch, after: batch)).with_options(options)
 
     def seconds(self) -> float:
         """Seconds waited so far."""
@@ -43,7 +44,7 @@ class DataClock:
     def _clock(self, sign: float) -> Any:
         """Elements that add the time to what is measured, every seventh of them; the others cost nothing."""
 
-        @_as_it_is
+        @without_autograph
         def note(_: Any) -> Any:
             with tf.control_dependencies([self._seconds.assign_add(sign * tf.timestamp())]):
                 return tf.constant(0, tf.int64)

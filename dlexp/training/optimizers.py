@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from dlexp.config.sections import OptimizationConfig
-from dlexp.errors import ConfigError, unknown_name
+from dlexp.errors import ConfigError, joined_lines, unknown_name
 from dlexp.models.keras_internals import learning_rate_source, set_weight_decay, use_decay_variable
 from dlexp.registry import OPTIMIZERS
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
@@ -66,7 +66,7 @@ def build_optimizer(
             **arguments,
         )
     except (TypeError, ValueError) as err:
-        raise ConfigError(f"optimizer {name} refuses its arguments: {' '.join(str(err).split())}") from err
+        raise ConfigError(f"optimizer {name} refuses its arguments: {joined_lines(err)}") from err
     # Without decay all are left out: AdamW refuses None, and 0 would still cost operations at every step.
     decay = optimization.weight_decay > 0
     if decay and name != "muon":

@@ -18,7 +18,6 @@ from sklearn.datasets import load_sample_images
 from dlexp import ExperimentConfig, build_datasets
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
-from dlexp.datasets.images.scan import reading_every_byte
 from tests.benchmarks.measuring import Row, images_per_second, interleave, seconds_of
 
 _NUM_IMAGES, _NUM_CLASSES, _SIDE = 5_000, 10, 256
@@ -74,8 +73,7 @@ def write_photos(root: pathlib.Path, *, side: int = _SIDE) -> None:
 
 def open_anew(data: DataConfig) -> Dataset:
     """Opens a dataset as if for the first time: nothing of its files is remembered."""
-    with reading_every_byte():
-        return open_dataset(data)
+    return open_dataset(data, reread=True)
 
 
 def _compare_opening(root: pathlib.Path) -> Row:

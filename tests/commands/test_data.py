@@ -10,6 +10,7 @@ from PIL import Image
 
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.commands.cli import main
+from dlexp.datasets.images import scan
 from tests.support.image_folders import write_digits_folder
 
 
@@ -90,6 +91,13 @@ def test_verify_names_what_was_changed_removed_damaged_and_added(
     assert told[f"1/{removed.name}"] == "is gone"
     assert told[f"1/{damaged.name}"].startswith("cannot be read: ")
     assert told["1/added.png"] == "is new"
+
+
+def test_verify_does_not_believe_what_is_remembered_of_a_file(
+    run_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_recall", lambda memory: pytest.fail("what is remembered was read"))
+    assert call("verify", str(run_folder)) == 0
 
 
 def test_verify_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:

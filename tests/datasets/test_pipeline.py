@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -234,27 +235,34 @@ def test_no_worker_is_without_an_image(num_workers: int, batch_size: int) -> Non
     assert num_batches * (images_of_each - 1) < num_workers
 
 
-def test_an_epoch_that_ends_with_a_smaller_batch_reads_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bare() -> Iterator[BareSource]:
+    """A source of a plug-in, registered as `bare`."""
     source = BareSource()
+    with SOURCES.override("bare", lambda spec, *, data_dir: source):
+        yield source
+
+
+def test_an_epoch_that_ends_with_a_smaller_batch_reads_each_image_once(
+    bare: BareSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
     datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=30, epochs=1))
-    read_one = source.read
+    read_one = bare.read
 
     def count(row: int) -> np.ndarray:
         read.append(row)
         return read_one(row)
 
-    monkeypatch.setattr(source, "read", count)
+    monkeypatch.setattr(bare, "read", count)
     batches(datasets.train_dataset())
     assert sorted(read) == datasets.dataset.rows("train").tolist()
 
 
-def test_one_worker_reads_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, lock = BareSource(), threading.Lock()
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
+def test_one_worker_reads_one_image_at_a_time(bare: BareSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = threading.Lock()
     datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=2, num_workers=1))
-    read_one = source.read
+    read_one = bare.read
 
     def read(row: int) -> np.ndarray:
         assert lock.acquire(blocking=False), "another image is being read"
@@ -262,7 +270,7 @@ def test_one_worker_reads_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -
         lock.release()
         return read_one(row)
 
-    monkeypatch.setattr(source, "read", read)
+    monkeypatch.setattr(bare, "read", read)
     batches(datasets.train_dataset())
 
 
@@ -326,21 +334,17 @@ def test_a_file_that_is_damaged_before_it_is_cached_is_named(tmp_path: pathlib.P
 # Sources of plug-ins.
 
 
-def test_a_plugin_source_needs_only_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = BareSource()
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
+def test_a_plugin_source_needs_only_read(bare: BareSource) -> None:
     datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=1))
     for step, (images, labels) in enumerate(batches(datasets.train_dataset())):
         rows = datasets.train_indices(step)
-        assert np.array_equal(images, np.stack([source.read(row) for row in rows]))
+        assert np.array_equal(images, np.stack([bare.read(row) for row in rows]))
         assert np.array_equal(labels.argmax(axis=1), rows % 2)
 
 
-def test_a_plugin_source_that_fails_in_training_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = BareSource()
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
+def test_a_plugin_source_that_fails_in_training_is_named(bare: BareSource, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=1))
-    monkeypatch.setattr(source, "read", lambda row: np.zeros((3, 3, 1), np.uint8))
+    monkeypatch.setattr(bare, "read", lambda row: np.zeros((3, 3, 1), np.uint8))
     with pytest.raises(DataError, match=r"50 of 50.*'00000'.*\(3, 3, 1\)"), naming_unreadable_images(datasets.dataset):
         batches(datasets.train_dataset())
 

@@ -122,7 +122,7 @@ def test_mlflow_has_every_point_of_every_trial(killed: tuple[pathlib.Path, Sweep
 @pytest.mark.parametrize("number", [0, 5, TRIALS - 1])
 def test_a_trial_is_repeated_by_hand_from_its_flags(killed: tuple[pathlib.Path, SweepFolder], number: int) -> None:
     folder, sweep = killed
-    trial = sweep.run_of(sweep.trials()[number], sweep.record()["sweep_id"])
+    trial = sweep.run_of(sweep.trials()[number])
     out = run(folder, "train", f"--flagfile={trial.path}/run.flags", "--store=again", "--verbose=0")
     again = Run(pathlib.Path(out.splitlines()[-1]).parent.name, pathlib.Path(out.splitlines()[-1]))
     assert again.record()["weights_digest"] == trial.record()["weights_digest"]
@@ -141,7 +141,7 @@ def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) ->
     assert "go on with: dlexp sweep --resume=stopped" in err
     sweep = find_sweep(store, "stopped")
     assert {trial.state for trial in sweep.trials()} == {TrialState.WAITING}
-    runs = [sweep.run_of(trial, sweep.record()["sweep_id"]) for trial in sweep.trials()]
+    runs = [sweep.run_of(trial) for trial in sweep.trials()]
     before = [len(each.points()) for each in runs]
     assert {str(each.status()) for each in runs} == {"KILLED"}
     again = start(tmp_path, "sweep", "--resume=stopped")

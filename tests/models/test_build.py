@@ -3,6 +3,7 @@
 import functools
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,10 +37,10 @@ def random_pixels(*shape: int) -> Any:
 
 
 @pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
+def plugin() -> Iterator[Any]:
     """Registers a builder as model "plugin", for one test."""
-    monkeypatch.setattr(MODELS, "_builders", dict(MODELS._builders))
-    return register_model("plugin")
+    with MODELS.isolated():
+        yield register_model("plugin")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

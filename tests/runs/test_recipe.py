@@ -115,8 +115,8 @@ def test_paths_start_from_the_folder_that_holds_them_all_and_names_stay() -> Non
     assert (recipe["dataset"], recipe["data_dir"]) == ("folder:one+keras:mnist+npz:deep/two.npz*2+digits", "/data")
 
 
-def test_what_a_plug_in_reads_is_left_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES._builders, "of_a_plugin", lambda spec, *, data_dir: None)
+def test_what_a_plug_in_reads_is_left_as_it_was_given() -> None:
     data = DataConfig(dataset="of_a_plugin:x/y+folder:one", data_dir="/data")
-    recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
+    with SOURCES.override("of_a_plugin", lambda spec, *, data_dir: None):
+        recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
     assert (recipe["dataset"], recipe["data_dir"]) == (data.dataset, "/data")

@@ -54,7 +54,7 @@ def sweep(plan: SweepPlan, script: Script = train, **limits: Any) -> tuple[Sweep
 
 
 def run_of(folder: SweepFolder, number: int) -> Run:
-    return folder.run_of(Trial(number, 0, {}, 0), folder.record()["sweep_id"])
+    return folder.run_of(Trial(number, 0, {}, 0))
 
 
 def client_of(store: pathlib.Path) -> mlflow.MlflowClient:

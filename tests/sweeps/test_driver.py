@@ -80,8 +80,7 @@ def test_an_equal_point_shares_the_run_of_the_first(tmp_path: pathlib.Path) -> N
     assert [trial.reused_from for trial in trials] == [None, 0, 0]
     assert states(trials) == {TrialState.FINISHED}
     assert "equal to trial 0" in trials[1].reason
-    sweep_id = folder.record()["sweep_id"]
-    assert folder.run_of(trials[2], sweep_id) == folder.run_of(trials[0], sweep_id)
+    assert folder.run_of(trials[2]) == folder.run_of(trials[0])
 
 
 class _OnePoint(Space):
@@ -253,7 +252,7 @@ def test_a_driver_that_dies_at_any_instant_loses_and_repeats_nothing(tmp_path: p
     assert [trial.number for trial in trials] == list(range(12))
     assert states(trials) == {TrialState.FINISHED}
     assert len({(tuple(trial.point.items()), trial.seed) for trial in trials}) == 12
-    assert len({folder.run_of(trial, folder.record()["sweep_id"]).id for trial in trials}) == 12
+    assert len({folder.run_of(trial).id for trial in trials}) == 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,7 +346,7 @@ def test_a_pruner_remembers_the_trials_before_a_resume(tmp_path: pathlib.Path) -
     plan = next(each for each in plans if list(each.grid())[-1]["learning_rate"] == 0.9)
     folder, _, launcher = drive(plan, slots=1)
     for job in launcher.jobs:
-        log = folder.run_of(folder.trials()[job.trial.trial], folder.record()["sweep_id"]).point_log()
+        log = folder.run_of(folder.trials()[job.trial.trial]).point_log()
         log.append(_points_of(job))
     _, trials, _ = drive(dataclasses.replace(plan, num_points=4), slots=1)
     assert trials[3].state is TrialState.PRUNED

@@ -198,6 +198,5 @@ def test_run_ids_of_trials_and_sweeps_are_distinct() -> None:
 
 def test_a_trial_that_is_reused_has_the_run_of_the_other(folder: SweepFolder) -> None:
     first, reused = ended(3, 0.5), ended(9, 0.5, reused_from=3)
-    sweep_id = folder.record()["sweep_id"]
-    assert folder.run_of(reused, sweep_id) == folder.run_of(first, sweep_id)
-    assert folder.run_of(first, sweep_id).id == trial_run_id(sweep_id, 3)
+    assert folder.run_of(reused) == folder.run_of(first)
+    assert folder.run_of(first).id == trial_run_id(folder.record()["sweep_id"], 3)

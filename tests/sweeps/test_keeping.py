@@ -23,7 +23,7 @@ def folder(tmp_path: pathlib.Path) -> SweepFolder:
 
 
 def checkpoints(folder: SweepFolder, number: int) -> pathlib.Path:
-    return folder.run_of(ended(number), folder.record()["sweep_id"]).checkpoints_folder
+    return folder.run_of(ended(number)).checkpoints_folder
 
 
 def train(folder: SweepFolder, trial: Trial) -> None:

@@ -1,6 +1,8 @@
 """One trial in a worker: how it ends, and what it leaves in its folder."""
 
 import pathlib
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -136,3 +138,20 @@ def test_a_worker_without_a_number_uses_all_gpus_it_can_see(monkeypatch: pytest.
     monkeypatch.delenv("DLEXP_GPU", raising=False)
     TrialRunner()
     assert chosen == []
+
+
+def test_the_runner_of_a_sweep_is_preloaded_and_only_there() -> None:
+    code = """
+import sys
+import dlexp.sweeps.trial
+from dlexp.runs.environment import installed_packages
+assert "dlexp.sweeps.preload" not in sys.modules
+assert not {"sklearn.datasets", "dlexp.models.zoo"} & set(sys.modules)
+assert not installed_packages.cache_info().currsize
+import pkgutil
+from dlexp.sweeps.session import RUNNER
+assert pkgutil.resolve_name(RUNNER) is dlexp.sweeps.trial.TrialRunner
+assert {"sklearn.datasets", "dlexp.models.zoo"} <= set(sys.modules)
+assert installed_packages.cache_info().currsize
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parents[2])

@@ -12,6 +12,7 @@ from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.runs.run import Run, SweepTrial, run_folder
 from dlexp.sweeps.launchers.base import Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.local import LocalLauncher
+from dlexp.sweeps.session import RUNNER
 from dlexp.sweeps.warm_networks import WarmNetworks, trace_key
 
 BASE: dict[str, Any] = {
@@ -64,7 +65,7 @@ def config_of(kind: str, number: int, store: pathlib.Path) -> ExperimentConfig:
 
 
 def run_trials(order: Sequence[tuple[str, int]], store: pathlib.Path, *, workers: int, per_worker: int) -> Outcomes:
-    launcher = LocalLauncher("dlexp.sweeps.trial:TrialRunner", workers=workers, trials_per_worker=per_worker)
+    launcher = LocalLauncher(RUNNER, workers=workers, trials_per_worker=per_worker)
     ids = {position: uuid.uuid4().hex for position in range(len(order))}
     waiting, running, outcomes = list(enumerate(order)), 0, Outcomes()
     try:

@@ -119,10 +119,10 @@ class TestPlugin(TrackerContract):
     @pytest.fixture
     def tracked(self, tmp_path: pathlib.Path) -> Iterator[TrackedRun]:
         (tmp_path / "conforming_tracker.py").write_text(PLUGIN)
-        load_plugins([str(tmp_path / "conforming_tracker.py")])
-        yield make_tracked_run(tmp_path / "store", TRACKERS.get("lines"), read_lines)
+        with TRACKERS.isolated():
+            load_plugins([str(tmp_path / "conforming_tracker.py")])
+            yield make_tracked_run(tmp_path / "store", TRACKERS.get("lines"), read_lines)
         sys.modules.pop("conforming_tracker", None)
-        TRACKERS._builders.pop("lines", None)
 
 
 # Trackers that break one promise each.

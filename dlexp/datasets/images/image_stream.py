@@ -12,11 +12,11 @@ import tensorflow as tf
 from dlexp.datasets.images.decoding import decode_bytes, decode_image, jpeg_scales
 from dlexp.datasets.images.imagefile import Decoder, ImageHeader, UnreadableImageError, inspect_image
 from dlexp.datasets.parallelism import BATCHES_AHEAD, count_workers, without_tuning
+from dlexp.datasets.tracing import without_autograph
 
 _FILES_AT_ONCE = 16  # read in one call from TensorFlow, which costs as much as reading several small files
 _READERS = 4  # such calls at once: Python reads no faster with more, and what was read waits in memory
 _SIGNATURES_WITH_GREY = (b"\xff\xd8\xff", b"\x89PNG")  # TensorFlow decodes these two to grey, and no other
-_as_it_is = tf.autograph.experimental.do_not_convert
 
 
 class ImageStream:
@@ -76,11 +76,11 @@ class ImageStream:
         chunks = tf.data.Dataset.from_generator(self._number_paths, output_signature=tf.TensorSpec((None,), tf.int64))
         types = tf.int64, tf.string, tf.int32
         contents = chunks.map(
-            _as_it_is(lambda numbers: _with_ranks(tf.numpy_function(self._read_files, [numbers], types))),
+            without_autograph(lambda numbers: _with_ranks(tf.numpy_function(self._read_files, [numbers], types))),
             num_parallel_calls=_READERS,
             deterministic=True,
         ).unbatch()
-        images = contents.map(_as_it_is(self._decode), num_parallel_calls=self._parallel, deterministic=True)
+        images = contents.map(without_autograph(self._decode), num_parallel_calls=self._parallel, deterministic=True)
         # What looks sound and is not, as only decoding shows, is dropped here; its number is then missing.
         batches = images.ignore_errors(log_warning=False).batch(self._batch_size)
         return without_tuning(batches.prefetch(BATCHES_AHEAD))

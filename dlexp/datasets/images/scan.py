@@ -3,14 +3,12 @@
 What is remembered of a file holds as long as its path, its size, its times of change and its inode are the same.
 """
 
-import contextlib
-import contextvars
 import hashlib
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,31 +23,16 @@ _log = logging.getLogger(__name__)
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")
 _TYPES = {name: "str" if name in ("digest", "mode", "damage") else "int64" for name in FACTS}
 _FORMAT = 1  # of what is remembered; another one as soon as `inspect_image` says something else of a file
-_believes = contextvars.ContextVar("believes", default=True)
 _SETTLED_NS = 2_000_000_000  # a file can change twice within a tick of its clock: a fresh one is not remembered
 
 
-@contextlib.contextmanager
-def reading_every_byte() -> Iterator[None]:
-    """Within the block nothing that is remembered is believed."""
-    token = _believes.set(False)
-    try:
-        yield
-    finally:
-        _believes.reset(token)
-
-
-def believes_memory() -> bool:
-    """Whether what is remembered may be believed now: not within `reading_every_byte`."""
-    return _believes.get()
-
-
-def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
+def scan_files(root: str, files: Sequence[str], *, reread: bool = False) -> pd.DataFrame:
     """Reads what image files say of themselves.
 
     Args:
         root: absolute path of a folder.
         files: paths below it, with `/` between their parts.
+        reread: read every file, whatever is remembered of it.
 
     Returns:
         One row a file, in their order: `digest` (blake2b-128 of its bytes, 32 hex digits), `height` and `width` in
@@ -60,7 +43,7 @@ def scan_files(root: str, files: Sequence[str]) -> pd.DataFrame:
     paths = [os.path.join(root, file) for file in files]
     stamps = np.array([_stamp(path) for path in paths], np.int64).reshape(-1, len(_STAMP))
     memory = _memory_path(root)
-    known = _recall(memory) if believes_memory() else _nothing()
+    known = _nothing() if reread else _recall(memory)
     places = known.index.get_indexer(pd.Index(list(files), dtype="str"))
     same = places >= 0
     same[same] = (known[list(_STAMP)].to_numpy(np.int64)[places[same]] == stamps[same]).all(axis=1)

@@ -6,7 +6,6 @@ import pandas as pd
 
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import open_dataset
-from dlexp.datasets.images.scan import reading_every_byte
 from dlexp.datasets.sources.combined import damage_of
 
 
@@ -23,8 +22,7 @@ def compare_with_record(recorded: pd.DataFrame, data: DataConfig) -> pd.DataFram
     Raises:
         DataError: the data cannot be opened at all.
     """
-    with reading_every_byte():
-        dataset = open_dataset(replace(data, on_bad_image="skip", dataset_id=""), trainable=False)
+    dataset = open_dataset(replace(data, on_bad_image="skip", dataset_id=""), trainable=False, reread=True)
     return compare_manifests(recorded, dataset.manifest, damage_of(dataset.source))
 
 

@@ -1,5 +1,6 @@
 """Several sources as one: classes joined by name, renamed or left out by a mapping, each example keeping its source."""
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,8 +66,12 @@ class CombinedSource:
         return pixels if pixels.shape[-1] == self._channels else np.repeat(pixels, self._channels, axis=-1)
 
 
-def open_sources(data: DataConfig) -> Source:
+def open_sources(data: DataConfig, *, reread: bool = False) -> Source:
     """Opens what `data.dataset` names: one source as it is, several as a `CombinedSource`.
+
+    Args:
+        data: what to open, and how.
+        reread: ask the sources that remember what they have read to read every byte.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -75,13 +80,19 @@ def open_sources(data: DataConfig) -> Source:
     """
     terms = parse_expression(data.dataset, SOURCES.names())
     class_map = read_class_map(data.class_map, data.data_dir) if data.class_map else {}
-    parts = [SOURCES.get(term.kind)(term.spec, data_dir=data.data_dir) for term in terms]
-    for part in parts:
-        check_source(part)
+    parts = [_open_source(term.kind, term.spec, data_dir=data.data_dir, reread=reread) for term in terms]
     weights = [term.weight for term in terms]
     if weights == [1.0] and not class_map:
         return parts[0]
     return CombinedSource(parts, weights, class_map)
+
+
+def _open_source(kind: str, spec: str, *, data_dir: str, reread: bool) -> Source:
+    open_source = SOURCES.get(kind)
+    takes_reread = "reread" in inspect.signature(open_source).parameters  # others remember nothing
+    source: Source = open_source(spec, data_dir=data_dir, **({"reread": reread} if takes_reread else {}))
+    check_source(source)
+    return source
 
 
 def parts_of(source: Source) -> Sequence[Source]:

@@ -15,7 +15,7 @@ _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validati
 
 
 @register_source("folder")
-def open_folder(spec: str, *, data_dir: str) -> Source:
+def open_folder(spec: str, *, data_dir: str, reread: bool = False) -> Source:
     """Image files in class sub-folders, or in class sub-folders of `train/`, `validation/` (or `val/`) and `test/`.
 
     The rule:
@@ -26,7 +26,8 @@ def open_folder(spec: str, *, data_dir: str) -> Source:
            with a dot and what lies beside the class folders.
         5. A link to a file inside the folder is an image like any other; links to folders are not followed.
 
-    Every byte is read once: for the digest, the size and a search for damage. All images are grey, or all are colour.
+    Every byte is read once, or again with `reread`: for the digest, the size and a search for damage. All images are
+    grey, or all are colour.
 
     Raises:
         DataError: the folder is not there, has fewer than two classes, or a link that leaves it.
@@ -39,7 +40,7 @@ def open_folder(spec: str, *, data_dir: str) -> Source:
     root = os.path.realpath(folder)
     name = os.path.basename(root)
     files, splits, classes = _classify(sorted(_find_images(root, "")), _split_folders(root))
-    facts = scan_files(root, files)
+    facts = scan_files(root, files, reread=reread)
     sound = facts["damage"].array == ""
     class_names = sorted({each for each, is_sound in zip(classes, sound, strict=True) if is_sound})
     if len(class_names) < 2:

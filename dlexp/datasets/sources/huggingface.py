@@ -7,7 +7,7 @@ from typing import Any
 
 from dlexp.datasets.sources.library_source import LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.errors import ConfigError, DataError
+from dlexp.errors import ConfigError, DataError, one_line
 from dlexp.registry import register_source
 
 _SAVED_FILES = ("dataset_dict.json", "state.json")  # of `save_to_disk`
@@ -43,7 +43,7 @@ def _load_folder(datasets: Any, folder: pathlib.Path) -> Any:
             return datasets.load_from_disk(str(folder))
         return datasets.load_dataset(str(folder))
     except Exception as err:
-        raise DataError(f"folder {str(folder)!r} cannot be read as a Hugging Face dataset: {_first_line(err)}") from err
+        raise DataError(f"folder {str(folder)!r} cannot be read as a Hugging Face dataset: {one_line(err)}") from err
 
 
 def _load_from_hub(datasets: Any, name: str, config: str) -> Any:
@@ -56,7 +56,7 @@ def _load_from_hub(datasets: Any, name: str, config: str) -> Any:
             "reached: load it once where there is a network, and copy the cache, or give hf: a folder"
         ) from err
     except Exception as err:
-        raise DataError(f"dataset {name!r} cannot be had from the Hugging Face Hub: {_first_line(err)}") from err
+        raise DataError(f"dataset {name!r} cannot be had from the Hugging Face Hub: {one_line(err)}") from err
 
 
 def _open_splits(datasets: Any, name: str, loaded: Any) -> Source:
@@ -98,7 +98,3 @@ def _find_column(features: Mapping[str, Any], kind: type, preferred: str, name: 
         f"dataset {name!r} has the columns {', '.join(columns)}: one of them must be of the kind {kind.__name__}, or "
         f"of several one be called {preferred!r}"
     )
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0][:300]

@@ -6,7 +6,6 @@ that examples are read in any order, and `pack.json` has the class names. Name, 
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import weakref
@@ -14,10 +13,10 @@ import weakref
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.images.scan import believes_memory
 from dlexp.datasets.sources.encoded import EncodedSource
 from dlexp.datasets.sources.source import Source, array_digests
 from dlexp.errors import DataError
+from dlexp.machine.json_files import read_json
 from dlexp.registry import register_source
 
 PACK_MANIFEST_FILE, PACK_FILE = "manifest.parquet", "pack.json"
@@ -27,8 +26,8 @@ PLACE_COLUMNS = ("shard", "offset", "length", "encoded")
 
 
 @register_source("pack")
-def open_pack(spec: str, *, data_dir: str) -> Source:
-    """A folder that `dlexp data pack` wrote.
+def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
+    """A folder that `dlexp data pack` wrote; with `reread` every byte is compared with what was packed.
 
     Raises:
         DataError: the folder is not there, was not written to its end, or is damaged.
@@ -39,7 +38,7 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
             f"folder {str(folder)!r} is no finished pack: give --dataset=pack:PATH one that dlexp data pack wrote"
         )
     try:
-        description = json.loads((folder / PACK_FILE).read_text(encoding="utf-8"))
+        description = read_json(folder / PACK_FILE)
         manifest = pd.read_parquet(folder / PACK_MANIFEST_FILE)
         name, class_names = description["name"], tuple(description["class_names"])
         sizes = [path.stat().st_size for path in list_shards(folder)]
@@ -52,7 +51,7 @@ def open_pack(spec: str, *, data_dir: str) -> Source:
             f"{description['shard_bytes']}: pack the dataset anew"
         )
     source = PackSource(name, class_names, manifest, list_shards(folder))
-    if not believes_memory():
+    if reread:
         source.check_digests()
     return source
 

@@ -45,7 +45,7 @@ class ImageTable:
 
 
 @register_source("table")
-def open_table(spec: str, *, data_dir: str) -> Source:
+def open_table(spec: str, *, data_dir: str, reread: bool = False) -> Source:
     """Image files that a `.csv` or `.parquet` table lists, one a row.
 
     The columns, in any order; those marked ? may be absent:
@@ -67,7 +67,7 @@ def open_table(spec: str, *, data_dir: str) -> Source:
     table = read_table(path)
     root, files = os.path.realpath(path.parent), table.rows["path"].tolist()
     _check_files(table, root, files)
-    facts = scan_files(root, files)
+    facts = scan_files(root, files, reread=reread)
     source = FileSource.of_files(
         path.stem,
         root,

@@ -6,7 +6,7 @@ import numpy as np
 
 from dlexp.datasets.sources.library_source import SPLIT_NAMES, LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.errors import ConfigError, DataError
+from dlexp.errors import ConfigError, DataError, one_line
 from dlexp.registry import register_source
 
 _RANDOM_ACCESS_FORMAT = "array_record"
@@ -58,8 +58,7 @@ def _prepare(tfds: Any, spec: str) -> Any:
     except Exception as err:
         if "ConnectionError" in {each.__name__ for each in type(err).__mro__}:  # of requests, which is no builtin
             raise _unreachable(spec) from err
-        reason = (str(err).splitlines() or [type(err).__name__])[0][:300]
-        raise DataError(f"dataset tfds:{spec} cannot be had: {reason}") from err
+        raise DataError(f"dataset tfds:{spec} cannot be had: {one_line(err)}") from err
 
 
 def _unreachable(spec: str) -> DataError:

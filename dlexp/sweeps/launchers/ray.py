@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.errors import ConfigError, TrainingError
+from dlexp.errors import ConfigError, TrainingError, one_line
 from dlexp.sweeps.launchers.base import Event, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.messages import decode_event, encode_job
 from dlexp.sweeps.launchers.node_worker import NodeWorker
@@ -238,8 +238,4 @@ class RayLauncher(Launcher):
             return [TrialEnded(trial, Outcome.FAILED, worker.kill_reason)]
         if worker.is_told and not worker.is_ready:
             return [TrialEnded(trial, Outcome.STOPPED, "stopped before it began")]
-        return [TrialEnded(trial, Outcome.DIED, f"its Ray actor has died: {_first_line(err)}")]
-
-
-def _first_line(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0]
+        return [TrialEnded(trial, Outcome.DIED, f"its Ray actor has died: {one_line(err)}")]

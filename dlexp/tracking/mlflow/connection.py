@@ -10,7 +10,7 @@ import mlflow
 import requests
 
 from dlexp.config.sections import TrackingConfig
-from dlexp.errors import StoreError
+from dlexp.errors import StoreError, one_line
 from dlexp.runs.run import artifacts_root
 from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database, quiet_database_log
 
@@ -50,8 +50,7 @@ def unusable(tracking: TrackingConfig, err: Exception) -> StoreError:
         if tracking.tracking_uri
         else f"move {str(database_path(tracking.store))!r} away if it is damaged; dlexp sync --all then fills a new one"
     )
-    reason = str(err).strip().split("\n")[0][:200]
-    return StoreError(f"MLflow cannot use {store_uri(tracking)!r} ({type(err).__name__}: {reason}): {mend}")
+    return StoreError(f"MLflow cannot use {store_uri(tracking)!r} ({type(err).__name__}: {one_line(err)}): {mend}")
 
 
 def find_or_create_experiment(client: mlflow.MlflowClient, tracking: TrackingConfig) -> str:

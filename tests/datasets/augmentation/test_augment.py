@@ -16,7 +16,7 @@ from dlexp.datasets.augmentation.augment import build_augmentation
 from dlexp.datasets.augmentation.randaugment import OPERATIONS
 from dlexp.datasets.randomness import SeedKey, derive_seed, mix_keys, uniform
 from dlexp.errors import UnknownNameError
-from dlexp.registry import AUGMENTATIONS, register_augmentation
+from dlexp.registry import AUGMENTATIONS
 
 NAMES = sorted(AUGMENTATIONS.builtin_names())
 MIXING = ("cutmix", "mixup")
@@ -91,8 +91,9 @@ def test_an_unknown_augmentation_is_refused() -> None:
 
 
 def test_the_registry_lists_what_the_modules_register() -> None:
-    registered = {name for name, builder in AUGMENTATIONS._builders.items() if builder.__module__.startswith("dlexp.")}
-    assert registered == set(AUGMENTATIONS.builtin_names())
+    modules = {name: AUGMENTATIONS.get(name).__module__ for name in AUGMENTATIONS.names()}
+    ours = {name for name, module in modules.items() if module.startswith("dlexp.")}
+    assert ours == set(AUGMENTATIONS.builtin_names())
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
@@ -197,12 +198,11 @@ def test_draws_are_uniform_and_independent() -> None:
 
 @pytest.fixture
 def inverted() -> Iterator[str]:
-    @register_augmentation("invert")
     def invert(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
         return 255 - images, labels
 
-    yield "invert"
-    del AUGMENTATIONS._builders["invert"]
+    with AUGMENTATIONS.override("invert", invert):
+        yield "invert"
 
 
 def test_an_augmentation_of_a_plugin_is_applied_to_training_alone(inverted: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dlexp.datasets.images import file_facts, scan
-from dlexp.datasets.images.scan import reading_every_byte, scan_files
+from dlexp.datasets.images.scan import scan_files
 from tests.support.image_folders import write_digits_folder
 
 
@@ -78,8 +78,7 @@ def test_files_that_were_written_just_now_are_not_remembered(
 
 def test_every_byte_is_read_where_nothing_is_to_be_believed(root: str, reads: list[str]) -> None:
     scan_files(root, files_of(root))
-    with reading_every_byte():
-        scan_files(root, files_of(root))
+    scan_files(root, files_of(root), reread=True)
     assert len(reads) == 80
 
 

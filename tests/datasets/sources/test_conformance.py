@@ -158,10 +158,10 @@ class TestPlugin(SourceContract):
     @pytest.fixture
     def open_source(self, tmp_path: pathlib.Path) -> Iterator[OpenSource]:
         (tmp_path / "conforming_plugin.py").write_text(PLUGIN)
-        load_plugins([str(tmp_path / "conforming_plugin.py")])
-        yield opener("of_a_plugin")
+        with SOURCES.isolated():
+            load_plugins([str(tmp_path / "conforming_plugin.py")])
+            yield opener("of_a_plugin")
         sys.modules.pop("conforming_plugin", None)
-        SOURCES._builders.pop("of_a_plugin", None)
 
 
 class TestBareSource(SourceContract):

@@ -4,6 +4,7 @@ import gzip
 import pathlib
 import struct
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -252,10 +253,10 @@ class BareSource:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> BareSource:
+def bare() -> Iterator[BareSource]:
     source = BareSource()
-    monkeypatch.setitem(SOURCES._builders, "bare", lambda spec, *, data_dir: source)
-    return source
+    with SOURCES.override("bare", lambda spec, *, data_dir: source):
+        yield source
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,19 @@ def test_a_plugin_source_that_breaks_the_contract_is_refused(
     bare.manifest.loc[0, column] = value
     with pytest.raises(DataError, match=message):
         open_dataset(DataConfig(dataset="bare", batch_size=4))
+
+
+@pytest.mark.parametrize("reread", [False, True])
+def test_reread_reaches_the_sources_that_take_it(bare: BareSource, reread: bool) -> None:
+    asked = []
+
+    def open_remembered(spec: str, *, data_dir: str, reread: bool = False) -> BareSource:
+        asked.append(reread)
+        return bare
+
+    with SOURCES.override("remembered", open_remembered):
+        open_dataset(DataConfig(dataset="remembered+bare", batch_size=4), reread=reread)
+    assert asked == [reread]
 
 
 def test_a_manifest_without_a_column_is_refused(bare: BareSource) -> None:
