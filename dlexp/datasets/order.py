@@ -35,7 +35,7 @@ class TrainOrder:
         self.steps_per_epoch = -(-self.places // batch_size)
         # Tensors, which a graph refers to; arrays would be copied into each of its functions.
         self._rows = tf.constant(self._rows)
-        self._turns = None if self._turns is None else [tf.constant(each) for each in self._turns]
+        self._turns = None if self._turns is None else [tf.constant(numbers) for numbers in self._turns]
 
     def rows_of_step(self, step: Any) -> tuple[Any, Any]:
         """Positions in the manifest of the examples in a step, and its epoch.
@@ -60,7 +60,7 @@ class TrainOrder:
         """Numbers of the examples that have some places in an epoch."""
         if self._turns is None:
             return places
-        number, first, count, share = (tf.gather(each, places) for each in self._turns)
+        number, first, count, share = (tf.gather(numbers, places) for numbers in self._turns)
         return first + (epoch * share + number) % count
 
 
@@ -77,5 +77,5 @@ def _arrange(examples: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray] | Non
     shares = np.maximum(1, np.round(counts.to_numpy() * counts.index.get_level_values("weight"))).astype(np.int64)
     firsts = np.concatenate([[0], np.cumsum(counts.to_numpy())[:-1]])
     numbers = np.concatenate([np.arange(share) for share in shares])
-    spread = [np.repeat(each, shares) for each in (firsts, counts.to_numpy(), shares)]
+    spread = [np.repeat(values, shares) for values in (firsts, counts.to_numpy(), shares)]
     return ordered.index.to_numpy(), [numbers, *spread]

@@ -46,12 +46,12 @@ class HeldPixels:
             batch_size: of all batches but perhaps the last.
         """
         images, whole = tf.gather(self._tensor, rows), len(rows) // batch_size * batch_size
-        parts = [
-            tf.data.Dataset.from_tensors(each) for each in ((images[whole:], labels[whole:]),) if whole < len(rows)
-        ]
+        parts = []
         if whole:
-            batched = [tf.reshape(each[:whole], (-1, batch_size, *each.shape[1:])) for each in (images, labels)]
-            parts.insert(0, tf.data.Dataset.from_tensor_slices(tuple(batched)))
+            batched = [tf.reshape(tensor[:whole], (-1, batch_size, *tensor.shape[1:])) for tensor in (images, labels)]
+            parts.append(tf.data.Dataset.from_tensor_slices(tuple(batched)))
+        if whole < len(rows):
+            parts.append(tf.data.Dataset.from_tensors((images[whole:], labels[whole:])))
         return without_tuning(functools.reduce(lambda one, other: one.concatenate(other), parts))
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:

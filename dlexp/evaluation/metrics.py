@@ -53,7 +53,7 @@ def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.
     if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
         metrics.append(keras.metrics.TopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
     always = {metric.name for metric in metrics}
-    return metrics + [MetricOfLogits(each, num_classes) for each in _resolve_metrics(names, always)]
+    return metrics + [MetricOfLogits(metric, num_classes) for metric in _resolve_metrics(names, always)]
 
 
 def portable_metrics(num_classes: int) -> list[keras.metrics.Metric]:
@@ -137,7 +137,7 @@ def _arguments_of(metric: str, num_classes: int) -> dict[str, Any]:
 def _resolve_metrics(names: Iterable[str], always: Iterable[str]) -> list[str]:
     """Classes of the metrics, each once and without those that are measured anyway."""
     classes = [*_ON_ONE_HOT, *_ON_INTEGERS, *_ON_LABELS]
-    by_spelling = {spelling: each for each in classes for spelling in (each, _snake_case(each))}
+    by_spelling = {spelling: name for name in classes for spelling in (name, _snake_case(name))}
     resolved: dict[str, None] = {}
     for name in names:
         if name not in always:

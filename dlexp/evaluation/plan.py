@@ -104,7 +104,7 @@ def _is_best(path: pathlib.Path, run: Run | None) -> bool:
 def _ending(path: pathlib.Path, run: Run | None, metadata: Mapping[str, Any], tta: Sequence[str]) -> str:
     """What tells an evaluation by hand from others of the same dataset and split."""
     other = [] if run is None or _is_best(path, run) else [metadata["kind"], f"epoch{metadata['epoch']:03d}"]
-    return "".join(f"-{each}" for each in [*other, *tta])
+    return "".join(f"-{word}" for word in [*other, *tta])
 
 
 def _config_of(
@@ -134,7 +134,7 @@ def _open(config: ExperimentConfig, metadata: Mapping[str, Any], splits: Sequenc
     counts = {split: dataset.count(split) for split in SPLITS}
     for split in splits:
         if not counts[split]:
-            told = ", ".join(f"{each} {count:,}" for each, count in counts.items())
+            told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             raise DataError(f"split {split!r} of {dataset.name} is empty: choose another --split; there are {told}")
     channels, wanted = dataset.image_shape[-1], metadata["input_shape"][-1]
     if channels not in (1, wanted):

@@ -97,7 +97,7 @@ def score_one_against_rest(labels: np.ndarray, probabilities: np.ndarray) -> lis
         labels: `int` `(n,)`.
         probabilities: `(n, num_classes)`.
     """
-    return [_score_against_rest(labels == label, each) for label, each in enumerate(probabilities.T)]
+    return [_score_against_rest(labels == label, probability) for label, probability in enumerate(probabilities.T)]
 
 
 def _score_against_rest(positive: np.ndarray, probability: np.ndarray) -> Curve | None:

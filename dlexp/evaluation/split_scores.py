@@ -75,7 +75,7 @@ def score_split(predictions: Predictions, temperature: Temperature) -> SplitScor
     table, num_classes = predictions.table, logits.shape[1]
     probabilities = _probabilities(predictions, not_finite)
     right = (table["label"] == table["prediction"]).groupby(table["source"])
-    shares = {str(source): share_with_interval(int(each.sum()), len(each)) for source, each in right}
+    shares = {str(source): share_with_interval(int(of_source.sum()), len(of_source)) for source, of_source in right}
     return SplitScores(
         top_k=score_top_k(labels, probabilities),
         per_source=shares if len(shares) > 1 else {},

@@ -54,7 +54,7 @@ def write_environment(run_folder: pathlib.Path) -> None:
 @functools.cache
 def installed_packages() -> Sequence[str]:
     """`name==version` of every package that was installed when it was first asked for, sorted."""
-    return sorted({f"{each.metadata['Name']}=={each.version}" for each in distributions()}, key=str.lower)
+    return sorted({f"{package.metadata['Name']}=={package.version}" for package in distributions()}, key=str.lower)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -111,7 +111,7 @@ def print_status(folder: SweepFolder) -> None:
         print(f"best by {plan.objectives[0].name}:")
     for place, point in enumerate(ranked[:_MOST_SHOWN], start=1):
         print(f"  {place}. {describe_point(point, plan)}")
-    for trial in [each for each in trials if each.state is TrialState.FAILED][:_MOST_SHOWN]:
+    for trial in [trial for trial in trials if trial.state is TrialState.FAILED][:_MOST_SHOWN]:
         print(f"  {describe_trial(trial, plan)}")
     print(folder.path)
 

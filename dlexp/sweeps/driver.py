@@ -160,9 +160,10 @@ class SweepDriver:
         if pruner is None:
             return None
         leaders = [trials[0] for _, trials in sorted(self._queue.points().items())]
-        ended = [each for each in leaders if each.state in (TrialState.FINISHED, TrialState.PRUNED)]
-        former = [(self._epochs_of(trial), trial.state is TrialState.FINISHED) for trial in ended]
-        return Pruning(pruner, self.plan.objectives[0], [each for each in former if each[0]])
+        ended = [leader for leader in leaders if leader.state in (TrialState.FINISHED, TrialState.PRUNED)]
+        curves = [(self._epochs_of(trial), trial.state is TrialState.FINISHED) for trial in ended]
+        trained = [(curve, has_finished) for curve, has_finished in curves if curve]
+        return Pruning(pruner, self.plan.objectives[0], trained)
 
     def _epochs_of(self, trial: Trial) -> dict[int, float]:
         points = self._queue.run_of(trial).points()
@@ -265,7 +266,7 @@ class SweepDriver:
             )
         self.ended_now += 1
         self._write(trial)
-        if all(each.state.has_ended for each in self._queue.points()[trial.point_number]):
+        if all(other.state.has_ended for other in self._queue.points()[trial.point_number]):
             self._search.tell(trial.point_number, self._queue.values_of_point(trial.point_number))
 
     def _enforce_limits(self) -> None:

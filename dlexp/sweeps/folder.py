@@ -194,8 +194,8 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
     folder = SweepFolder(_sweeps_folder(store) / name)
     record = {"sweep_id": uuid.uuid4().hex, "created": now(), "plan": dict(plan)}
     try:
-        for each in ("trials", "logs"):
-            (folder.path / each).mkdir(parents=True, exist_ok=True)
+        for subfolder in ("trials", "logs"):
+            (folder.path / subfolder).mkdir(parents=True, exist_ok=True)
         write_json(folder.path / _SWEEP_FILE, record)
     except OSError as err:
         raise StoreError(
@@ -240,7 +240,7 @@ def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> "pd.DataFra
     import pandas as pd
 
     rows = []
-    for trial in sorted(trials, key=lambda each: each.number):
+    for trial in sorted(trials, key=lambda trial: trial.number):
         row = {"trial": trial.number, "state": str(trial.state), **trial.point, "seed": trial.seed}
         last = {name: getattr(trial, name) for name in _LAST if name != "run_id"}
         run_id = folder.run_of(trial).id if trial.started else ""

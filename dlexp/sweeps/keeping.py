@@ -29,15 +29,15 @@ class CheckpointKeeper:
         """Ranks a trial that has ended, and removes what falls off the end."""
         if not trial.state.has_ended or trial.reused_from is not None:
             return
-        others = [each for each in self._kept if each.number != trial.number]
+        others = [kept for kept in self._kept if kept.number != trial.number]
         if trial.state is not TrialState.FINISHED:
             self._kept = others
             self._remove(trial)
             return
-        ranked = sorted([*others, trial], key=lambda each: self._objective.cost(each.values[self._objective.name]))
+        ranked = sorted([*others, trial], key=lambda ended: self._objective.cost(ended.values[self._objective.name]))
         self._kept = ranked[: self._keep]
-        for each in ranked[self._keep :]:
-            self._remove(each)
+        for surplus in ranked[self._keep :]:
+            self._remove(surplus)
 
     def refresh(self, driver: "SweepDriver") -> None:
         """Nothing is shown."""

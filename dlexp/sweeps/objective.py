@@ -45,7 +45,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
         ConfigError: nothing is given, a name comes twice, or a mode is neither min nor max.
     """
     objectives = tuple(map(_parse_one, parse_names(text)))
-    names = [each.name for each in objectives]
+    names = [objective.name for objective in objectives]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"--objective={text} must name one metric, or several different ones joined by commas")
     return objectives
@@ -70,11 +70,11 @@ def values_of_run(row: Mapping[str, Any], objectives: Sequence[Objective]) -> di
     Raises:
         ConfigError: the run has no such number.
     """
-    missing = [each.name for each in objectives if not _is_number(row.get(each.name))]
+    missing = [objective.name for objective in objectives if not _is_number(row.get(objective.name))]
     if missing:
         known = sorted(name for name, value in row.items() if _is_number(value))
         raise ConfigError(f"a run has no number {', '.join(missing)} to judge it by: it has {', '.join(known)}")
-    return {each.name: float(row[each.name]) for each in objectives}
+    return {objective.name: float(row[objective.name]) for objective in objectives}
 
 
 def _is_number(value: Any) -> bool:

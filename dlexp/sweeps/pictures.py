@@ -41,8 +41,8 @@ def draw_pictures(folder: SweepFolder, plan: SweepPlan, trials: Sequence[Trial])
 def build_study(plan: SweepPlan, space: Space, points: Sequence[RankedPoint]) -> Any:
     """A study of Optuna that holds the points in the order they were tried, each with its means."""
     optuna = import_optuna()
-    study = optuna.create_study(directions=[each.direction for each in plan.objectives])
-    for point in sorted(points, key=lambda each: each.trials[0].number):
+    study = optuna.create_study(directions=[objective.direction for objective in plan.objectives])
+    for point in sorted(points, key=lambda point: point.trials[0].number):
         study.add_trial(frozen_trial(space, point.trials[0].point, plan.objectives, point.values))
     return study
 
@@ -53,7 +53,7 @@ def _plots(plan: SweepPlan, study: Any) -> Mapping[str, Callable[[], Any]]:
     varied = sorted({name for trial in study.trials for name in trial.params})[:_MOST_PARAMETERS]
     first = plan.objectives[0].name
     if len(plan.objectives) > 1:
-        names = [each.name for each in plan.objectives]
+        names = [objective.name for objective in plan.objectives]
         return {"pareto_front": lambda: plots.plot_pareto_front(study, target_names=names)} if len(names) < 4 else {}
     chosen: dict[str, Callable[[], Any]] = {
         "history": lambda: plots.plot_optimization_history(study, target_name=first),

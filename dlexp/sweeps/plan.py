@@ -103,8 +103,8 @@ class SweepPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
-        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        objectives = ",".join(each.spelled() for each in self.objectives)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        objectives = ",".join(objective.spelled() for objective in self.objectives)
         candidates = {"kind": type(self.candidates).__name__, "text": self.candidates.to_json()}
         return values | {"candidates": candidates, "objectives": objectives, "base": self.base.flat()}
 
@@ -148,7 +148,7 @@ def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
                 f"trial {first.number} of sweep {plan.name} ({values}) would not be tried so now: a grid "
                 "may only grow at its end, another space must hold all that was tried; or give another --sweep_name"
             )
-    names = {each.name for each in plan.objectives}
+    names = {objective.name for objective in plan.objectives}
     for trial in trials:
         if trial.state is TrialState.FINISHED and not names <= trial.values.keys():
             raise ConfigError(
@@ -169,7 +169,7 @@ def read_plan(name: str, stored: Mapping[str, Any]) -> SweepPlan:
         stored: the plan as JSON has it.
     """
     kinds: dict[str, Any] = {kind.__name__: kind for kind in (Space, Commands)}
-    own = {each: stored[each] for each in ("search", "num_points", "seeds", "pruner", "search_seed")}
+    own = {name: stored[name] for name in ("search", "num_points", "seeds", "pruner", "search_seed")}
     return SweepPlan(
         name=name,
         candidates=kinds[stored["candidates"]["kind"]].from_json(

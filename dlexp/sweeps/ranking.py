@@ -35,7 +35,10 @@ def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | 
     finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
     if not finished or not all(trial.state.has_ended for trial in trials):
         return None
-    return {each.name: statistics.fmean(trial.values[each.name] for trial in finished) for each in plan.objectives}
+    return {
+        objective.name: statistics.fmean(trial.values[objective.name] for trial in finished)
+        for objective in plan.objectives
+    }
 
 
 def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
@@ -65,4 +68,4 @@ def pareto_front(points: Sequence[RankedPoint], objectives: Sequence[Objective])
 
 
 def _costs(point: RankedPoint, objectives: Sequence[Objective]) -> list[float]:
-    return [each.cost(point.values[each.name]) for each in objectives]
+    return [objective.cost(point.values[objective.name]) for objective in objectives]

@@ -80,7 +80,7 @@ class SampledSearch(Search):
         self._space, self._objectives = space, plan.objectives
         seed = plan.search_seed + _SEED_STRIDE * len(former)
         self._study = optuna.create_study(
-            sampler=_build_sampler(plan.search, seed), directions=[each.direction for each in plan.objectives]
+            sampler=_build_sampler(plan.search, seed), directions=[objective.direction for objective in plan.objectives]
         )
         for point, values in former:
             self._study.add_trial(frozen_trial(space, point, plan.objectives, values))
@@ -97,7 +97,7 @@ class SampledSearch(Search):
         if values is None:
             self._study.tell(point_number, state=optuna.trial.TrialState.FAIL)
         else:
-            self._study.tell(point_number, [values[each.name] for each in self._objectives])
+            self._study.tell(point_number, [values[objective.name] for objective in self._objectives])
 
 
 def frozen_trial(
@@ -106,19 +106,19 @@ def frozen_trial(
     """A point as Optuna has it: complete with its values, else running."""
     import optuna
 
-    active = {each.name: each for each in space.active(point) if not each.is_fixed}
+    active = {parameter.name: parameter for parameter in space.active(point) if not parameter.is_fixed}
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING if values is None else optuna.trial.TrialState.COMPLETE,
-        params={name: _to_optuna(each, point[name]) for name, each in active.items()},
-        distributions={name: _distribution(each) for name, each in active.items()},
-        values=None if values is None else [values[each.name] for each in objectives],
+        params={name: _to_optuna(parameter, point[name]) for name, parameter in active.items()},
+        distributions={name: _distribution(parameter) for name, parameter in active.items()},
+        values=None if values is None else [values[objective.name] for objective in objectives],
     )
 
 
 def suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
     """Has the sampler choose a value."""
     if parameter.is_finite:
-        chosen = trial.suggest_categorical(parameter.name, [_category(each) for each in parameter.values])
+        chosen = trial.suggest_categorical(parameter.name, [_category(value) for value in parameter.values])
         return next(value for value in parameter.values if _category(value) == chosen)
     low, high, kind = cast(Any, parameter.low), cast(Any, parameter.high), parameter.kind
     if kind in ("int", "logint"):
@@ -225,7 +225,7 @@ def _distribution(parameter: Parameter) -> Any:
     import optuna
 
     if parameter.is_finite:
-        return optuna.distributions.CategoricalDistribution([_category(each) for each in parameter.values])
+        return optuna.distributions.CategoricalDistribution([_category(value) for value in parameter.values])
     low, high, kind = cast(Any, parameter.low), cast(Any, parameter.high), parameter.kind
     if kind in ("int", "logint"):
         return optuna.distributions.IntDistribution(low, high, log=kind == "logint")

@@ -70,8 +70,8 @@ def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *
     points = plan.total_points()
     count = f"{points * plan.seeds} trials" if points else f"trials for {format_seconds(limits.time_budget_s)}"
     threads = plan.base.execution.num_threads or count_cores()
-    each = "1 thread" if threads == 1 else f"{threads} threads"
-    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {each} each"
+    threads_each = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"sweep {folder.name}: {count} by {plan.search} search, {workers} at once with {threads_each} each"
 
 
 @contextlib.contextmanager

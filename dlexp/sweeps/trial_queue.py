@@ -88,7 +88,7 @@ class TrialQueue:
         twin, leader = self.equal_trial(trial), self.leader_of(trial)
         if twin is not None:
             shared = f"equal to trial {twin.number}, whose run it shares"
-            own = {each: getattr(trial, each) for each in ("number", "point_number", "attempts", "seconds")}
+            own = {name: getattr(trial, name) for name in ("number", "point_number", "attempts", "seconds")}
             return dataclasses.replace(twin, **own, reused_from=twin.number, reason=shared)
         if leader is not None and leader.state is TrialState.PRUNED:
             given_up = f"not run, as trial {leader.number} of the same point was given up"

@@ -46,7 +46,7 @@ def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         yield from _read_in_threads(paths)
         return
     first = [_read_timed(path) for path in paths[:_FIRST_FILES]]
-    yield from (each for each, _ in first)
+    yield from (facts for facts, _ in first)
     waits = sum(waited for _, waited in first) > len(first) / 2
     yield from (_read_in_threads if waits else _read_in_processes)(paths[_FIRST_FILES:])
 
@@ -109,4 +109,4 @@ def _ask(worker: subprocess.Popen[bytes], paths: Sequence[str]) -> list[tuple[An
             f"the process that reads images ended with exit code {worker.wait()} within {len(paths)} files, the first "
             f"of which is {paths[0]!r}: free some memory if it was killed, and start the command again"
         )
-    return [tuple(each) for each in json.loads(answer)]
+    return [tuple(facts) for facts in json.loads(answer)]

@@ -107,7 +107,7 @@ class ImageStream:
                 contents[place] = data
             except Exception as err:  # noqa: BLE001 - Pillow may raise anything, and the other files are to be read
                 self._reasons[number] = _reason(err)
-        scales = jpeg_scales(np.array([(each.height, each.width) for each in headers]), self._image_shape[:2])
+        scales = jpeg_scales(np.array([(header.height, header.width) for header in headers]), self._image_shape[:2])
         channels = self._image_shape[2]
         how = [
             (choose_decoder(data, header, channels), header.orientation, scale)

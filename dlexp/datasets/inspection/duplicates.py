@@ -42,7 +42,7 @@ _CHUNK = 4096  # thumbnails in floating point at once: 17 MB
 _LOW = 8  # frequencies below this are what re-encoding and resizing hardly change
 _DCT = dct(np.eye(SIDE), norm="ortho", axis=0)[:_LOW].astype(np.float32)
 _SEARCHED = np.array([(v, u) for v in range(_LOW) for u in range(_LOW) if 0 < v + u <= 6])
-_LEADING = [_SEARCHED.tolist().index(each) for each in ([1, 0], [0, 1])]
+_LEADING = [_SEARCHED.tolist().index(frequency) for frequency in ([1, 0], [0, 1])]
 _MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # step along height and width; the first is the image as it is
 
 
@@ -159,7 +159,9 @@ def _collapse_equals(thumbnails: Thumbnails, indices: np.ndarray) -> tuple[np.nd
     digests = (
         hashlib.blake2b(thumbnails.grey[i].tobytes() + thumbnails.color[i].tobytes(), digest_size=16) for i in indices
     )
-    firsts = np.array([seen.setdefault(each.digest(), i) for i, each in zip(indices, digests, strict=True)], np.int64)
+    firsts = np.array(
+        [seen.setdefault(digest.digest(), i) for i, digest in zip(indices, digests, strict=True)], np.int64
+    )
     others = firsts != indices
     return indices[~others], np.stack([firsts, indices], axis=1)[others]
 

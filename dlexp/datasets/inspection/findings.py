@@ -112,7 +112,9 @@ _COPIES = "re-encoded, resized or mirrored copies of one image"
 
 
 def _table(findings: Iterable[Finding]) -> pd.DataFrame:
-    order = sorted(findings, key=lambda each: (SEVERITIES.index(each.severity), CHECKS.index(each.check), -each.count))
+    order = sorted(
+        findings, key=lambda finding: (SEVERITIES.index(finding.severity), CHECKS.index(finding.check), -finding.count)
+    )
     return pd.DataFrame(order, columns=[field.name for field in fields(Finding)])
 
 
@@ -135,16 +137,16 @@ def _find_copies(dataset: Dataset, groups: pd.DataFrame) -> Iterator[Finding]:
 
 def _judge(copies: list[Any], class_names: Sequence[str]) -> Iterator[Finding]:
     """The faults of one group of copies."""
-    exact = len({each.digest for each in copies}) == 1
+    exact = len({copy.digest for copy in copies}) == 1
     what = _SAME if exact else _COPIES
-    keys = _list_keys([each.key for each in copies])
-    labels = {each.label for each in copies}
-    splits = {each.split for each in copies}
+    keys = _list_keys([copy.key for copy in copies])
+    labels = {copy.label for copy in copies}
+    splits = {copy.split for copy in copies}
     if len(splits) > 1:
         yield _leak(copies, what)
     if len(labels) > 1:
-        upright = len({(each.upright, each.label) for each in copies}) > len({each.upright for each in copies})
-        named = _count(class_names[label] for label in sorted(each.label for each in copies))
+        upright = len({(copy.upright, copy.label) for copy in copies}) > len({copy.upright for copy in copies})
+        named = _count(class_names[label] for label in sorted(copy.label for copy in copies))
         # An arrow to the left is an arrow to the right in the mirror: that may be no mistake.
         severity, hint = ("error", "") if upright else ("warning", "; right only if the classes are mirror images")
         yield Finding("conflicting_labels", severity, len(copies), keys, f"{what} are labelled {named}{hint}")
@@ -154,8 +156,8 @@ def _judge(copies: list[Any], class_names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _leak(copies: list[Any], what: str) -> Finding:
-    splits = _count(sorted((each.split for each in copies), key=SPLITS.index))
-    return Finding("leak", "error", len(copies), _list_keys([each.key for each in copies]), f"{what} are in {splits}")
+    splits = _count(sorted((copy.split for copy in copies), key=SPLITS.index))
+    return Finding("leak", "error", len(copies), _list_keys([copy.key for copy in copies]), f"{what} are in {splits}")
 
 
 def _count(names: Iterable[str]) -> str:

@@ -71,7 +71,7 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
 
     images = [arrays[name] for name, _ in pairs.values()]
     labels = np.concatenate([as_labels(arrays[name], f"array {name!r} of {str(path)!r}") for _, name in pairs.values()])
-    splits = np.repeat(list(pairs), [len(each) for each in images])
+    splits = np.repeat(list(pairs), [len(part) for part in images])
     names = (
         [str(name) for name in np.ravel(arrays["class_names"])] if "class_names" in arrays else _number(labels, path)
     )

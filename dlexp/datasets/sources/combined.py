@@ -57,7 +57,7 @@ class CombinedSource:
         self._channels = int(table["channels"].max())
         self.manifest = table.assign(row=np.arange(len(table)), channels=self._channels)
         damaged = [damage_of(part) for part in parts]
-        damaged = [each.assign(key=f"{name}/" + each["key"]) for each, name in zip(damaged, names, strict=True)]
+        damaged = [rows.assign(key=f"{name}/" + rows["key"]) for rows, name in zip(damaged, names, strict=True)]
         self.damaged = pd.concat(damaged, ignore_index=True)
 
     def read(self, row: int) -> np.ndarray:
@@ -168,7 +168,7 @@ def _part_table(
     number: int, part: Source, name: str, renamed: Sequence[str | None], class_names: Sequence[str], weight: float
 ) -> pd.DataFrame:
     """The manifest of one part as it is in the whole."""
-    new_labels = np.array([-1 if each is None else class_names.index(each) for each in renamed])
+    new_labels = np.array([-1 if class_name is None else class_names.index(class_name) for class_name in renamed])
     table = part.manifest.assign(label=new_labels[part.manifest["label"]], part=number, weight=weight)
     table = table[table["label"] >= 0]
     own = table["source"] == part.name

@@ -42,20 +42,20 @@ def open_folder(spec: str, *, data_dir: str, reread: bool = False) -> Source:
     files, splits, classes = _classify(sorted(_find_images(root, "")), _split_folders(root))
     facts = scan_files(root, files, reread=reread)
     sound = facts["damage"].array == ""
-    class_names = sorted({each for each, is_sound in zip(classes, sound, strict=True) if is_sound})
+    class_names = sorted({class_name for class_name, is_sound in zip(classes, sound, strict=True) if is_sound})
     if len(class_names) < 2:
         damaged = f"; {(~sound).sum()} files cannot be read" if not sound.all() else ""
         raise DataError(
             f"folder {root!r} has {len(class_names)} class sub-folders with images{_list(class_names)}: at least "
             f"two are needed, holding files with the endings {' '.join(IMAGE_ENDINGS)}{damaged}"
         )
-    labels = {each: label for label, each in enumerate(class_names)}
+    labels = {class_name: label for label, class_name in enumerate(class_names)}
     return FileSource.of_files(
         name,
         root,
         files,
         facts,
-        labels=[labels.get(each, -1) for each in classes],
+        labels=[labels.get(class_name, -1) for class_name in classes],
         class_names=class_names,
         splits=splits,
     )
@@ -77,8 +77,8 @@ def _classify(files: Sequence[str], split_folders: Mapping[str, str]) -> tuple[l
     depth = 1 if split_folders else 0
     parts = [(file, file.split("/", depth + 1)) for file in files]
     inside = [(file, *names) for file, names in parts if len(names) > depth + 1]
-    splits = [split_folders[each[1]] if split_folders else "" for each in inside]
-    return [each[0] for each in inside], splits, [each[1 + depth] for each in inside]
+    splits = [split_folders[found[1]] if split_folders else "" for found in inside]
+    return [found[0] for found in inside], splits, [found[1 + depth] for found in inside]
 
 
 def _find_images(root: str, inside: str) -> Iterator[str]:

@@ -45,7 +45,7 @@ def open_idx(spec: str, *, data_dir: str) -> Source:
         raise DataError(
             f"images of {str(folder)!r} are {images[0].shape[1:]} in train and {images[1].shape[1:]} in t10k"
         )
-    splits = np.repeat(list(_PREFIXES), [len(each) for each in images])
+    splits = np.repeat(list(_PREFIXES), [len(part) for part in images])
     all_labels = np.concatenate(labels)
     names = _class_names(folder, int(all_labels.max()) + 1)
     return ArraySource(folder.resolve().name, np.concatenate(images), all_labels, names, splits=splits.tolist())

@@ -56,7 +56,7 @@ def _prepare(tfds: Any, spec: str) -> Any:
     except ConnectionError as err:
         raise _unreachable(spec) from err
     except Exception as err:
-        if "ConnectionError" in {each.__name__ for each in type(err).__mro__}:  # of requests, which is no builtin
+        if "ConnectionError" in {base.__name__ for base in type(err).__mro__}:  # of requests, which is no builtin
             raise _unreachable(spec) from err
         raise DataError(f"dataset tfds:{spec} cannot be had: {one_line(err)}") from err
 

@@ -80,7 +80,7 @@ class LocalLauncher(Launcher):
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """Reads what workers have sent; those that have died are replaced by need."""
-        busy = {each.connection: each for each in self._workers if each.job is not None}
+        busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
         ready = multiprocessing.connection.wait(list(busy), timeout_s)
         return [event for connection in ready for event in self._receive(busy[connection])]  # type: ignore[index]
 
@@ -117,7 +117,7 @@ class LocalLauncher(Launcher):
             self._dismiss(self._workers[0])
 
     def _add_worker(self) -> _Worker:
-        slot = min(set(range(self.slots)) - {each.slot for each in self._workers})
+        slot = min(set(range(self.slots)) - {worker.slot for worker in self._workers})
         ours, theirs = self._context.Pipe()
         options = WorkerOptions(self._runner, os.getcwd(), gpu=slot if self._one_gpu_each else None)
         process = self._context.Process(target=work, args=(theirs, options), name=f"dlexp-worker-{slot}", daemon=True)
@@ -130,10 +130,12 @@ class LocalLauncher(Launcher):
 
     def _worker_of(self, trial: int) -> _Worker | None:
         """The worker that is at a trial; None if it has ended."""
-        return next((each for each in self._workers if each.job is not None and each.job.trial.trial == trial), None)
+        return next(
+            (worker for worker in self._workers if worker.job is not None and worker.job.trial.trial == trial), None
+        )
 
     def _find_idle(self) -> _Worker | None:
-        for worker in [each for each in self._workers if each.job is None]:
+        for worker in [worker for worker in self._workers if worker.job is None]:
             if not worker.connection.poll():
                 return worker
             self._dismiss(worker)  # one that waits sends nothing: its pipe has closed, so it has died

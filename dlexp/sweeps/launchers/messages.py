@@ -11,7 +11,7 @@ from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded, 
 
 def encode_job(job: TrialJob) -> bytes:
     """A job as JSON; `decode_job` gives an equal one."""
-    values = {each.name: getattr(job, each.name) for each in dataclasses.fields(job)}
+    values = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
     return _encode(values | {"trial": dataclasses.asdict(job.trial), "config": job.config.flat()})
 
 

@@ -46,7 +46,7 @@ class NodeWorker:
     def poll(self, timeout_s: float) -> Answer:
         """Encoded events, and the memory in bytes that the trial holds; waits for an event, `timeout_s` at the most."""
         events = self._launcher.wait(timeout_s)
-        return [encode_event(each) for each in events], self._launcher.memory_bytes(self._trial)
+        return [encode_event(event) for event in events], self._launcher.memory_bytes(self._trial)
 
     def answer(self, trial: int, goes_on: bool) -> None:
         """Passes a verdict on."""

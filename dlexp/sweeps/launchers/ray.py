@@ -109,7 +109,7 @@ class RayLauncher(Launcher):
         free = [worker for worker in self._workers if worker.job is None]
         if not free:
             raise TrainingError("the Ray cluster starts no more workers: look at ray status, then resume the sweep")
-        worker = max(free, key=lambda each: each.is_ready)
+        worker = max(free, key=lambda worker: worker.is_ready)
         worker.job, worker.memory_bytes, worker.is_stopping, worker.is_told = job, None, False, False
         if worker.is_ready:
             worker.awaited = worker.actor.start.remote(encode_job(job))
@@ -120,13 +120,13 @@ class RayLauncher(Launcher):
         while True:
             for worker in self._workers:
                 self._ask(worker)
-            references = {each.awaited: each for each in self._workers if each.awaited is not None}
+            references = {worker.awaited: worker for worker in self._workers if worker.awaited is not None}
             seconds = max(0.0, deadline - time.monotonic())
             if not references:
                 time.sleep(seconds)
                 return []
             answered, _ = self._ray.wait(list(references), timeout=seconds)
-            events = [event for each in answered for event in self._receive(references[each])]
+            events = [event for reference in answered for event in self._receive(references[reference])]
             if events or not answered:
                 return events
 
@@ -190,7 +190,9 @@ class RayLauncher(Launcher):
 
     def _worker_of(self, trial: int) -> _Worker | None:
         """The worker that is at a trial; None if it has ended."""
-        return next((each for each in self._workers if each.job is not None and each.job.trial.trial == trial), None)
+        return next(
+            (worker for worker in self._workers if worker.job is not None and worker.job.trial.trial == trial), None
+        )
 
     def _ask(self, worker: _Worker) -> None:
         """Tells an actor to stop, if its trial was asked to, and asks what has happened."""
@@ -215,8 +217,8 @@ class RayLauncher(Launcher):
                 worker.awaited = worker.actor.start.remote(encode_job(worker.job))
             return []
         messages, worker.memory_bytes = answer
-        events = [decode_event(each) for each in messages]
-        if any(isinstance(each, TrialEnded) for each in events):
+        events = [decode_event(message) for message in messages]
+        if any(isinstance(event, TrialEnded) for event in events):
             worker.job = None
         return events
 

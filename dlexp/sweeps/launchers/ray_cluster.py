@@ -41,7 +41,7 @@ class TrialResources:
     def fitting(self, resources: Mapping[str, float]) -> int:
         """How many trials fit into the resources of a node, by their names in Ray."""
         asked = {"CPU": self.cpus, "GPU": self.gpus}
-        return min(math.floor(resources.get(name, 0) / each + _ROUNDING) for name, each in asked.items() if each)
+        return min(math.floor(resources.get(name, 0) / amount + _ROUNDING) for name, amount in asked.items() if amount)
 
 
 @dataclass(frozen=True)

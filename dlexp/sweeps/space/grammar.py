@@ -121,7 +121,7 @@ def _read_part(part: str) -> Spec:
         raise ConfigError(f"space has text after the ) of {_near(part)!r}: separate parameters by ;")
     inner = value[call.end() : -1]
     arguments = [_spelled(piece) for piece in _split(inner, ",")] if inner.strip() else []
-    if any(not each.text and not each.is_quoted for each in arguments):
+    if any(not argument.text and not argument.is_quoted for argument in arguments):
         raise ConfigError(f'{name}: {_near(value)} has an empty part: leave out the comma, or write "" for no value')
     return Spec(name, kind, tuple(arguments))
 

@@ -117,8 +117,11 @@ def _resolve(name: str, possible: Mapping[str, tuple[Any, ...]]) -> tuple[str, t
 def _resolve_conditional(name: str, possible: Mapping[str, tuple[Any, ...]]) -> tuple[str, tuple[str, str] | None]:
     conditions = [(field, value) for field, values in possible.items() for value in values]
     # Names of plug-ins may hold dots: the longest that fits is meant.
-    fitting = [each for each in conditions if name.startswith(f"{each[1]}.") and len(name) > len(each[1]) + 1]
-    longest = [each for each in fitting if len(each[1]) == max(len(value) for _, value in fitting)]
+    fitting = [
+        (field, value) for field, value in conditions if name.startswith(f"{value}.") and len(name) > len(value) + 1
+    ]
+    most = max((len(value) for _, value in fitting), default=0)
+    longest = [(field, value) for field, value in fitting if len(value) == most]
     if len(longest) == 1:
         field, value = longest[0]
         return f"{ARGUMENTS[field]}.{name.removeprefix(value + '.')}", (field, value)
@@ -165,8 +168,8 @@ def _listed(spec: Spec, target: str) -> tuple[Any, ...]:
     if not 1 <= len(given) <= _MAX_VALUES:
         raise ConfigError(f"{spec.name}: {spec.kind} has {len(given)} values: give from 1 to {_MAX_VALUES}")
     values: list[Any] = []
-    for each in given:
-        value = _value(spec.name, target, each)
+    for argument in given:
+        value = _value(spec.name, target, argument)
         if value in values:
             raise ConfigError(
                 f"{spec.name}: {spec.kind} gives {value!r} beside {values[values.index(value)]!r}, which is the same: "

@@ -62,7 +62,9 @@ class Space:
 
     def to_json(self) -> str:
         """JSON text, one parameter a line; with the same base, `from_json` gives an equal space."""
-        lines = [f"  {json.dumps(each.name)}: {json.dumps(_json_spec(each))}" for each in self.parameters]
+        lines = [
+            f"  {json.dumps(parameter.name)}: {json.dumps(_json_spec(parameter))}" for parameter in self.parameters
+        ]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def with_base(self, base: ExperimentConfig) -> "Space":
@@ -71,11 +73,11 @@ class Space:
 
     def active(self, point: Mapping[str, Any]) -> list[Parameter]:
         """The parameters that apply, given the values that are chosen so far."""
-        return [each for each in self.parameters if self._applies(each, point)]
+        return [parameter for parameter in self.parameters if self._applies(parameter, point)]
 
     def varies(self, name: str) -> bool:
         """Whether the parameter of this name has more than one value."""
-        return any(each.name == name and not each.is_fixed for each in self.parameters)
+        return any(parameter.name == name and not parameter.is_fixed for parameter in self.parameters)
 
     def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Makes a point.
@@ -84,9 +86,9 @@ class Space:
             suggest: gives the value of a parameter; asked for each that applies and has more than one value, in order.
         """
         point: dict[str, Any] = {}
-        for each in self.parameters:
-            if self._applies(each, point):
-                point[each.name] = each.values[0] if each.is_fixed else suggest(each)
+        for parameter in self.parameters:
+            if self._applies(parameter, point):
+                point[parameter.name] = parameter.values[0] if parameter.is_fixed else suggest(parameter)
         return point
 
     def grid(self) -> Iterator[dict[str, Any]]:
@@ -95,20 +97,25 @@ class Space:
         Raises:
             ConfigError: a parameter has no list of values; at once, not with the first point.
         """
-        for each in self.parameters:
-            if not each.is_finite:
-                lists = "range(first,end) or choice(...)" if "int" in each.kind else "choice(...)"
+        for parameter in self.parameters:
+            if not parameter.is_finite:
+                lists = "range(first,end) or choice(...)" if "int" in parameter.kind else "choice(...)"
                 raise ConfigError(
-                    f"a grid needs lists of values, but {each.name} is {each.kind}({each.low:g},{each.high:g}): "
-                    f"write {each.name}={lists}, or search otherwise"
+                    f"a grid needs lists of values, but {parameter.name} is "
+                    f"{parameter.kind}({parameter.low:g},{parameter.high:g}): "
+                    f"write {parameter.name}={lists}, or search otherwise"
                 )
         return self._points({}, self.parameters)
 
     def grid_size(self) -> int | None:
         """How many points `grid` gives; None if it cannot, as a parameter has no list of values."""
-        if not all(each.is_finite for each in self.parameters):
+        if not all(parameter.is_finite for parameter in self.parameters):
             return None
-        free = [each for each in self.parameters if each.condition is None and each.name not in ARGUMENTS]
+        free = [
+            parameter
+            for parameter in self.parameters
+            if parameter.condition is None and parameter.name not in ARGUMENTS
+        ]
         return _combinations(free) * math.prod(self._branches(field) for field in ARGUMENTS)
 
     def config(self, point: Mapping[str, Any]) -> ExperimentConfig:
@@ -117,7 +124,7 @@ class Space:
         Raises:
             ConfigError: a name is not of this space or does not apply, or the values cannot work together.
         """
-        known = {each.name: each for each in self.parameters}
+        known = {parameter.name: parameter for parameter in self.parameters}
         flat = self.base.flat()
         changes: dict[str, Any] = {}
         for name, value in point.items():
@@ -133,12 +140,12 @@ class Space:
 
     def holds(self, point: Mapping[str, Any]) -> bool:
         """Whether it is a point of this space: each parameter that applies has a value that it can have."""
-        active = {each.name: each for each in self.active(point)}
+        active = {parameter.name: parameter for parameter in self.active(point)}
         return active.keys() == point.keys() and all(active[name].holds(value) for name, value in point.items())
 
     def label(self, point: Mapping[str, Any]) -> str:
         """Short text of what varies: `learning_rate=0.00123 model=resnet20`."""
-        varying = [each.name for each in self.parameters if not each.is_fixed]
+        varying = [parameter.name for parameter in self.parameters if not parameter.is_fixed]
         return _label({name: point[name] for name in varying if name in point})
 
     def corner_configs(self) -> Iterator[ExperimentConfig]:
@@ -148,9 +155,9 @@ class Space:
     def _corners(self) -> Iterator[dict[str, Any]]:
         """Points that differ from the first one in one extreme each, and in what it is conditional on."""
         seen = set()
-        for each in self.parameters:
-            for value in each.extremes:
-                wanted = {each.name: value} | dict([each.condition] if each.condition else [])
+        for parameter in self.parameters:
+            for value in parameter.extremes:
+                wanted = {parameter.name: value} | dict([parameter.condition] if parameter.condition else [])
                 point = self._point_with(wanted)
                 if (key := json.dumps(point)) not in seen:
                     seen.add(key)
@@ -158,9 +165,9 @@ class Space:
 
     def _point_with(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         point: dict[str, Any] = {}
-        for each in self.parameters:
-            if self._applies(each, point):
-                point[each.name] = wanted.get(each.name, each.extremes[0])
+        for parameter in self.parameters:
+            if self._applies(parameter, point):
+                point[parameter.name] = wanted.get(parameter.name, parameter.extremes[0])
         return point
 
     def _points(self, point: dict[str, Any], parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
@@ -180,12 +187,14 @@ class Space:
 
     def _branches(self, field: str) -> int:
         """Points that differ in `field` and in the parameters that are conditional on it."""
-        values = next((each.values for each in self.parameters if each.name == field), (self.base.flat()[field],))
+        values = next(
+            (parameter.values for parameter in self.parameters if parameter.name == field), (self.base.flat()[field],)
+        )
         return sum(_combinations(p for p in self.parameters if p.condition == (field, value)) for value in values)
 
 
 def _combinations(parameters: Iterable[Parameter]) -> int:
-    return math.prod(len(each.values) for each in parameters)
+    return math.prod(len(parameter.values) for parameter in parameters)
 
 
 def _json_spec(parameter: Parameter) -> Any:
