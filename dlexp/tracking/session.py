@@ -1,7 +1,6 @@
 """An open run: its folder, its lock and its trackers, from its creation to its final status."""
 
 import contextlib
-import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dlexp.datasets.inspection.description import describe_dataset
 from dlexp.datasets.sources.combined import damage_of
 from dlexp.errors import DataError, DivergedError, InterruptedRunError, PrunedError, StoreError
 from dlexp.machine.atomic import atomic_file, write_text_atomically
+from dlexp.machine.json_files import write_json
 from dlexp.runs.environment import write_environment
 from dlexp.runs.points import PointLog
 from dlexp.runs.recipe import make_recipe, recipe_text
@@ -118,13 +118,13 @@ def write_run_files(description: RunDescription, dataset: Dataset) -> None:
     """Writes what is known before the first step: flags, environment, facts, and the dataset."""
     run, config = description.run, description.config
     write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
-    write_text_atomically(run.path / FACTS_FILE, json.dumps(description.facts, indent=2) + "\n")
+    write_json(run.path / FACTS_FILE, description.facts)
     write_environment(run.path)
     with atomic_file(run.path / MANIFEST_FILE) as temporary:
         dataset.manifest.to_parquet(temporary, index=False)
     recipe = make_recipe(config.data, dataset_name=dataset.name, dataset_id=dataset.id)
     write_text_atomically(run.path / RECIPE_FILE, recipe_text(recipe))
-    write_text_atomically(run.path / DESCRIPTION_FILE, json.dumps(description.dataset_profile, indent=2) + "\n")
+    write_json(run.path / DESCRIPTION_FILE, description.dataset_profile)
     if len(damaged := damage_of(dataset.source)):
         write_text_atomically(run.path / LEFT_OUT_FILE, damaged.to_csv(index=False))
 
