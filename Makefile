@@ -59,8 +59,8 @@ pin: ## Write the newest versions that fit together into constraints.txt
 	@$(check-python)
 	$(PYTHON) -m venv --clear build/pin
 	build/pin/bin/python -m pip install -qq --upgrade pip setuptools
-	build/pin/bin/python -m pip install -qq '.[dev,hf,ray,sweep,tfds,wandb]'
-	{ echo '# All that dlexp[dev,hf,ray,sweep,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
+	build/pin/bin/python -m pip install -qq '.[dev,hf,ray,tfds,wandb]'
+	{ echo '# All that dlexp[dev,hf,ray,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
 	  build/pin/bin/python -m pip freeze --all | grep -vE '^(dlexp|pip)( |=)'; } > constraints.txt
 
 clean: ## Remove caches and build products; .venv and the runs stay

@@ -98,6 +98,18 @@ def test_installed_version_is_that_of_setup_cfg(setup_cfg: configparser.ConfigPa
     assert importlib.metadata.version("dlexp") == setup_cfg["metadata"]["version"]
 
 
+def test_an_error_for_a_missing_package_names_the_requirements_of_its_extra(
+    setup_cfg: configparser.ConfigParser,
+) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "dlexp").rglob("*.py"))
+    calls = re.findall(r"raise missing_package\(\s*([^()]*?),\s*extra=\"(\w+)\",?\s*\)", code)
+    assert len(calls) == 4
+    for arguments, extra in calls:
+        named = re.findall(r'"([^"]*)"', arguments)[1:]
+        asked = setup_cfg["options.extras_require"][extra].split()
+        assert sorted(named) == sorted(asked)
+
+
 def test_command_is_installed() -> None:
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="dlexp")
     assert command.value == "dlexp.commands.cli:run"
