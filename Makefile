@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c c
 PYTEST := TF_CPP_MIN_LOG_LEVEL=3 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks integration soak bench pin clean
+.PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks docs integration soak bench pin clean
 
 help: ## List the targets
 	@echo "make quickstart trains a first model; make test shows that all is well. All targets:"
@@ -46,6 +46,9 @@ coverage: dev ## Run the tests and list the lines that none of them reaches
 notebooks: dev ## Execute the notebooks against a fresh store
 	$(PYTEST) tests/notebooks
 
+docs: dev ## Run every command of the README and of docs/ on small data
+	$(PYTEST) -n 2 tests/docs
+
 integration: dev ## Train on Fashion-MNIST, look at the MLflow UI (Debian: dataset-fashion-mnist, chromium)
 	$(PYTEST) tests/integration
 
@@ -59,8 +62,8 @@ pin: ## Write the newest versions that fit together into constraints.txt
 	@$(check-python)
 	$(PYTHON) -m venv --clear build/pin
 	build/pin/bin/python -m pip install -qq --upgrade pip setuptools
-	build/pin/bin/python -m pip install -qq '.[dev,hf,ray,sweep,tfds,wandb]'
-	{ echo '# All that dlexp[dev,hf,ray,sweep,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
+	build/pin/bin/python -m pip install -qq '.[dev,hf,ray,tfds,wandb]'
+	{ echo '# All that dlexp[dev,hf,ray,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
 	  build/pin/bin/python -m pip freeze --all | grep -vE '^(dlexp|pip)( |=)'; } > constraints.txt
 
 clean: ## Remove caches and build products; .venv and the runs stay

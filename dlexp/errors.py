@@ -103,6 +103,23 @@ def joined_lines(err: BaseException) -> str:
     return " ".join(str(err).split())[:_MOST_CHARS_JOINED]
 
 
+def missing_package(feature: str, *requirements: str, extra: str) -> ConfigError:
+    """Makes the error of a feature whose optional package is not installed.
+
+    Args:
+        feature: as it was asked for: "--wandb".
+        requirements: of the extra in `setup.cfg`, which pip can install from anywhere: "wandb>=0.31".
+        extra: of dlexp that brings them, which pip finds only in a clone: "wandb".
+
+    Returns:
+        The error, not yet raised.
+    """
+    command = " ".join(["pip install", *(f"'{requirement}'" for requirement in requirements)])
+    return ConfigError(
+        f"{feature} needs a package that is not installed: {command}, or in a clone of dlexp pip install '.[{extra}]'"
+    )
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Makes the error for a name that is not known.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlexp.config.command import Command, CommandLine
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.presets import preset_names
 from dlexp.machine.console import is_debug, leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
@@ -76,7 +77,7 @@ COMMAND = Command(
         )
     },
     config_flags=config_fields(),
-    known_names=registered_names,
+    known_names=lambda: {"presets, found from any folder": preset_names(), **registered_names()},
 )
 
 

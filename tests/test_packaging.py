@@ -2,9 +2,12 @@
 
 import configparser
 import importlib.metadata
+import os
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 from packaging.requirements import Requirement
@@ -98,6 +101,18 @@ def test_installed_version_is_that_of_setup_cfg(setup_cfg: configparser.ConfigPa
     assert importlib.metadata.version("dlexp") == setup_cfg["metadata"]["version"]
 
 
+def test_an_error_for_a_missing_package_names_the_requirements_of_its_extra(
+    setup_cfg: configparser.ConfigParser,
+) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "dlexp").rglob("*.py"))
+    calls = re.findall(r"raise missing_package\(\s*([^()]*?),\s*extra=\"(\w+)\",?\s*\)", code)
+    assert len(calls) == 4
+    for arguments, extra in calls:
+        named = re.findall(r'"([^"]*)"', arguments)[1:]
+        asked = setup_cfg["options.extras_require"][extra].split()
+        assert sorted(named) == sorted(asked)
+
+
 def test_command_is_installed() -> None:
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="dlexp")
     assert command.value == "dlexp.commands.cli:run"
@@ -106,6 +121,43 @@ def test_command_is_installed() -> None:
 def test_every_folder_with_modules_is_a_package_and_so_in_the_wheel() -> None:
     folders = {path.parent for path in (ROOT / "dlexp").rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """What `pip install .` copies of dlexp, from a wheel that pip builds of a copy of the clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for path in tracked_files():
+        copy = folder / "clone" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    for link in (path for path in (ROOT / "dlexp").iterdir() if path.is_symlink()):
+        (folder / "clone" / "dlexp" / link.name).symlink_to(link.readlink())
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(folder / "installed"), str(folder / "clone")], cwd=folder, check=True)
+    return folder / "installed"
+
+
+def test_wheel_holds_the_presets_and_the_notebooks(installed: pathlib.Path) -> None:
+    for link, original in (("presets", "flags"), ("notebooks", "notebooks")):
+        files = {path.name: path.read_bytes() for path in (ROOT / original).iterdir() if path.is_file()}
+        assert {path.name: path.read_bytes() for path in (installed / "dlexp" / link).iterdir()} == files
+
+
+def test_installed_wheel_finds_a_preset_from_any_folder(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    script = (
+        "import dlexp; from dlexp.config.flags import config_from_words; "
+        "print(dlexp.__file__, config_from_words(['--flagfile=flags/resnet20.flags']).model.model)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown.split() == [str(installed / "dlexp" / "__init__.py"), "resnet20"]
 
 
 def test_make_without_a_target_lists_all_of_them() -> None:

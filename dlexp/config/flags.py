@@ -7,6 +7,7 @@ from absl import flags
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.help import DEBUG_HELP, field_help
+from dlexp.config.presets import expand_flagfiles
 from dlexp.config.spelling import DEFAULTS, field_value, flag_text, parse_scalar
 from dlexp.errors import ConfigError, unknown_name
 
@@ -82,10 +83,10 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
         The positionals.
 
     Raises:
-        ConfigError: an unknown flag (the nearest are named), a value that cannot be read, a stray word.
+        ConfigError: an unknown flag (the nearest are named), a value that cannot be read, a stray word, no such file.
     """
     try:
-        command, *positionals = flag_values(list(argv))
+        command, *positionals = flag_values([argv[0], *expand_flagfiles(argv[1:])])
     except flags.UnrecognizedFlagError as err:
         known = {f"--{name}": name for name in flag_values}
         nearest = str(unknown_name("flag", f"--{err.flagname}", known)).split("Known flags")[0].strip().rstrip("?.")

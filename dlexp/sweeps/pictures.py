@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dlexp.errors import ConfigError
 from dlexp.reports.figure import save_figure
 from dlexp.sweeps.folder import SweepFolder, Trial
 from dlexp.sweeps.plan import SweepPlan
@@ -21,15 +20,12 @@ _MOST_PARAMETERS = 8  # more axes than these nobody can read
 def draw_pictures(folder: SweepFolder, plan: SweepPlan, trials: Sequence[Trial]) -> list[pathlib.Path]:
     """Draws what there is to see of the points that have a result, and returns the PNG files.
 
-    Nothing is drawn without Optuna, for a list of commands, or of fewer than two points.
+    Nothing is drawn for a list of commands, or of fewer than two points.
     """
     points = rank_points(trials, plan)
     if not isinstance(plan.candidates, Space) or len(points) < 2:
         return []
-    try:
-        study = build_study(plan, plan.candidates, points)
-    except ConfigError:
-        return []
+    study = build_study(plan, plan.candidates, points)
     drawn = []
     for name, draw in _plots(plan, study).items():
         path = folder.path / f"{name}.png"

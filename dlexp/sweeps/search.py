@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from dlexp.errors import ConfigError, unknown_name
+from dlexp.errors import unknown_name
 from dlexp.sweeps.objective import Objective
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.space.space import Parameter, Space
@@ -195,17 +195,9 @@ class Pruning:
 
 
 def import_optuna() -> Any:
-    """Optuna, without its messages.
+    """Optuna, without its messages; imported late, as it takes half a second."""
+    import optuna
 
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as err:
-        raise ConfigError(
-            "a search other than grid, and pruning, need Optuna: install it with pip install 'dlexp[sweep]'"
-        ) from err
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

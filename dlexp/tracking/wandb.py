@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dlexp.config.sections import TrackingConfig
-from dlexp.errors import ConfigError, StoreError, joined_lines, one_line
+from dlexp.errors import ConfigError, StoreError, joined_lines, missing_package, one_line
 from dlexp.registry import register_tracker
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status
@@ -220,7 +220,7 @@ def _import_wandb() -> Any:
     try:
         import wandb
     except ImportError as err:
-        raise ConfigError("--wandb needs a package that is not installed: pip install 'dlexp[wandb]'") from err
+        raise missing_package("--wandb", "wandb>=0.31", extra="wandb") from err
     return wandb
 
 

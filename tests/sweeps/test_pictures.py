@@ -7,8 +7,6 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from dlexp.errors import ConfigError
-from dlexp.sweeps import pictures
 from dlexp.sweeps.folder import Trial, create_sweep
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.pictures import build_study, draw_pictures
@@ -17,7 +15,6 @@ from dlexp.sweeps.ranking import rank_points
 from dlexp.sweeps.space.space import Space
 from tests.support.small_sweeps import commands_plan, drive, ended, plan_of
 
-pytest.importorskip("optuna")
 MIXED = "learning_rate=log(0.001,0.1); model=choice(mlp,resnet20); resnet20.dropout=choice(0,0.5); batch_size=64"
 
 
@@ -115,23 +112,12 @@ def test_fewer_than_two_points_have_none(tmp_path: pathlib.Path, accuracies: lis
     assert draw(plan, trials_of(plan, *accuracies)) == []
 
 
-def test_without_optuna_there_are_none(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise ConfigError("Optuna is not installed")
-
-    monkeypatch.setattr(pictures, "import_optuna", refuse)
-    plan = plan_of(tmp_path)
-    assert draw(plan, trials_of(plan, 0.1, 0.2)) == []
-
-
 def test_a_picture_that_cannot_be_drawn_leaves_the_others(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plots = pytest.importorskip("optuna.visualization.matplotlib")
-
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no importance of parameters that never varied")
 
-    monkeypatch.setattr(plots, "plot_param_importances", fail)
+    monkeypatch.setattr("optuna.visualization.matplotlib.plot_param_importances", fail)
     plan = plan_of(tmp_path)
     assert draw(plan, trials_of(plan, 0.1, 0.2, 0.3)) == ["history.png", "slices.png", "parallel.png"]

@@ -215,7 +215,7 @@ def test_missing_package_stops_the_run_before_anything_is_written(
     monkeypatch.setitem(sys.modules, "wandb", None)
     words = ["--model=mlp", "--epochs=1", "--verbose=0", f"--store={tmp_path / 'store'}"]
     assert main(["dlexp", "train", "--wandb", *words]) == 2
-    assert "pip install 'dlexp[wandb]'" in capsys.readouterr().err
+    assert "pip install 'wandb>=0.31'" in capsys.readouterr().err
     assert not list(iterate_runs(tmp_path / "store"))
 
 

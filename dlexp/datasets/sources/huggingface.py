@@ -7,7 +7,7 @@ from typing import Any
 
 from dlexp.datasets.sources.library_source import LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.errors import ConfigError, DataError, one_line
+from dlexp.errors import DataError, missing_package, one_line
 from dlexp.registry import register_source
 
 _SAVED_FILES = ("dataset_dict.json", "state.json")  # of `save_to_disk`
@@ -28,7 +28,7 @@ def open_huggingface(spec: str, *, data_dir: str) -> Source:
     try:
         import datasets
     except ImportError as err:
-        raise ConfigError("dataset 'hf' needs a package that is not installed: pip install 'dlexp[hf]'") from err
+        raise missing_package("dataset 'hf'", "datasets>=4.0", extra="hf") from err
     if not spec:
         raise DataError("dataset 'hf' needs a name: use --dataset=hf:OWNER/NAME")
     name, _, config = spec.partition(":")

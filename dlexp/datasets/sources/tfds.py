@@ -6,7 +6,7 @@ import numpy as np
 
 from dlexp.datasets.sources.library_source import SPLIT_NAMES, LibrarySplit, open_library_source
 from dlexp.datasets.sources.source import Source
-from dlexp.errors import ConfigError, DataError, one_line
+from dlexp.errors import DataError, missing_package, one_line
 from dlexp.registry import register_source
 
 _RANDOM_ACCESS_FORMAT = "array_record"
@@ -27,7 +27,9 @@ def open_tfds(spec: str, *, data_dir: str) -> Source:
     try:
         import tensorflow_datasets as tfds
     except ImportError as err:
-        raise ConfigError("dataset 'tfds' needs a package that is not installed: pip install 'dlexp[tfds]'") from err
+        raise missing_package(
+            "dataset 'tfds'", "tensorflow-datasets>=4.9.9", "importlib_resources>=6.0", extra="tfds"
+        ) from err
     if not spec:
         raise DataError("dataset 'tfds' needs a name: use --dataset=tfds:NAME")
     builder = _prepare(tfds, spec)

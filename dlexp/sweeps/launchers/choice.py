@@ -26,7 +26,7 @@ LAUNCHER_FLAGS: dict[str, tuple[Any, str]] = {
         "Trials at once; 0: one for each core, or GPU, as far as memory goes, or all the Ray cluster takes.",
     ),
     "fresh_process": (False, "Give each trial a process of its own."),
-    "launcher": ("local", "Where trials run: local, or ray, on the nodes of a cluster; that needs dlexp[ray]."),
+    "launcher": ("local", "Where trials run: local, or ray: on the nodes of a cluster, with the package ray."),
     **_RAY_FLAGS,
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.errors import ConfigError
+from dlexp.errors import ConfigError, missing_package
 from dlexp.sweeps.launchers.ray_node import ADDRESS, LOOPBACK_ONLY
 
 _NODE = (sys.executable, "-m", "dlexp.machine.parent_watch", sys.executable, "-m", "dlexp.sweeps.launchers.ray_node")
@@ -139,7 +139,7 @@ def _import_ray(settings: Mapping[str, str]) -> Any:
     try:
         import ray
     except ImportError as err:
-        raise ConfigError("--launcher=ray needs Ray: pip install 'dlexp[ray]'") from err
+        raise missing_package("--launcher=ray", "ray>=2.40", extra="ray") from err
     return ray
 
 

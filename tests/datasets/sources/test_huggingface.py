@@ -129,7 +129,7 @@ def test_a_dataset_that_cannot_be_had_is_told_in_one_sentence(
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dlexp\[hf\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'datasets>=4.0', or in a clone of dlexp pip install '.\[hf\]'"):
         open_hub("bars")
 
 

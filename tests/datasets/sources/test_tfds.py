@@ -84,7 +84,10 @@ def test_a_format_without_random_access_is_refused(monkeypatch: pytest.MonkeyPat
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dlexp\[tfds\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"pip install 'tensorflow-datasets>=4.9.9' 'importlib_resources>=6.0', or in a clone .* '.\[tfds\]'",
+    ):
         open_dataset(DataConfig(dataset="tfds:mnist"))
 
 

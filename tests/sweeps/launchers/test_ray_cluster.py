@@ -43,5 +43,5 @@ def test_resources_that_no_trial_can_have_are_refused(cpus: float, gpus: float) 
 
 def test_ray_that_is_not_installed_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dlexp\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'ray>=2.40', or in a clone of dlexp pip install '.\[ray\]'"):
         connect("127.0.0.1:6379")
