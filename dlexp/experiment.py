@@ -25,7 +25,7 @@ from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
-from dlexp.runs.resuming import is_finished, resumed_config
+from dlexp.runs.resuming import ResumePlan, plan_resume
 from dlexp.runs.run import SweepTrial
 from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
@@ -44,7 +44,7 @@ def run_experiment(
     *,
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    prepare: Callable[..., Setup] = prepare,
+    prepare_setup: Callable[..., Setup] = prepare,
 ) -> ExperimentResult:
     """Trains one model, keeps its best and its last checkpoint, evaluates the best and records all of it.
 
@@ -55,7 +55,7 @@ def run_experiment(
         config: of the experiment.
         trial: which trial of a sweep it is, if it is one.
         callbacks: called after each epoch when its checkpoints are under way; they may end the training by raising.
-        prepare: builds data and model; a sweep has a network for it that is traced already.
+        prepare_setup: builds data and model; a sweep has a network for it that is traced already.
 
     Raises:
         DlexpError: a field, the data, the model or the store cannot work.
@@ -67,7 +67,7 @@ def run_experiment(
     """
     started = time.perf_counter()
     with catch_signals() as requests:
-        setup = prepare(resolve_recipe(config))
+        setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, callbacks=callbacks)
     return read_result(session.run, seconds=time.perf_counter() - started)
@@ -79,7 +79,7 @@ def resume_experiment(
     store: str = "mlruns",
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    prepare: Callable[..., Setup] = prepare,
+    prepare_setup: Callable[..., Setup] = prepare,
     **changes: Any,
 ) -> ExperimentResult:
     """Goes on with a run that was stopped or killed, and gives bit for bit what it would have given.
@@ -89,7 +89,7 @@ def resume_experiment(
         store: where runs are looked up.
         trial: as `run_experiment` takes it; a trial that is resumed by hand is a run like any other.
         callbacks: as `run_experiment` takes them.
-        prepare: as `run_experiment` takes it.
+        prepare_setup: as `run_experiment` takes it.
         changes: config fields with other values: `epochs` may be raised, and fields that the result does not depend
             on may differ, such as `num_workers`.
 
@@ -101,18 +101,28 @@ def resume_experiment(
         StoreError: another process trains the run.
         DlexpError: what `run_experiment` raises.
     """
-    started = time.perf_counter()
-    run = find_run(reference, store)
-    config = resumed_config(run, changes)
-    if is_finished(run, config):
+    plan = plan_resume(find_run(reference, store), changes)
+    return resume_run(plan, trial=trial, callbacks=callbacks, prepare_setup=prepare_setup)
+
+
+def resume_run(
+    plan: ResumePlan,
+    *,
+    trial: SweepTrial | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    prepare_setup: Callable[..., Setup] = prepare,
+) -> ExperimentResult:
+    """Carries out a plan; arguments, result and errors are those of `resume_experiment`."""
+    started, run = time.perf_counter(), plan.run
+    if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
     with catch_signals() as requests, run.hold():
         remove_leftovers(run)
         point = find_resume_point(run)
-        setup = prepare(config, initialize=point.path is None)
+        setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
             restore_model(setup.model, setup.twin, point)
-        with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts, trial) as session:
+        with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
 

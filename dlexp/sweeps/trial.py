@@ -13,7 +13,7 @@ with importing_tensorflow():
     import keras
     import tensorflow as tf
 
-    from dlexp.experiment import resume_experiment, run_experiment
+    from dlexp.experiment import resume_run, run_experiment
     from dlexp.registry import TRACKERS
     from dlexp.sweeps.warm_networks import WarmNetworks
 
@@ -24,7 +24,8 @@ from typing import Any
 
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
 from dlexp.runs.environment import installed_packages
-from dlexp.runs.run import RECORD_FILE, run_folder
+from dlexp.runs.resuming import plan_resume
+from dlexp.runs.run import RECORD_FILE, Run, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 
 
@@ -44,11 +45,11 @@ class TrialRunner:
         given: dict[str, Any] = {
             "trial": job.trial,
             "callbacks": [EpochReporter(number, report)],
-            "prepare": self._networks.prepare,
+            "prepare_setup": self._networks.prepare,
         }
         try:
             if (path / RECORD_FILE).is_file():
-                resume_experiment(path, **given)
+                resume_run(plan_resume(Run(job.trial.run_id, path), {}), **given)
             else:
                 run_experiment(job.config, **given)
         except InterruptedRunError as err:
