@@ -12,6 +12,10 @@ from dlexp.errors import DivergedError
 class DivergenceGuard(keras.callbacks.Callback):
     """Raises DivergedError when the training loss is not finite, before any checkpoint could take the weights."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes the epoch."""
         self._epoch = epoch

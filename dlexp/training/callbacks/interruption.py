@@ -24,6 +24,7 @@ class InterruptionGuard(keras.callbacks.Callback):
     def __init__(self, requests: StopRequests, *, last: LastCheckpoint, averaging: AveragedValidation | None) -> None:
         super().__init__()
         self._requests, self._last, self._averaging = requests, last, averaging
+        self._train_metrics: list[np.ndarray] = []
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Leaves, if asked to."""

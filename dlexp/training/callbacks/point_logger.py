@@ -53,6 +53,8 @@ class PointLogger(keras.callbacks.Callback):
         self._gradients, self._clock, self._every_steps = gradients, clock, every_steps
         self._former_gradient_norm = math.nan
         self._load = LoadMeter()
+        self._epoch, self._train_seconds = 0, 0.0
+        self._epoch_start = self._step_start = (0.0, 0, 0.0)  # see _read_clocks
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Starts the clocks."""

@@ -69,10 +69,9 @@ class ProgressLines(Display):
 class ProgressBar(ProgressLines):
     """A bar on stderr: epoch, step, images/s, metrics, time left in all; a line stays for every epoch."""
 
-    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Shows the bar."""
-        self._next_update = 0.0
-        self._console = Console(stderr=True)
+    def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
+        super().__init__(epochs=epochs, steps_per_epoch=steps_per_epoch, images_per_epoch=images_per_epoch)
+        self._epoch, self._next_update = 0, 0.0
         columns = (
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=20),
@@ -80,11 +79,15 @@ class ProgressBar(ProgressLines):
             TextColumn("{task.fields[speed]}  {task.fields[metrics]}"),
             TimeRemainingColumn(compact=True),
         )
+        self._console = Console(stderr=True)
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._task = self._progress.add_task(
             "", total=self.epochs * self.steps_per_epoch, epoch=1, epochs=self.epochs,
             step=0, steps=self.steps_per_epoch, speed="", metrics="",
         )  # fmt: skip
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Shows the bar."""
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -106,7 +109,7 @@ class ProgressBar(ProgressLines):
 
     def close(self) -> None:
         """Takes the bar away."""
-        if hasattr(self, "_progress"):
+        if self._progress.live.is_started:
             self._progress.stop()
 
     def print_line(self, line: str) -> None:

@@ -40,6 +40,7 @@ class ValidationExamples(keras.callbacks.Callback):
         self._positions = choose_examples(datasets.dataset.manifest)
         self._record = run.path / RECORD_FILE
         self._written_epochs = read_epochs(self._record)
+        self._images = np.empty((0,), np.uint8)
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Reads the images."""
