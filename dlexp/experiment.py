@@ -69,7 +69,7 @@ def run_experiment(
     with catch_signals() as requests:
         setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
-            train_and_evaluate(setup, session, requests, callbacks=callbacks)
+            train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
 
@@ -121,9 +121,9 @@ def resume_run(
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
-            restore_model(setup.model, setup.twin, point)
+            restore_model(setup.model, setup.portable.model, point)
         with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
-            train_and_evaluate(setup, session, requests, start=point, callbacks=callbacks)
+            train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
 
 
@@ -133,54 +133,57 @@ def train_and_evaluate(
     requests: StopRequests,
     *,
     start: ResumePoint | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains, from the start or from where it was left, and evaluates the best checkpoint on the test split."""
     config, datasets, model = setup.config, setup.datasets, setup.model
     if config.execution.verbose:
         print_dataset(datasets.dataset)
-    subject = CheckpointContext.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
+    context = CheckpointContext.of(session.run, session.name, config, datasets.dataset, setup.portable.custom_layers)
     with (
-        CheckpointWriter(model, setup.archive, subject) as writer,
+        CheckpointWriter(model, setup.portable.archive, context) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
-        hooks = build_callbacks(
-            config,
+        callbacks = build_callbacks(
+            setup,
             session=session,
-            model=model,
-            datasets=datasets,
-            gradients=setup.gradients,
-            clock=setup.clock,
             writer=writer,
             progress=progress,
             requests=requests,
-            further=callbacks,
+            extra_callbacks=extra_callbacks,
         )
         if start is not None:
-            hooks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
-        epochs = config.optimization.epochs
+            callbacks.last_checkpoint.continue_from(start.position, metrics=start.metrics, is_last=start.is_last)
         try:
-            train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=setup.clock, start=start)
+            train_model(
+                model,
+                datasets,
+                epochs=config.optimization.epochs,
+                callbacks=callbacks.in_order,
+                clock=setup.meters.clock,
+                start=start,
+            )
         except DivergedError:
             if config.tracking.evaluation_report:
                 draw_history(session.run)
             raise
-    if not hooks.best.kept:
+    best_epochs = callbacks.best_checkpoint.kept_epochs
+    if not best_epochs:
         raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
     evaluate_best(setup, session, requests)
-    for kept in hooks.best.kept:
-        drop_state(session.run.checkpoints_folder / kept.file)
+    for best in best_epochs:
+        drop_state(session.run.checkpoints_folder / best.file)
     session.tracker.log_best(read_best_model(session.run))
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
     """Evaluates the best checkpoint from its file, and records the metrics of the test."""
     run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
-    checkpoint = setup.evaluated.load(run.path / record["best_checkpoint"])
+    checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
     if setup.config.tracking.evaluation_report:
         predictions = write_reports(setup, session, requests, checkpoint, step=step)
     else:
-        forward, names = setup.evaluated.forward(setup.datasets), setup.config.selection.metrics
+        forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
         with requests.allow():
             predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
         write_predictions(run.path / FOLDER / "test", predictions)
@@ -195,7 +198,7 @@ def write_reports(
     """Scores a checkpoint on validation and test, draws all pictures, and returns what it says of the test."""
     run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
     with requests.allow():
-        forward = setup.evaluated.forward(datasets)
+        forward = setup.evaluation_network.forward(datasets)
         evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), metric_names=names, forward=forward)
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     for split, evaluation in evaluations.items():

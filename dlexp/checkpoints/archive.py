@@ -131,7 +131,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
+def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
     """The same network with weights of its own, compiled for evaluation on integer labels with Keras' own classes.
 
     It is what gets saved, so that plain Keras opens the file and evaluates at once, whatever optimizer, schedule and
@@ -146,12 +146,14 @@ def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> ke
     """
     config = serialize_network(model)
     try:
-        twin = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        twin.set_weights(model.get_weights())
+        portable = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        portable.set_weights(model.get_weights())
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ModelError(
             f"model {model.name} cannot be made again from its config, so no checkpoint could be loaded "
             f"({str(err).strip().splitlines()[0][:200]}): give its class a get_config that returns all its arguments"
         ) from err
-    twin.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
-    return twin
+    portable.compile(
+        optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics
+    )
+    return portable

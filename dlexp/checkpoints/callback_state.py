@@ -10,31 +10,31 @@ import numpy as np
 from dlexp.models.keras_internals import get_memory, set_memory
 
 
-def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+def get_callback_state(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
     """What the callbacks remember, as JSON has it, by a name for each.
 
     Args:
         callbacks: a callback of one's own takes part with `get_state() -> dict` and `set_state(dict)`; the dict holds
             what JSON can.
     """
-    counters: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     for name, callback in _named(callbacks):
         if hasattr(callback, "get_state"):
-            counters[name] = callback.get_state()
+            state[name] = callback.get_state()
         elif memory := get_memory(callback):
-            counters[name] = {attribute: _plain(value) for attribute, value in memory.items()}
-    return counters
+            state[name] = {attribute: _plain(value) for attribute, value in memory.items()}
+    return state
 
 
-def set_counters(callbacks: Sequence[keras.callbacks.Callback], counters: Mapping[str, Any]) -> None:
-    """Gives the callbacks back what `get_counters` read; one that was not there then starts afresh."""
+def set_callback_state(callbacks: Sequence[keras.callbacks.Callback], state: Mapping[str, Any]) -> None:
+    """Gives the callbacks back what `get_callback_state` read; one that was not there then starts afresh."""
     for name, callback in _named(callbacks):
-        if name not in counters:
+        if name not in state:
             continue
         if hasattr(callback, "set_state"):
-            callback.set_state(counters[name])
+            callback.set_state(state[name])
         else:
-            set_memory(callback, counters[name])
+            set_memory(callback, state[name])
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:

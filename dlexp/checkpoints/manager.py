@@ -46,14 +46,14 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         keep_top: how many epochs are kept.
 
     Attributes:
-        kept: the best first; empty before the first epoch.
+        kept_epochs: the best first; empty before the first epoch.
     """
 
     def __init__(self, writer: CheckpointWriter, *, run: Run, monitor: str, mode: str, keep_top: int = 1) -> None:
         super().__init__(str(run.checkpoints_folder / "best.keras"), monitor=monitor, mode=mode, save_best_only=True)
         self._writer, self._run, self._keep_top = writer, run, keep_top
         self._sign = -1 if mode == "max" else 1
-        self.kept: Sequence[KeptEpoch] = ()
+        self.kept_epochs: Sequence[KeptEpoch] = ()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves if the epoch is one of the best so far."""
@@ -62,26 +62,27 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         path = self._writer.format_path("best", epoch=epoch + 1, score=score)
         candidate = KeptEpoch(epoch + 1, score, path.name, metrics)
         # Sorting is stable: of equal ones the first stays first.
-        ranked = sorted([*self.kept, candidate], key=lambda kept: self._sign * kept.score)
+        ranked = sorted([*self.kept_epochs, candidate], key=lambda kept: self._sign * kept.score)
         if not math.isfinite(score) or candidate in ranked[self._keep_top :]:
             return
-        self.kept = ranked[: self._keep_top]
-        position, then = Position.at_end(epoch, self.params["steps"]), partial(self._record, tuple(self.kept))
-        self._writer.write("best", position, score=score, metrics=metrics, then=then)
+        self.kept_epochs = ranked[: self._keep_top]
+        position = Position.at_end(epoch, self.params["steps"])
+        on_written = partial(self._record, tuple(self.kept_epochs))
+        self._writer.write("best", position, score=score, metrics=metrics, on_written=on_written)
 
     def get_state(self) -> dict[str, Any]:
         """The kept epochs, for `set_state` after a resume."""
-        return {"kept": [asdict(kept) for kept in self.kept]}
+        return {"kept": [asdict(kept) for kept in self.kept_epochs]}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from `get_state`, so that a worse epoch after a resume is not taken for the best."""
-        self.kept = tuple(KeptEpoch(**kept) for kept in state["kept"])
+        self.kept_epochs = tuple(KeptEpoch(**kept) for kept in state["kept"])
 
     def _record(self, kept: Sequence[KeptEpoch]) -> None:
         best = kept[0]
         file = (self._run.checkpoints_folder / best.file).relative_to(self._run.path)
         self._run.update(best_epoch=best.epoch, best_checkpoint=str(file), metrics=dict(best.metrics))
-        _remove_others("best", self._run, keep={each.file for each in kept})
+        _remove_others("best", self._run, keep={epoch.file for epoch in kept})
 
 
 class LastCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -101,7 +102,7 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         self._end = Position()
         self._metrics: Mapping[str, float] = {}
 
-    def go_on_from(self, position: Position, *, metrics: Mapping[str, float], is_last: bool) -> None:
+    def continue_from(self, position: Position, *, metrics: Mapping[str, float], is_last: bool) -> None:
         """Takes up from a checkpoint, before the training begins.
 
         Args:
@@ -151,8 +152,8 @@ class LastCheckpoint(keras.callbacks.ModelCheckpoint):
         score = self._metrics.get(self.monitor, math.nan)
         path = self._writer.format_path("last", epoch=position.epoch, score=score)
         self._saved_step = position.step
-        then = partial(_remove_others, "last", self._run, keep={path.name})
-        self._writer.write("last", position, score=score, metrics=self._metrics, then=then)
+        on_written = partial(_remove_others, "last", self._run, keep={path.name})
+        self._writer.write("last", position, score=score, metrics=self._metrics, on_written=on_written)
 
 
 def _remove_others(kind: str, run: Run, *, keep: Set[str]) -> None:

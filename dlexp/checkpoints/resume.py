@@ -29,7 +29,7 @@ class ResumePoint:
     Attributes:
         position: where it was.
         stopped: early stopping has ended it.
-        counters: what its callbacks remember.
+        callback_state: what its callbacks remember, see `get_callback_state`.
         state: arrays of a `Snapshot`.
         metrics: of the last epoch.
         path: of the checkpoint; None at the start.
@@ -38,7 +38,7 @@ class ResumePoint:
 
     position: Position = field(default_factory=Position)
     stopped: bool = False
-    counters: Mapping[str, Any] = field(default_factory=dict)
+    callback_state: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, np.ndarray] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     path: pathlib.Path | None = None
@@ -92,7 +92,7 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
     return ResumePoint(
         position=Position(metadata["step"], metadata["epoch"]),
         stopped=training["stopped"],
-        counters=training["callbacks"],
+        callback_state=training["callbacks"],
         state=state,
         metrics=metadata["metrics"],
         path=path,
@@ -100,22 +100,22 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
     )
 
 
-def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> None:
+def restore_model(model: keras.Model, portable_model: keras.Model, point: ResumePoint) -> None:
     """Gives a model from `compile_model` the weights, optimizer, seed generators and metrics of a resume point.
 
     Args:
         model: of the same config.
-        twin: from `build_twin`; reads the weights out of the file.
+        portable_model: from `build_portable_model`; reads the weights out of the file.
         point: with a path.
 
     Raises:
         CheckpointError: the checkpoint is of another model; nothing has been assigned then.
     """
     try:
-        twin.load_weights(point.path)
+        portable_model.load_weights(point.path)
     except (ValueError, KeyError, OSError) as err:
         raise _other_model(point) from err
-    weights = [weight.numpy() for weight in twin.weights]
+    weights = [weight.numpy() for weight in portable_model.weights]
     groups = state_variables(model)
     averaged = groups.pop("weight")
     del groups["metric"]  # they may have no variables yet: see restore_metrics

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from dlexp.checkpoints.archive import NetworkArchive
-from dlexp.checkpoints.callback_state import get_counters
+from dlexp.checkpoints.callback_state import get_callback_state
 from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
@@ -74,14 +74,14 @@ class CheckpointWriter:
     Args:
         model: the model under training, built and compiled.
         network: writes the model's network; only the thread touches it.
-        subject: what the files tell about it.
+        context: what all files of the run have in common.
 
     Raises:
         ConfigError: the names would be too long.
     """
 
-    def __init__(self, model: keras.Model, network: NetworkArchive, subject: CheckpointContext) -> None:
-        self._model, self._network, self._subject = model, network, subject
+    def __init__(self, model: keras.Model, network: NetworkArchive, context: CheckpointContext) -> None:
+        self._model, self._network, self._context = model, network, context
         self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -99,7 +99,7 @@ class CheckpointWriter:
         *,
         score: float,
         metrics: Mapping[str, float],
-        then: Callable[[], None] = lambda: None,
+        on_written: Callable[[], None] = lambda: None,
     ) -> pathlib.Path:
         """Copies the model as it is now, and has one file written from the copy.
 
@@ -110,7 +110,7 @@ class CheckpointWriter:
             position: where the training is.
             score: value of the monitored metric in the last epoch.
             metrics: all metrics of the last epoch.
-            then: called, by the thread, when the file stands.
+            on_written: called by the thread when the file is complete.
 
         Returns:
             The path that the file will have.
@@ -121,23 +121,24 @@ class CheckpointWriter:
         self._finish(leave=_MOST_UNFINISHED - 1)
         path = self.format_path(kind, epoch=position.epoch, score=score)
         metadata = self._metadata(kind, position, score=score, metrics=metrics)
-        self._unfinished.append(self._thread.submit(self._write, path, self._take_snapshot(position), metadata, then))
+        snapshot = self._take_snapshot(position)
+        self._unfinished.append(self._thread.submit(self._write, path, snapshot, metadata, on_written))
         return path
 
     def format_path(self, kind: str, *, epoch: int, score: float) -> pathlib.Path:
         """The path of a checkpoint of this run."""
-        subject, config = self._subject, self._subject.config
+        context, config = self._context, self._context.config
         fields = name_fields(
             config.flat(),
             config.selection.checkpoint_fields,
-            dataset_name=subject.dataset_name,
-            dataset_id=subject.dataset_id,
-            image_size=subject.input_shape[:2],
+            dataset_name=context.dataset_name,
+            dataset_id=context.dataset_id,
+            image_size=context.input_shape[:2],
         )
         name = CheckpointName(
-            fields, run=subject.run.id[:8], kind=kind, epoch=epoch, monitor=config.selection.monitor, score=score
+            fields, run=context.run.id[:8], kind=kind, epoch=epoch, monitor=config.selection.monitor, score=score
         )
-        return subject.run.checkpoints_folder / format_name(name)
+        return context.run.checkpoints_folder / format_name(name)
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -165,12 +166,12 @@ class CheckpointWriter:
             self._unfinished.pop(0).result()
 
     def _write(
-        self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], then: Callable[[], None]
+        self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], on_written: Callable[[], None]
     ) -> None:
         try:
             described = {**metadata, "weights_digest": snapshot.digest}
             write_checkpoint(path, self._network, snapshot.weights, metadata=described, state=snapshot.state)
-            then()
+            on_written()
         except OSError as err:
             raise StoreError(
                 f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: make room, then resume the "
@@ -178,26 +179,26 @@ class CheckpointWriter:
             ) from err
 
     def _metadata(self, kind: str, position: Position, *, score: float, metrics: Mapping[str, float]) -> dict[str, Any]:
-        subject = self._subject
+        context = self._context
         return {
             "format_version": FORMAT_VERSION,
             "kind": kind,
-            "run_id": subject.run.id,
-            "run_name": subject.run_name,
+            "run_id": context.run.id,
+            "run_name": context.run_name,
             "epoch": position.epoch,
             "step": position.step,
-            "monitor": subject.config.selection.monitor,
+            "monitor": context.config.selection.monitor,
             "score": score,
             "metrics": dict(metrics),
-            "config": subject.config.flat(),
-            "dataset_name": subject.dataset_name,
-            "dataset_id": subject.dataset_id,
-            "class_names": list(subject.class_names),
-            "input_shape": list(subject.input_shape),
-            "custom_layers": list(subject.custom_layers),
+            "config": context.config.flat(),
+            "dataset_name": context.dataset_name,
+            "dataset_id": context.dataset_id,
+            "class_names": list(context.class_names),
+            "input_shape": list(context.input_shape),
+            "custom_layers": list(context.custom_layers),
             "training": {
                 "stopped": self._model.stop_training,
-                "callbacks": get_counters(self._callbacks),
+                "callbacks": get_callback_state(self._callbacks),
             },
             "versions": dict(_versions()),
             "written": now(),

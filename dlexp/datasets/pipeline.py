@@ -65,7 +65,8 @@ class Datasets:
         train = dataset.manifest[dataset.manifest["split"] == "train"]
         self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
         self._labels = tf.constant(dataset.manifest["label"].to_numpy())
-        self._made: dict[Any, Any] = {}
+        self._train_datasets: dict[int, Any] = {}  # by first step
+        self._split_datasets: dict[str, Any] = {}  # by split
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs
@@ -89,12 +90,12 @@ class Datasets:
         """
         if not 0 <= first_step <= self.total_steps:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
-        if first_step not in self._made:
+        if first_step not in self._train_datasets:
             steps = tf.data.Dataset.range(first_step, self.total_steps)
-            self._made[first_step] = self._batches(
+            self._train_datasets[first_step] = self._batches(
                 self._train_pixels, steps, self._order.rows_of_step, self._finish_train
             )
-        return self._made[first_step]
+        return self._train_datasets[first_step]
 
     def split_batches(self, split: str) -> Any:
         """`tf.data.Dataset` of one split in the order of the manifest; training examples are not augmented either.
@@ -102,9 +103,9 @@ class Datasets:
         Args:
             split: `train`, `validation` or `test`.
         """
-        if split not in self._made:
-            self._made[split] = self._in_order(self.dataset.rows(split))
-        return self._made[split]
+        if split not in self._split_datasets:
+            self._split_datasets[split] = self._in_order(self.dataset.rows(split))
+        return self._split_datasets[split]
 
     def train_indices(self, step: int) -> np.ndarray:
         """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""

@@ -37,10 +37,13 @@ class WarmNetworks:
     def prepare(self, config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         """As `preparation.prepare`, which it is equal to bit for bit."""
         key = trace_key(config)
-        former = self._setups.pop(key, None)
-        if former is None or not _is_all_ours(config):
+        previous = self._setups.pop(key, None)
+        if previous is None or not _is_all_ours(config):
             keras.utils.clear_session(free_memory=False)  # layers get the names that they have in a fresh process
-        setup = renew(former, config, initialize=initialize) if former else prepare(config, initialize=initialize)
+        if previous is None:
+            setup = prepare(config, initialize=initialize)
+        else:
+            setup = renew(previous, config, initialize=initialize)
         self._setups[key] = setup
         if len(self._setups) > _MOST_NETWORKS:
             self._setups.popitem(last=False)
@@ -63,23 +66,22 @@ def trace_key(config: ExperimentConfig) -> str:
     return json.dumps(key)
 
 
-def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
+def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
     if _is_all_ours(config):
         random.seed(config.seed)
         np.random.seed(config.seed)
     else:
         seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = former.datasets
+    datasets = previous.datasets
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
     fresh, facts = build_compiled(config, datasets, initialize=initialize)
-    _copy(fresh.optimizer.variables, former.model.optimizer.variables)
-    _copy(fresh.variables, former.model.variables)
-    set_rates(former.model.optimizer, config.optimization)
-    former.gradients.reset()
-    former.clock.reset()
-    return dataclasses.replace(former, config=config, facts=facts)
+    _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
+    _copy(fresh.variables, previous.model.variables)
+    set_rates(previous.model.optimizer, config.optimization)
+    previous.meters.reset()
+    return dataclasses.replace(previous, config=config, facts=facts)
 
 
 def _is_all_ours(config: ExperimentConfig) -> bool:

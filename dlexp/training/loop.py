@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dlexp.checkpoints.callback_state import set_counters
+from dlexp.checkpoints.callback_state import set_callback_state
 from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
@@ -48,7 +48,7 @@ def train_model(
     model.stop_training = False
     hooks.on_train_begin()
     if start is not None:
-        set_counters(callbacks, start.counters)
+        set_callback_state(callbacks, start.callback_state)
         model.stop_training = start.stopped
     try:
         with naming_unreadable_images(datasets.dataset):
