@@ -46,20 +46,20 @@ def run_experiment(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     prepare_setup: Callable[..., Setup] = prepare,
 ) -> ExperimentResult:
-    """Trains one model, keeps its best and its last checkpoint, evaluates the best and records all of it.
+    """Trains one model, keeps its best and its last checkpoint, evaluates the best, and records all of it.
 
-    Nothing is written before data and model are known to fit together. SIGTERM, SIGINT and SIGUSR1 stop it within one
-    step, with a checkpoint that `resume_experiment` goes on from.
+    Nothing is written before data and model are built and fit together. SIGTERM, SIGINT and SIGUSR1 stop the training
+    within one step, after it has saved a checkpoint for `resume_experiment`.
 
     Args:
         config: of the experiment.
-        trial: which trial of a sweep it is, if it is one.
-        callbacks: called after each epoch when its checkpoints are under way; they may end the training by raising.
-        prepare_setup: builds data and model; a sweep has a network for it that is traced already.
+        trial: the trial of a sweep that this run is, if any.
+        callbacks: called after the checkpoints of an epoch have been requested; they may end the training by raising.
+        prepare_setup: builds data and model; a sweep passes one that reuses traced networks.
 
     Raises:
-        DlexpError: a field, the data, the model or the store cannot work.
-        InterruptedRunError: a signal has come.
+        DlexpError: a field of the config, the data, the model or the store is not usable.
+        InterruptedRunError: a signal has stopped the training.
 
     Example:
         >>> result = run_experiment(ExperimentConfig.of(dataset="digits", model="mlp", epochs=3))
@@ -82,24 +82,25 @@ def resume_experiment(
     prepare_setup: Callable[..., Setup] = prepare,
     **changes: Any,
 ) -> ExperimentResult:
-    """Goes on with a run that was stopped or killed, and gives bit for bit what it would have given.
+    """Resumes a run that was stopped or killed; the result is bit for bit that of a run that was never stopped.
 
     Args:
         reference: the run by ID, prefix, name, folder or `latest`.
-        store: where runs are looked up.
-        trial: as `run_experiment` takes it; a trial that is resumed by hand is a run like any other.
-        callbacks: as `run_experiment` takes them.
-        prepare_setup: as `run_experiment` takes it.
-        changes: config fields with other values: `epochs` may be raised, and fields that the result does not depend
-            on may differ, such as `num_workers`.
+        store: folder of the store where runs are looked up.
+        trial: see `run_experiment`; a trial that is resumed by hand is a run like any other.
+        callbacks: see `run_experiment`.
+        prepare_setup: see `run_experiment`.
+        changes: config fields with new values: `epochs` may be raised, and fields that the result does not depend on
+            may differ, such as `num_workers`.
 
     Returns:
-        The result; that of the record if the run is finished already.
+        The result; if the run is finished already, the recorded one.
 
     Raises:
-        ConfigError: a change that would make another training.
+        RunNotFoundError: there is no such run.
+        ConfigError: a change would make another training.
         StoreError: another process trains the run.
-        DlexpError: what `run_experiment` raises.
+        DlexpError: see `run_experiment`.
     """
     plan = plan_resume(find_run(reference, store), changes)
     return resume_run(plan, trial=trial, callbacks=callbacks, prepare_setup=prepare_setup)
@@ -112,7 +113,7 @@ def resume_run(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     prepare_setup: Callable[..., Setup] = prepare,
 ) -> ExperimentResult:
-    """Carries out a plan; arguments, result and errors are those of `resume_experiment`."""
+    """Carries out a plan of `plan_resume`; the arguments, result and errors are those of `resume_experiment`."""
     started, run = time.perf_counter(), plan.run
     if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
@@ -135,7 +136,7 @@ def train_and_evaluate(
     start: ResumePoint | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Trains, from the start or from where it was left, and evaluates the best checkpoint on the test split."""
+    """Trains from the start or from a resume point, then evaluates the best checkpoint on the test split."""
     config, datasets, model = setup.config, setup.datasets, setup.model
     if config.execution.verbose:
         print_dataset(datasets.dataset)
@@ -177,7 +178,7 @@ def train_and_evaluate(
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
-    """Evaluates the best checkpoint from its file, and records the metrics of the test."""
+    """Evaluates the best checkpoint, loaded from its file, and records its metrics on the test split."""
     run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
     checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
     if setup.config.tracking.evaluation_report:
@@ -195,7 +196,7 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
 def write_reports(
     setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
 ) -> Predictions:
-    """Scores a checkpoint on validation and test, draws all pictures, and returns what it says of the test."""
+    """Evaluates a checkpoint on validation and test, draws all pictures, and returns the test predictions."""
     run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
     with requests.allow():
         forward = setup.evaluation_network.forward(datasets)

@@ -1,4 +1,4 @@
-"""What callbacks remember from epoch to epoch: read for a checkpoint, and given back at a resume."""
+"""The state that callbacks keep from epoch to epoch: saved in checkpoints, restored at a resume."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from dlexp.models.keras_internals import get_memory, set_memory
 
 
 def get_callback_state(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
-    """What the callbacks remember, as JSON has it, by a name for each.
+    """Reads the state of all callbacks that have one, as JSON values by the name of the callback.
 
     Args:
-        callbacks: a callback of one's own takes part with `get_state() -> dict` and `set_state(dict)`; the dict holds
-            what JSON can.
+        callbacks: Keras' own are known; any other callback takes part if it has the methods `get_state() -> dict` and
+            `set_state(dict)`, where the dict holds JSON values.
     """
     state: dict[str, Any] = {}
     for name, callback in _named(callbacks):
@@ -27,7 +27,7 @@ def get_callback_state(callbacks: Sequence[keras.callbacks.Callback]) -> dict[st
 
 
 def set_callback_state(callbacks: Sequence[keras.callbacks.Callback], state: Mapping[str, Any]) -> None:
-    """Gives the callbacks back what `get_callback_state` read; one that was not there then starts afresh."""
+    """Restores what `get_callback_state` read; a callback without saved state keeps its initial one."""
     for name, callback in _named(callbacks):
         if name not in state:
             continue
@@ -38,7 +38,7 @@ def set_callback_state(callbacks: Sequence[keras.callbacks.Callback], state: Map
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
-    """Names by class; the second of a class is `Class-2`."""
+    """Pairs of name and callback: the name is that of the class, `Class-2` for the second of a class."""
     seen: Counter[str] = Counter()
     for callback in callbacks:
         name = type(callback).__name__

@@ -25,7 +25,7 @@ from dlexp.errors import StoreError
 from dlexp.runs.run import Run, now
 
 _log = logging.getLogger(__name__)
-_MOST_UNFINISHED = 2  # one that is being written, one that waits: each holds a copy of the model
+_MOST_UNFINISHED = 2  # one being written, one waiting; both hold a copy of the model
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CheckpointContext:
         dataset_id: ID of the dataset.
         class_names: name of each label.
         input_shape: (height, width, channels) of the images.
-        custom_layers: classes that the model needs beside Keras' own.
+        custom_layers: names of the classes that the model needs in addition to Keras' own.
     """
 
     run: Run
@@ -56,7 +56,7 @@ class CheckpointContext:
     def of(
         cls, run: Run, run_name: str, config: ExperimentConfig, dataset: Dataset, custom_layers: Sequence[str]
     ) -> "CheckpointContext":
-        """Takes from the dataset what the files tell of it."""
+        """Builds the context of a run that is trained on a dataset."""
         shape, names = dataset.image_shape, dataset.class_names
         return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
 
@@ -67,29 +67,29 @@ def _versions() -> Mapping[str, str]:
 
 
 class CheckpointWriter:
-    """Writes a model under training into files of its run, in the order of the calls, by a thread of its own.
+    """Saves a model under training to files of its run, in the order of the calls, in a background thread.
 
-    As a context manager it waits at the end until all is written.
+    As a context manager it waits at the end until all files are written.
 
     Args:
         model: the model under training, built and compiled.
-        network: writes the model's network; only the thread touches it.
+        network: writes the members of the `.keras` files; only the background thread uses it.
         context: what all files of the run have in common.
 
     Raises:
-        ConfigError: the names would be too long.
+        ConfigError: the file names would be too long.
     """
 
     def __init__(self, model: keras.Model, network: NetworkArchive, context: CheckpointContext) -> None:
         self._model, self._network, self._context = model, network, context
-        self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
+        self.format_path("best", epoch=10**6, score=-1e6)  # refuse a too long name now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
         self._unfinished: list[Future[None]] = []
         self._snapshot: Snapshot | None = None
 
     def watch(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Has what these callbacks remember written into every file."""
+        """Saves the state of these callbacks in every file."""
         self._callbacks = callbacks
 
     def write(
@@ -101,22 +101,22 @@ class CheckpointWriter:
         metrics: Mapping[str, float],
         on_written: Callable[[], None] = lambda: None,
     ) -> pathlib.Path:
-        """Copies the model as it is now, and has one file written from the copy.
+        """Copies the model now, and writes a file from the copy in the background.
 
-        Waits if a former write has not even begun, so that no more than two copies are held.
+        Waits while a previous write has not begun yet, so that at most two copies are held.
 
         Args:
             kind: `best` or `last`.
-            position: where the training is.
+            position: steps and epochs completed.
             score: value of the monitored metric in the last epoch.
             metrics: all metrics of the last epoch.
-            on_written: called by the thread when the file is complete.
+            on_written: called in the background thread when the file is complete.
 
         Returns:
             The path that the file will have.
 
         Raises:
-            StoreError: a former file could not be written.
+            StoreError: a previous file could not be written.
         """
         self._finish(leave=_MOST_UNFINISHED - 1)
         path = self.format_path(kind, epoch=position.epoch, score=score)
@@ -156,7 +156,7 @@ class CheckpointWriter:
             self._thread.shutdown()
 
     def _take_snapshot(self, position: Position) -> Snapshot:
-        """The last one, if no step was taken since: `best` and `last` of an epoch share it."""
+        """The previous snapshot if no step was taken since: `best` and `last` of an epoch share one."""
         if self._snapshot is None or self._snapshot.step != position.step:
             self._snapshot = take_snapshot(self._model, position.step)
         return self._snapshot
@@ -174,8 +174,8 @@ class CheckpointWriter:
             on_written()
         except OSError as err:
             raise StoreError(
-                f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: make room, then resume the "
-                "run; the former checkpoint stands"
+                f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: free disk space, then "
+                "resume the run from its previous checkpoint"
             ) from err
 
     def _metadata(self, kind: str, position: Position, *, score: float, metrics: Mapping[str, float]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class TrialRunner:
             _use_one_gpu(int(gpu))
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
-        """Trains, or goes on with the run of a former attempt."""
+        """Trains, or resumes the run of a previous attempt."""
         number, outcome, reason = job.trial.trial, Outcome.FINISHED, ""
         path = run_folder(job.config.tracking.store, job.trial.run_id)
         given: dict[str, Any] = {
@@ -71,11 +71,11 @@ class TrialRunner:
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Tells of each epoch, and ends the training if it shall be given up.
+    """Reports every epoch, and ends the training of a trial that is given up.
 
     Args:
-        trial: its number.
-        report: tells it, and returns the verdict.
+        trial: number of the trial.
+        report: sends the report, and returns whether the trial shall continue.
     """
 
     def __init__(self, trial: int, report: Report) -> None:
@@ -83,7 +83,7 @@ class EpochReporter(keras.callbacks.Callback):
         self._trial, self._report = trial, report
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Tells of the epoch; raises PrunedError at a verdict against the trial."""
+        """Reports the epoch; raises PrunedError if the trial is given up."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not self._report(EpochEnded(self._trial, epoch + 1, metrics)):
             raise PrunedError(f"given up after epoch {epoch + 1}: other trials were better by then")

@@ -1,4 +1,4 @@
-"""Data and model of an experiment, built and known to fit together before anything is written."""
+"""Builds data and model of an experiment, and checks that they fit together, before anything is written."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PortableModel:
-    """What checkpoints hold in place of the model under training, so that plain Keras opens them.
+    """The model that checkpoints hold in place of the one under training, so that plain Keras can open them.
 
     Attributes:
         model: see `build_portable_model`.
-        archive: writes it with given weights.
-        custom_layers: names of the classes it needs in addition to Keras' own.
+        archive: saves it with given weights.
+        custom_layers: names of the classes that it needs in addition to Keras' own.
     """
 
     model: keras.Model
@@ -45,7 +45,7 @@ class Meters:
     """What measures a training from inside its traced functions.
 
     Attributes:
-        gradients: notes the gradients that the optimizer is given.
+        gradients: records the gradients that the optimizer receives.
         clock: measures how long the training waits for data.
     """
 
@@ -53,18 +53,18 @@ class Meters:
     clock: DataClock
 
     def reset(self) -> None:
-        """Forgets what was measured in a previous training."""
+        """Drops all measurements, for another training."""
         self.gradients.reset()
         self.clock.reset()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Data and model of an experiment, known to fit together.
+    """Data and model of an experiment, which fit together.
 
     Attributes:
         config: of the experiment.
-        datasets: its batches.
+        datasets: training, validation and test batches.
         model: the compiled model to train.
         facts: for the record, see `compile_model`.
         portable: what is saved in place of the model.
@@ -86,7 +86,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 
     Args:
         config: of the experiment.
-        initialize: take the weights of `init_checkpoint`, where there is one.
+        initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
     """
     check_names(config)
     check_store(config.tracking.store)
@@ -103,7 +103,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         every_steps=config.tracking.log_every_steps,
         keep=config.tracking.histograms,
     )
-    # Only of what is saved: classes that the training alone needs, such as its schedule, are in no file.
+    # Of the portable model only: what the training alone needs, such as a custom schedule, is not saved.
     layers = custom_layers(portable_model)
     return Setup(
         config=config,
@@ -119,7 +119,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 def build_compiled(
     config: ExperimentConfig, datasets: Datasets, *, initialize: bool
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Builds and compiles the model of a config, and tells the facts for the record; seed everything before."""
+    """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
     shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
     parent = {}
@@ -130,7 +130,7 @@ def build_compiled(
 
 
 def warn_of_leaks(dataset: Dataset) -> int:
-    """Warns of images that are in more than one split, byte for byte; returns how many there are."""
+    """Warns of images with equal bytes in more than one split; returns their number."""
     leaks = find_exact_leaks(dataset.manifest)
     if len(leaks):
         _log.warning(
@@ -142,7 +142,7 @@ def warn_of_leaks(dataset: Dataset) -> int:
 
 
 def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
-    """Raises UnknownNameError if the monitored metric will not be measured."""
+    """Raises UnknownNameError if the monitored metric is not among those that the training measures."""
     measured = metric_names(selection.metrics, num_classes)
     available = [*measured, *(f"val_{name}" for name in measured)]
     if selection.monitor not in available:

@@ -199,7 +199,7 @@ def test_truncated_checkpoint_falls_back_to_the_other(
     point = find_resume_point(stopped)
     assert point.path is not None
     assert "__best__" in point.path.name
-    assert caplog.text.count("is damaged: going on from") == 1
+    assert caplog.text.count("is damaged: resuming from") == 1
     assert differences(train(short(stopped.path.parents[2])), reference) == []
 
 

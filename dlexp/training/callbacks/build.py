@@ -1,13 +1,16 @@
-"""The callbacks of a training, in an order that matters.
+"""Builds the callbacks of a training. Their order matters:
 
-1. `AveragedValidation` swaps in averaged weights before anything looks at a validation.
-2. `PointLogger` records the epoch first, so that no checkpoint tells of an epoch that the record does not have.
-3. `DivergenceGuard`, then what changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`,
-   `EarlyStopping`. Checkpoints come later, as they hold what these remember.
-4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
-6. `InterruptionGuard` saves and leaves when a signal has come.
-7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and callbacks of trackers only look.
-8. The progress display comes last and shows an epoch when it is done.
+1. `AveragedValidation` swaps in the averaged weights before any other callback sees a validation.
+2. `PointLogger` records the epoch before any checkpoint of it is saved: no checkpoint is ahead of the record.
+3. `DivergenceGuard` raises before any checkpoint could take the weights.
+4. What changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`, `EarlyStopping`. They come
+   before the checkpoints, which save their state.
+5. `BestCheckpoint` comes before `LastCheckpoint`, which lists the best files.
+6. `LastCheckpoint`, then callbacks of the caller, which may end the training: its state is saved by then.
+7. `InterruptionGuard` saves and ends the training after a signal.
+8. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and callbacks of trackers only
+   observe.
+9. The progress display shows an epoch when everything else is done.
 """
 
 from collections.abc import Sequence
@@ -39,12 +42,12 @@ _PLATEAU_FACTOR = 0.1
 
 @dataclass(frozen=True)
 class TrainingCallbacks:
-    """The callbacks of a training, and those among them that keep checkpoints.
+    """The callbacks of a training.
 
     Attributes:
         in_order: all of them, in the order of this module.
-        best_checkpoint: keeps the best checkpoint.
-        last_checkpoint: keeps the newest checkpoint.
+        best_checkpoint: the one that keeps the best checkpoints.
+        last_checkpoint: the one that keeps the newest checkpoint.
     """
 
     in_order: Sequence[keras.callbacks.Callback]
@@ -61,15 +64,15 @@ def build_callbacks(
     requests: StopRequests,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingCallbacks:
-    """Makes the callbacks of a training, in the order of this module.
+    """Builds the callbacks of a training, in the order of this module.
 
     Args:
         setup: model, data and meters of the training.
         session: the run, its points and its trackers.
         writer: writes the checkpoints.
         progress: shows the training on the terminal.
-        requests: where signals are noted.
-        extra_callbacks: called after `LastCheckpoint`, before `InterruptionGuard`.
+        requests: hold the signals that have come.
+        extra_callbacks: of the caller; placed between `LastCheckpoint` and `InterruptionGuard`.
     """
     config, run, selection = setup.config, session.run, setup.config.selection
     monitor, mode = selection.monitor, monitor_mode(selection.monitor, selection.monitor_mode)
@@ -96,7 +99,7 @@ def build_callbacks(
 
 
 def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Callback]:
-    """What changes the course of a training."""
+    """The callbacks that change the course of a training."""
     monitor, patience = config.selection.monitor, config.selection.early_stopping_patience
     steering: list[keras.callbacks.Callback] = [CALLBACKS.get(name)() for name in config.optimization.callbacks]
     if config.optimization.lr_schedule == "plateau":
@@ -111,7 +114,7 @@ def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Ca
 
 
 def _observers(setup: Setup, session: RunSession) -> list[keras.callbacks.Callback]:
-    """What only looks."""
+    """The callbacks that only observe."""
     run, tracking, datasets, observers = session.run, setup.config.tracking, setup.datasets, list[Any]()
     signature = [tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)]
     forward = tf.function(lambda images: setup.model(images, training=False), input_signature=signature)

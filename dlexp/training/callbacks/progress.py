@@ -1,4 +1,4 @@
-"""How a training looks on the terminal: a bar where there is one, plain lines where there is none."""
+"""Shows the progress of a training: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ _SECONDS_BETWEEN_UPDATES = 0.1
 
 
 def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
-    """The display for `--verbose`: nothing for 0, lines for 2; for 1 a bar where stderr is a terminal, else lines."""
+    """The display for `--verbose`: nothing for 0, lines for 2; for 1, a bar if stderr is a terminal, else lines."""
     if config.execution.verbose == 0:
         return Display()
     display = ProgressBar if config.execution.verbose == 1 and sys.stderr.isatty() else ProgressLines
@@ -29,19 +29,19 @@ def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
 
 
 def print_dataset(dataset: Dataset) -> None:
-    """Tells on stderr what a training sees: counts and shares by class, split and source."""
+    """Prints to stderr what a training sees: counts and shares by class, split and source."""
     print("\n".join(describe_in_lines(describe_dataset(dataset))), file=sys.stderr)
 
 
 class Display(keras.callbacks.Callback):
-    """Shows nothing; what shows something derives from it."""
+    """Shows nothing; the base class of the displays."""
 
     def close(self) -> None:
-        """Leaves the terminal as it should be, also after a training that failed; may be called twice."""
+        """Restores the terminal, after a failed training too; may be called twice."""
 
 
 class ProgressLines(Display):
-    """One line on stderr for every epoch: epoch, seconds, images/s and metrics."""
+    """One line on stderr per epoch: epoch, seconds, images/s and metrics."""
 
     def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ProgressLines(Display):
 
 
 class ProgressBar(ProgressLines):
-    """A bar on stderr: epoch, step, images/s, metrics, time left in all; a line stays for every epoch."""
+    """A bar on stderr: epoch, step, images/s, metrics, time left for the whole training; above it a line per epoch."""
 
     def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
         super().__init__(epochs=epochs, steps_per_epoch=steps_per_epoch, images_per_epoch=images_per_epoch)
@@ -108,7 +108,7 @@ class ProgressBar(ProgressLines):
         self._update(self.steps_per_epoch, {})
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._progress.live.is_started:
             self._progress.stop()
 
