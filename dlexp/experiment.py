@@ -25,7 +25,7 @@ from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
-from dlexp.runs.resuming import is_finished, resumed_config
+from dlexp.runs.resuming import ResumePlan, plan_resume
 from dlexp.runs.run import SweepTrial
 from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
@@ -44,22 +44,22 @@ def run_experiment(
     *,
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    prepare: Callable[..., Setup] = prepare,
+    prepare_setup: Callable[..., Setup] = prepare,
 ) -> ExperimentResult:
-    """Trains one model, keeps its best and its last checkpoint, evaluates the best and records all of it.
+    """Trains one model, keeps its best and its last checkpoint, evaluates the best, and records all of it.
 
-    Nothing is written before data and model are known to fit together. SIGTERM, SIGINT and SIGUSR1 stop it within one
-    step, with a checkpoint that `resume_experiment` goes on from.
+    Nothing is written before data and model are built and fit together. SIGTERM, SIGINT and SIGUSR1 stop the training
+    within one step, after it has saved a checkpoint for `resume_experiment`.
 
     Args:
         config: of the experiment.
-        trial: which trial of a sweep it is, if it is one.
-        callbacks: called after each epoch when its checkpoints are under way; they may end the training by raising.
-        prepare: builds data and model; a sweep has a network for it that is traced already.
+        trial: the trial of a sweep that this run is, if any.
+        callbacks: called after the checkpoints of an epoch have been requested; they may end the training by raising.
+        prepare_setup: builds data and model; a sweep passes one that reuses traced networks.
 
     Raises:
-        DlexpError: a field, the data, the model or the store cannot work.
-        InterruptedRunError: a signal has come.
+        DlexpError: a field of the config, the data, the model or the store is not usable.
+        InterruptedRunError: a signal has stopped the training.
 
     Example:
         >>> result = run_experiment(ExperimentConfig.of(dataset="digits", model="mlp", epochs=3))
@@ -67,9 +67,9 @@ def run_experiment(
     """
     started = time.perf_counter()
     with catch_signals() as requests:
-        setup = prepare(resolve_recipe(config))
+        setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
-            train_and_evaluate(setup, session, requests, callbacks=callbacks)
+            train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
 
@@ -79,41 +79,52 @@ def resume_experiment(
     store: str = "mlruns",
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    prepare: Callable[..., Setup] = prepare,
+    prepare_setup: Callable[..., Setup] = prepare,
     **changes: Any,
 ) -> ExperimentResult:
-    """Goes on with a run that was stopped or killed, and gives bit for bit what it would have given.
+    """Resumes a run that was stopped or killed; the result is bit for bit that of a run that was never stopped.
 
     Args:
         reference: the run by ID, prefix, name, folder or `latest`.
-        store: where runs are looked up.
-        trial: as `run_experiment` takes it; a trial that is resumed by hand is a run like any other.
-        callbacks: as `run_experiment` takes them.
-        prepare: as `run_experiment` takes it.
-        changes: config fields with other values: `epochs` may be raised, and fields that the result does not depend
-            on may differ, such as `num_workers`.
+        store: folder of the store where runs are looked up.
+        trial: see `run_experiment`; a trial that is resumed by hand is a run like any other.
+        callbacks: see `run_experiment`.
+        prepare_setup: see `run_experiment`.
+        changes: config fields with new values: `epochs` may be raised, and fields that the result does not depend on
+            may differ, such as `num_workers`.
 
     Returns:
-        The result; that of the record if the run is finished already.
+        The result; if the run is finished already, the recorded one.
 
     Raises:
-        ConfigError: a change that would make another training.
+        RunNotFoundError: there is no such run.
+        ConfigError: a change would make another training.
         StoreError: another process trains the run.
-        DlexpError: what `run_experiment` raises.
+        DlexpError: see `run_experiment`.
     """
-    started = time.perf_counter()
-    run = find_run(reference, store)
-    config = resumed_config(run, changes)
-    if is_finished(run, config):
+    plan = plan_resume(find_run(reference, store), changes)
+    return resume_run(plan, trial=trial, callbacks=callbacks, prepare_setup=prepare_setup)
+
+
+def resume_run(
+    plan: ResumePlan,
+    *,
+    trial: SweepTrial | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    prepare_setup: Callable[..., Setup] = prepare,
+) -> ExperimentResult:
+    """Carries out a plan of `plan_resume`; the arguments, result and errors are those of `resume_experiment`."""
+    started, run = time.perf_counter(), plan.run
+    if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
     with catch_signals() as requests, run.hold():
         remove_leftovers(run)
         point = find_resume_point(run)
-        setup = prepare(config, initialize=point.path is None)
+        setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
-            restore_model(setup.model, setup.twin, point)
-        with requests.defer(), reopen_run(run, config, setup.datasets.dataset, setup.facts, trial) as session:
-            train_and_evaluate(setup, session, requests, start=point, callbacks=callbacks)
+            restore_model(setup.model, setup.portable.model, point)
+        with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
+            train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
 
 
@@ -123,54 +134,57 @@ def train_and_evaluate(
     requests: StopRequests,
     *,
     start: ResumePoint | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Trains, from the start or from where it was left, and evaluates the best checkpoint on the test split."""
+    """Trains from the start or from a resume point, then evaluates the best checkpoint on the test split."""
     config, datasets, model = setup.config, setup.datasets, setup.model
     if config.execution.verbose:
         print_dataset(datasets.dataset)
-    subject = CheckpointContext.of(session.run, session.name, config, datasets.dataset, setup.custom_layers)
+    context = CheckpointContext.of(session.run, session.name, config, datasets.dataset, setup.portable.custom_layers)
     with (
-        CheckpointWriter(model, setup.archive, subject) as writer,
+        CheckpointWriter(model, setup.portable.archive, context) as writer,
         contextlib.closing(build_progress(config, datasets)) as progress,
     ):
-        hooks = build_callbacks(
-            config,
+        callbacks = build_callbacks(
+            setup,
             session=session,
-            model=model,
-            datasets=datasets,
-            gradients=setup.gradients,
-            clock=setup.clock,
             writer=writer,
             progress=progress,
             requests=requests,
-            further=callbacks,
+            extra_callbacks=extra_callbacks,
         )
         if start is not None:
-            hooks.last.go_on_from(start.position, metrics=start.metrics, is_last=start.is_last)
-        epochs = config.optimization.epochs
+            callbacks.last_checkpoint.continue_from(start.position, metrics=start.metrics, is_last=start.is_last)
         try:
-            train_model(model, datasets, epochs=epochs, callbacks=hooks.callbacks, clock=setup.clock, start=start)
+            train_model(
+                model,
+                datasets,
+                epochs=config.optimization.epochs,
+                callbacks=callbacks.in_order,
+                clock=setup.meters.clock,
+                start=start,
+            )
         except DivergedError:
             if config.tracking.evaluation_report:
                 draw_history(session.run)
             raise
-    if not hooks.best.kept:
+    best_epochs = callbacks.best_checkpoint.kept_epochs
+    if not best_epochs:
         raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
     evaluate_best(setup, session, requests)
-    for kept in hooks.best.kept:
-        drop_state(session.run.checkpoints_folder / kept.file)
+    for best in best_epochs:
+        drop_state(session.run.checkpoints_folder / best.file)
     session.tracker.log_best(read_best_model(session.run))
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
-    """Evaluates the best checkpoint from its file, and records the metrics of the test."""
+    """Evaluates the best checkpoint, loaded from its file, and records its metrics on the test split."""
     run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
-    checkpoint = setup.evaluated.load(run.path / record["best_checkpoint"])
+    checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
     if setup.config.tracking.evaluation_report:
         predictions = write_reports(setup, session, requests, checkpoint, step=step)
     else:
-        forward, names = setup.evaluated.forward(setup.datasets), setup.config.selection.metrics
+        forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
         with requests.allow():
             predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
         write_predictions(run.path / FOLDER / "test", predictions)
@@ -182,10 +196,10 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
 def write_reports(
     setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
 ) -> Predictions:
-    """Scores a checkpoint on validation and test, draws all pictures, and returns what it says of the test."""
+    """Evaluates a checkpoint on validation and test, draws all pictures, and returns the test predictions."""
     run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
     with requests.allow():
-        forward = setup.evaluated.forward(datasets)
+        forward = setup.evaluation_network.forward(datasets)
         evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), metric_names=names, forward=forward)
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     for split, evaluation in evaluations.items():

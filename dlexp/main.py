@@ -1,8 +1,7 @@
 """The main entry: flags in, one experiment, the result table out. `python -m dlexp.main` is `dlexp train`."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlexp.config.command import Command, CommandLine
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
@@ -14,7 +13,7 @@ from dlexp.runs.preflight import check_names
 
 if TYPE_CHECKING:
     from dlexp.runs.result import ExperimentResult
-    from dlexp.runs.run import Run
+    from dlexp.runs.resuming import ResumePlan
 
 
 def train(line: CommandLine) -> int:
@@ -24,12 +23,12 @@ def train(line: CommandLine) -> int:
         Exit code 0; errors are raised.
     """
     from dlexp.runs.recipe import resolve_recipe
-    from dlexp.runs.resuming import find_resumed
+    from dlexp.runs.resuming import find_resumed, plan_resume
     from dlexp.runs.summary import print_summary
 
     config = resolve_recipe(line.config)
     run = find_resumed(line.options["resume"], config)
-    result = _start(config) if run is None else _resume(run, line.given_fields(config))
+    result = _start(config) if run is None else _resume(plan_resume(run, line.given_fields(config)))
     print_summary(result, store=config.tracking.store)
     return 0
 
@@ -48,19 +47,18 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
     return run_experiment(config)
 
 
-def _resume(run: "Run", given: Mapping[str, Any]) -> "ExperimentResult":
+def _resume(plan: "ResumePlan") -> "ExperimentResult":
     from dlexp.runs.result import read_result
-    from dlexp.runs.resuming import is_finished, resumed_config
 
-    if is_finished(run, resumed_config(run, given)):
-        print(f"dlexp: run {run.id[:8]} is finished already; more --epochs would go on with it", file=sys.stderr)
-        return read_result(run)
+    if plan.is_finished:
+        print(f"dlexp: run {plan.run.id[:8]} is finished already: raise --epochs to continue it", file=sys.stderr)
+        return read_result(plan.run)
     with importing_tensorflow():
-        from dlexp.experiment import resume_experiment
+        from dlexp.experiment import resume_run
 
         TRACKERS.import_builtin()
 
-    return resume_experiment(run.path, **given)
+    return resume_run(plan)
 
 
 COMMAND = Command(

@@ -1,7 +1,7 @@
-"""The `.keras` archive of a network, written again and again with other weights, by Keras only at first.
+"""The `.keras` archive of a network: saved by Keras once, then written again with other weights.
 
-Archives of one network differ in the bytes of their weights alone. Keras takes 15 to 30 ms for each and leaks 70 KB of
-native memory (`save_weights`, Keras 3.15). To write the weights between bytes that were kept costs neither.
+Two archives of a network differ only in the bytes of their weights. Keras takes 15 to 30 ms for a save and leaks 70 KB
+of native memory (`save_weights`, Keras 3.15). Writing new weights between the bytes of the first save costs neither.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from dlexp.models.keras_internals import DATE_MEMBER, WEIGHTS_MEMBER, find_array
 
 @dataclass(frozen=True)
 class _Layout:
-    """An archive without its weights.
+    """An archive with gaps where the weights go.
 
     Attributes:
-        members: what is beside the weights' member, by name.
-        pieces: of the weights' member, in order: bytes as they are, or the number of a weight.
+        members: contents of all members but the weights' one, by name.
+        pieces: the weights' member in order: bytes to copy, or the index of a weight to insert.
     """
 
     members: Mapping[str, bytes]
@@ -37,7 +37,7 @@ class NetworkArchive:
     """Writes `.keras` archives of one network.
 
     Args:
-        network: compiled; its weights are overwritten.
+        network: compiled; its weights get overwritten.
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -51,7 +51,7 @@ class NetworkArchive:
         Args:
             archive: open for writing.
             weights: arrays in the order of `network.weights`.
-            scratch: folder for temporary files, none of which is left behind.
+            scratch: folder for temporary files, all of which are removed.
         """
         if not self._looked_for_layout:
             self._layout, self._looked_for_layout = self._find_layout(scratch), True
@@ -66,9 +66,11 @@ class NetworkArchive:
                 archive.writestr(name, saved.read(name))
 
     def _find_layout(self, scratch: pathlib.Path) -> _Layout | None:
-        """The layout, if every weight lies in the file as it is in memory, and nothing else depends on the weights.
+        """The layout of the network's archives; None if only Keras can write them.
 
-        Two archives of different random weights show it. A layer that saves its weights in a form of its own has none.
+        It exists if the file stores every weight with the bytes it has in memory, and no other byte depends on the
+        weights. To find out, two archives with different random weights are compared. A layer that saves its weights
+        in another format has no layout.
         """
         generator = np.random.default_rng(0)
         found = []
@@ -131,27 +133,30 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def build_twin(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
-    """The same network with weights of its own, compiled for evaluation on integer labels with Keras' own classes.
+def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
+    """Builds the model that is saved in place of the one under training: the same network, with separate weights.
 
-    It is what gets saved, so that plain Keras opens the file and evaluates at once, whatever optimizer, schedule and
-    loss the training has. It is made the way a file is loaded: a model that no file could give back is found here.
+    It is compiled for evaluation on integer labels, with Keras' own classes only. Plain Keras therefore opens the file
+    and evaluates the model, whatever optimizer, schedule and loss the training uses. The model is built the way a file
+    is loaded, so a model that could not be loaded from its checkpoint is refused before the training.
 
     Args:
-        model: built.
+        model: the built model to train.
         metrics: Keras metrics for integer labels `(batch,)`.
 
     Raises:
-        ModelError: the model cannot be made again from its config.
+        ModelError: the model cannot be rebuilt from its config.
     """
     config = serialize_network(model)
     try:
-        twin = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        twin.set_weights(model.get_weights())
+        portable = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        portable.set_weights(model.get_weights())
     except (TypeError, ValueError, NotImplementedError) as err:
         raise ModelError(
-            f"model {model.name} cannot be made again from its config, so no checkpoint could be loaded "
+            f"model {model.name} cannot be rebuilt from its config, so no checkpoint could be loaded "
             f"({one_line(err)}): give its class a get_config that returns all its arguments"
         ) from err
-    twin.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
-    return twin
+    portable.compile(
+        optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics
+    )
+    return portable

@@ -1,4 +1,4 @@
-"""The moving average of the weights in place of the weights, while a model is validated or saved."""
+"""Swaps weights for their moving averages while a model is validated or saved."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dlexp.models.keras_internals import inner_optimizer, moving_averages
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Within the block the model has its averaged weights, if its optimizer keeps any; after it, its own again."""
+    """Within the block the model has the averaged weights, if its optimizer keeps an average; then its own again."""
     swap_weights(model)
     try:
         yield
@@ -24,7 +24,7 @@ def has_average(model: keras.Model) -> bool:
 
 
 def swap_weights(model: keras.Model) -> None:
-    """Exchanges weights and averages; twice is as before. Does nothing where the optimizer keeps no average."""
+    """Swaps weights and averages; a second call swaps them back. Does nothing if the optimizer keeps no average."""
     if not has_average(model):
         return
     for variable, average in zip(model.trainable_variables, moving_averages(model.optimizer), strict=True):

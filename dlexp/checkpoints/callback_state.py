@@ -1,4 +1,4 @@
-"""What callbacks remember from epoch to epoch: read for a checkpoint, and given back at a resume."""
+"""The state that callbacks keep from epoch to epoch: saved in checkpoints, restored at a resume."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,35 +10,35 @@ from dlexp.config.json_values import json_value
 from dlexp.models.keras_internals import get_memory, set_memory
 
 
-def get_counters(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
-    """What the callbacks remember, as JSON has it, by a name for each.
+def get_callback_state(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    """Reads the state of all callbacks that have one, as JSON values by the name of the callback.
 
     Args:
-        callbacks: a callback of one's own takes part with `get_state() -> dict` and `set_state(dict)`; the dict holds
-            what JSON can.
+        callbacks: Keras' own are known; any other callback takes part if it has the methods `get_state() -> dict` and
+            `set_state(dict)`, where the dict holds JSON values.
     """
-    counters: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     for name, callback in _named(callbacks):
         if hasattr(callback, "get_state"):
-            counters[name] = callback.get_state()
+            state[name] = callback.get_state()
         elif memory := get_memory(callback):
-            counters[name] = {attribute: json_value(value) for attribute, value in memory.items()}
-    return counters
+            state[name] = {attribute: json_value(value) for attribute, value in memory.items()}
+    return state
 
 
-def set_counters(callbacks: Sequence[keras.callbacks.Callback], counters: Mapping[str, Any]) -> None:
-    """Gives the callbacks back what `get_counters` read; one that was not there then starts afresh."""
+def set_callback_state(callbacks: Sequence[keras.callbacks.Callback], state: Mapping[str, Any]) -> None:
+    """Restores what `get_callback_state` read; a callback without saved state keeps its initial one."""
     for name, callback in _named(callbacks):
-        if name not in counters:
+        if name not in state:
             continue
         if hasattr(callback, "set_state"):
-            callback.set_state(counters[name])
+            callback.set_state(state[name])
         else:
-            set_memory(callback, counters[name])
+            set_memory(callback, state[name])
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
-    """Names by class; the second of a class is `Class-2`."""
+    """Pairs of name and callback: the name is that of the class, `Class-2` for the second of a class."""
     seen: Counter[str] = Counter()
     for callback in callbacks:
         name = type(callback).__name__

@@ -1,6 +1,6 @@
-"""One checkpoint file: written whole or not at all, and loaded.
+"""One checkpoint file: written atomically, and loaded.
 
-Plain `keras.saving.load_model` opens it too, and finds the model compiled for evaluation on integer labels.
+Plain `keras.saving.load_model` opens it too; the model is then compiled for evaluation on integer labels.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, one_line
 from dlexp.machine.atomic import atomic_file
 
-LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, for a file it cannot load
+LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, if it cannot load a file
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A model with what is needed to use it.
+    """A loaded model and all that is needed to use it.
 
     Attributes:
         model: takes raw pixels `(batch, height, width, channels)` in [0, 255], returns logits `(batch, num_classes)`;
@@ -37,7 +37,7 @@ class LoadedCheckpoint:
         image_size: (height, width) in pixels.
         config: of the run that trained it.
         metrics: of the epoch it was saved after, by name.
-        metadata: everything that the file says about itself.
+        metadata: all of them, see `read_metadata`.
         path: of the file.
     """
 
@@ -51,7 +51,7 @@ class LoadedCheckpoint:
 
     @classmethod
     def of(cls, model: keras.Model, metadata: Mapping[str, Any], path: pathlib.Path) -> "LoadedCheckpoint":
-        """A model that was loaded, with what its file says about it."""
+        """Combines a loaded model with the metadata of its file."""
         return cls(
             model=model,
             class_names=tuple(metadata["class_names"]),
@@ -75,10 +75,10 @@ def write_checkpoint(
 
     Args:
         path: of the checkpoint.
-        network: writes what makes it a `.keras` file.
+        network: writes the members of the `.keras` file.
         weights: of the network, in order.
-        metadata: what the checkpoint says of itself.
-        state: arrays that a resume needs beside the weights.
+        metadata: of the checkpoint, see `read_metadata`.
+        state: arrays that a resume needs in addition to the weights.
     """
     with atomic_file(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as file:
@@ -91,7 +91,7 @@ def write_checkpoint(
 
 
 def drop_state(path: pathlib.Path) -> None:
-    """Takes out of a checkpoint what only a resume needs, which is two thirds of it with Adam."""
+    """Removes from a checkpoint what only a resume needs: with Adam, two thirds of the file."""
     with zipfile.ZipFile(path) as file, atomic_file(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as slim:
             for member in file.namelist():
@@ -107,7 +107,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
 
     Args:
         path_or_run: path of a checkpoint file; or a run by ID, prefix, name, folder or `latest`, for its best one.
-        store: where runs are looked up.
+        store: folder of the store where runs are looked up.
 
     Raises:
         CheckpointError: the file is damaged, or needs classes of a plug-in that is not loaded.
@@ -136,7 +136,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
 
 
 def weights_digest(weights: Iterable[np.ndarray]) -> str:
-    """32 hex digits over all weights in order: their shapes, types and bytes. Equal digests, equal models."""
+    """Digest of the shapes, types and bytes of all weights in order, as 32 hex digits; equal digests, equal models."""
     digest = hashlib.blake2b(digest_size=16)
     for weight in weights:
         digest.update(f"{weight.shape}{weight.dtype.name}".encode())

@@ -1,4 +1,4 @@
-"""The weights that a new run begins with: those of another run, or of a file."""
+"""Initial weights of a new run, taken from the checkpoint of another run or from a file."""
 
 import pathlib
 import zipfile
@@ -19,18 +19,18 @@ _HEAD_VARIABLES = 2  # kernel and bias
 
 
 def initialize_weights(model: keras.Model, settings: ModelConfig, *, store: str) -> dict[str, Any]:
-    """Gives a built model the weights of `settings.init_checkpoint`; a head for other classes stays as it is.
+    """Loads the weights of `settings.init_checkpoint` into a model; a head for other classes keeps its random ones.
 
     Args:
-        model: that a new run trains.
+        model: the built model to train.
         settings: `init_checkpoint` is `RUN`, `RUN:best`, `RUN:last` or the path of a `.keras` file.
-        store: where runs are looked up.
+        store: folder of the store where runs are looked up.
 
     Returns:
-        `parent_run` by the ID of the run, if it is one's.
+        `{"parent_run": ID}` if the checkpoint belongs to a run, else nothing.
 
     Raises:
-        CheckpointError: the file is damaged, foreign and not trusted, or of another model.
+        CheckpointError: the file is damaged, was not written by dlexp and is not trusted, or holds another model.
         RunNotFoundError: there is no such run.
     """
     path = _find(settings.init_checkpoint, store)
@@ -54,11 +54,11 @@ def _find(reference: str, store: str) -> pathlib.Path:
 
 def _is_foreign(path: pathlib.Path) -> bool:
     if not path.is_file():
-        raise CheckpointError(f"init_checkpoint {str(path)!r} is not there")
+        raise CheckpointError(f"init_checkpoint {str(path)!r} is not there: give a path that exists, or a run")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(
-            f"init_checkpoint {str(path)!r} is no .keras file, or a damaged one: pickles, HDF5 files and SavedModels "
-            "are not read, as they can run code or hide damage"
+            f"init_checkpoint {str(path)!r} is not a .keras file, or is damaged: give another file (pickles, HDF5 "
+            "files and SavedModels are never read, as they can run code or hide damage)"
         )
     with zipfile.ZipFile(path) as archive:
         return METADATA_MEMBER not in archive.namelist()
@@ -68,7 +68,9 @@ def _load_foreign(path: pathlib.Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, safe_mode=True, compile=False)
     except LOAD_ERRORS as err:
-        raise CheckpointError(f"init_checkpoint {str(path)!r} cannot be loaded: {joined_lines(err)}") from err
+        raise CheckpointError(
+            f"init_checkpoint {str(path)!r} cannot be loaded: {joined_lines(err)}: give another file"
+        ) from err
 
 
 def _assign(model: keras.Model, source: keras.Model, path: pathlib.Path) -> None:

@@ -1,10 +1,10 @@
-"""File names of checkpoints: written from what is inside, and read back without loss.
+"""File names of checkpoints: built from their contents, and parsed back without loss.
 
     resnet20__digits-3fa9c1d2__32x32__adamw__lr0.001__wd0.0001__bs128__seed0__1b2c3d4e__best__epoch012__val_accuracy0.9812.keras
 
 Fields are joined by `__`: chosen config fields, the first 8 digits of the run ID, the kind, the epoch (from 1), the
-monitored metric with its value. Model, dataset, image size and optimizer stand for themselves; other fields carry a
-label. What is outside `[A-Za-z0-9._-]`, or would make a name ambiguous, is written as `-.HEX.` of its code point.
+monitored metric with its value. Model, dataset, image size and optimizer have no label; every other field has one. A
+character outside `[A-Za-z0-9._-]`, or one that would make the name ambiguous, is escaped as `-.HEX.`, its code point.
 """
 
 import re
@@ -33,7 +33,7 @@ _MAX_LENGTH = 250
 
 @dataclass(frozen=True)
 class CheckpointName:
-    """What the name of a checkpoint says.
+    """The parts of a checkpoint's file name.
 
     Attributes:
         fields: config fields by name, in the order of the name; `dataset` is `NAME-ID` with 8 digits of the dataset
@@ -54,10 +54,10 @@ class CheckpointName:
 
 
 def format_name(name: CheckpointName) -> str:
-    """The file name, `.keras` included.
+    """Builds the file name, `.keras` included.
 
     Raises:
-        ConfigError: it would be longer than file systems allow.
+        ConfigError: the name would be longer than file systems allow.
     """
     parts = []
     before: dict[str, str] = {}
@@ -76,18 +76,18 @@ def format_name(name: CheckpointName) -> str:
 
 
 def parse_name(text: str) -> CheckpointName:
-    """Reads what `format_name` wrote.
+    """Parses a file name that `format_name` built.
 
     Raises:
         CheckpointError: the name is not of this form.
     """
     parts = text.removesuffix(SUFFIX).split(_SEPARATOR)
     if not text.endswith(SUFFIX) or len(parts) < 4:
-        raise CheckpointError(f"{text!r} is not the name of a checkpoint that dlexp wrote")
+        raise _not_a_name(text)
     *fields, run, kind, epoch, score = parts
     epoch_match, score_match = _EPOCH.fullmatch(epoch), _SCORE.fullmatch(score)
     if not (_RUN.fullmatch(run) and kind in KINDS and epoch_match and score_match):
-        raise CheckpointError(f"{text!r} is not the name of a checkpoint that dlexp wrote")
+        raise _not_a_name(text)
     read: dict[str, str] = {}
     for part in fields:
         field, value = _parse_field(part, read)
@@ -102,6 +102,12 @@ def parse_name(text: str) -> CheckpointName:
     )
 
 
+def _not_a_name(text: str) -> CheckpointError:
+    return CheckpointError(
+        f"{text!r} is not the name of a checkpoint that dlexp wrote: list those of a store with dlexp checkpoints"
+    )
+
+
 def name_fields(
     config: Mapping[str, Any],
     checkpoint_fields: Sequence[str],
@@ -110,17 +116,17 @@ def name_fields(
     dataset_id: str,
     image_size: Sequence[int],
 ) -> dict[str, str]:
-    """The fields of a name from a flat config and from what only the opened dataset knows."""
+    """The fields of a name: values of a flat config, but name, ID and image size from the opened dataset."""
     known = {"dataset": f"{dataset_name}-{dataset_id[:8]}", "image_size": f"{image_size[0]}x{image_size[1]}"}
     return {field: known.get(field, _value_text(config[field])) for field in checkpoint_fields}
 
 
 def _format_field(field: str, value: str, before: Mapping[str, str]) -> str:
     text = _escape(value)
-    if not _stands_for_itself(field, before):
+    if not _has_no_label(field, before):
         return _LABELS.get(field, field) + text
     if _label_of(text) or (field in _WORDS and not _is_word(text)):
-        # It would be taken for another field: an escaped first character and escaped dashes make it a plain word.
+        # It would be parsed as another field: escaping its first character and its dashes prevents that.
         text = _escape_character(value[0]) + _escape(value[1:])
         text = text if field not in _WORDS else re.sub(r"-(?!\.)", _escape_character("-"), text)
     return text
@@ -138,13 +144,13 @@ def _parse_field(part: str, before: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _format_monitor(monitor: str) -> str:
-    """Escapes what is no letter at the end: `top5` and 0.9 must not read as `top` and 50.9, nor `a-` as `a` below 0."""
+    """Escapes a last character that is no letter, as `top5` and 0.9 must not be parsed as `top` and 50.9."""
     last = monitor[-1]
     return _escape(monitor) if last.isascii() and last.isalpha() else _escape(monitor[:-1]) + _escape_character(last)
 
 
-def _stands_for_itself(field: str, before: Mapping[str, str]) -> bool:
-    """Whether a field needs no label: an optimizer is told from a model by the model before it."""
+def _has_no_label(field: str, before: Mapping[str, str]) -> bool:
+    """Whether a field has no label; the optimizer is recognized by the model before it."""
     return field in ("model", "dataset", "image_size") or (field == "optimizer" and "model" in before)
 
 
@@ -153,7 +159,7 @@ def _is_word(text: str) -> bool:
 
 
 def _label_of(part: str) -> str | None:
-    """The field whose label a part starts with; the longest, as `lr_schedule` also starts with `lr`."""
+    """The field whose label a part starts with; the longest label, as `lr_schedule` also starts with `lr`."""
     labels = {_LABELS.get(name, name): name for name in config_fields()}
     starting = sorted((label for label in labels if part.startswith(label)), key=len)
     return labels[starting[-1]] if starting else None
@@ -173,7 +179,7 @@ def _unescape(text: str) -> str:
 
 def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "-".join(f"{key}={each}" for key, each in value.items())
+        return "-".join(f"{key}={item}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return "-".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Where a training goes on: the newest valid checkpoint of its run, and the model put back as it was."""
+"""Finds the checkpoint that a run is resumed from, and restores the model from it."""
 
 import io
 import logging
@@ -17,28 +17,28 @@ from dlexp.checkpoints.search import checkpoint_files, temporary_files
 from dlexp.checkpoints.snapshot import Position, state_variables
 from dlexp.errors import CheckpointError
 from dlexp.models.keras_internals import make_metric_variables, metric_variables
-from dlexp.runs.run import Run
+from dlexp.runs.run import FLAGS_FILE, Run
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What a training goes on from; without arguments, the start of a new one.
+    """What a training is resumed from; without arguments, the start of a new one.
 
     Attributes:
-        position: where it was.
-        stopped: early stopping has ended it.
-        counters: what its callbacks remember.
-        state: arrays of a `Snapshot`.
+        position: steps and epochs completed.
+        stopped: early stopping had ended the training.
+        callback_state: what its callbacks remember, see `get_callback_state`.
+        state: see `Snapshot`.
         metrics: of the last epoch.
         path: of the checkpoint; None at the start.
-        is_last: the checkpoint is a `last`.
+        is_last: the checkpoint is a `last`, not a `best`.
     """
 
     position: Position = field(default_factory=Position)
     stopped: bool = False
-    counters: Mapping[str, Any] = field(default_factory=dict)
+    callback_state: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, np.ndarray] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     path: pathlib.Path | None = None
@@ -46,15 +46,15 @@ class ResumePoint:
 
 
 def find_resume_point(run: Run) -> ResumePoint:
-    """The newest checkpoint of a run that is whole; the start, if there is none.
+    """The newest undamaged checkpoint of a run; the start of the training if the run has no checkpoint.
 
-    Every byte is checked before anything is used. A damaged file is told in a warning and passed over.
+    Every byte of a file is verified before any of it is used. Damaged files are skipped with a warning.
 
     Raises:
-        CheckpointError: there are checkpoints, and all are damaged.
+        CheckpointError: the run has checkpoints, and all are damaged.
     """
     damaged: list[str] = []
-    whole: list[tuple[pathlib.Path, dict[str, Any]]] = []
+    valid: list[tuple[pathlib.Path, dict[str, Any]]] = []
     for path in checkpoint_files(run):
         try:
             metadata = read_metadata(path)
@@ -63,19 +63,22 @@ def find_resume_point(run: Run) -> ResumePoint:
             damaged.append(path.name)
             continue
         if _holds_state(path):
-            whole.append((path, metadata))
-    if damaged and not whole:
-        raise CheckpointError(f"run {run.id[:8]} cannot be resumed: {', '.join(damaged)} damaged, and no other is left")
-    if not whole:
+            valid.append((path, metadata))
+    if damaged and not valid:
+        raise CheckpointError(
+            f"run {run.id[:8]} cannot be resumed, as all its checkpoints are damaged ({', '.join(damaged)}): start a "
+            f"new run with --flagfile={run.path / FLAGS_FILE}"
+        )
+    if not valid:
         return ResumePoint()
-    path, metadata = max(whole, key=lambda each: age_of(each[1]))
+    path, metadata = max(valid, key=lambda checkpoint: age_of(checkpoint[1]))
     if damaged:
-        _log.warning("checkpoint %s is damaged: going on from %s", ", ".join(damaged), path.name)
+        _log.warning("checkpoint %s is damaged: resuming from %s", ", ".join(damaged), path.name)
     return _read_point(path, metadata)
 
 
 def remove_leftovers(run: Run) -> None:
-    """Removes temporary files that a killed process has left among the checkpoints; the run's lock must be held."""
+    """Removes temporary checkpoints of a killed process; the caller must hold the run's lock."""
     for path in temporary_files(run):
         path.unlink()
 
@@ -92,7 +95,7 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
     return ResumePoint(
         position=Position(metadata["step"], metadata["epoch"]),
         stopped=training["stopped"],
-        counters=training["callbacks"],
+        callback_state=training["callbacks"],
         state=state,
         metrics=metadata["metrics"],
         path=path,
@@ -100,22 +103,22 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
     )
 
 
-def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> None:
-    """Gives a model from `compile_model` the weights, optimizer, seed generators and metrics of a resume point.
+def restore_model(model: keras.Model, portable_model: keras.Model, point: ResumePoint) -> None:
+    """Restores weights, optimizer, seed generators and metrics of a model from a checkpoint.
 
     Args:
-        model: of the same config.
-        twin: from `build_twin`; reads the weights out of the file.
-        point: with a path.
+        model: compiled by `compile_model` for the config of the run.
+        portable_model: its counterpart from `build_portable_model`, which loads the weights from the file.
+        point: has a path.
 
     Raises:
-        CheckpointError: the checkpoint is of another model; nothing has been assigned then.
+        CheckpointError: the checkpoint holds another model; `model` is unchanged.
     """
     try:
-        twin.load_weights(point.path)
+        portable_model.load_weights(point.path)
     except (ValueError, KeyError, OSError) as err:
         raise _other_model(point) from err
-    weights = [weight.numpy() for weight in twin.weights]
+    weights = [weight.numpy() for weight in portable_model.weights]
     groups = state_variables(model)
     averaged = groups.pop("weight")
     del groups["metric"]  # they may have no variables yet: see restore_metrics
@@ -132,7 +135,7 @@ def restore_model(model: keras.Model, twin: keras.Model, point: ResumePoint) -> 
 
 
 def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
-    """Gives the metrics their values back: in an epoch that was left in its midst, after `reset_metrics`."""
+    """Restores the values of the metrics in an epoch that was left unfinished; call it after `reset_metrics`."""
     make_metric_variables(model)
     _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
 
@@ -144,7 +147,7 @@ def _group(point: ResumePoint, name: str) -> list[np.ndarray]:
 
 def _assign(assignments: Sequence[tuple[Any, np.ndarray]]) -> None:
     for variable, array in assignments:
-        # NumPy has no bfloat16: its bytes come back from the file without a type.
+        # NumPy has no bfloat16: such an array comes back from the file as bytes without a type.
         variable.assign(array.view(variable.numpy().dtype) if array.dtype.kind == "V" else array)
 
 

@@ -1,6 +1,6 @@
 """The seal of a checkpoint: a digest of the whole file, in the comment that ends a zip archive.
 
-The checksums inside a zip cover its members alone; a flipped bit in a header goes unnoticed, or makes another model.
+The checksums of a zip cover only its members: a flipped bit in a header could go unnoticed, or change the model.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ from dlexp.errors import CheckpointError
 
 _PREFIX = b"dlexp blake2b "
 _DIGITS = 32
-UNSEALED = _PREFIX + b"0" * _DIGITS  # the comment of an archive that is going to be sealed
+UNSEALED = _PREFIX + b"0" * _DIGITS  # the comment of an archive that is not sealed yet
 
 
 def seal(path: pathlib.Path) -> None:
-    """Writes the digest of all that comes before it over the last digits of the file."""
+    """Overwrites the zeros of `UNSEALED`, which end the file, with the digest of all bytes before them."""
     digest = _digest(path)
     with path.open("r+b") as file:
         file.seek(-_DIGITS, 2)
@@ -22,7 +22,7 @@ def seal(path: pathlib.Path) -> None:
 
 
 def check_seal(path: pathlib.Path) -> None:
-    """Raises CheckpointError unless the file is, bit for bit, what was sealed."""
+    """Raises CheckpointError unless the file is bit for bit the one that was sealed."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _DIGITS - len(_PREFIX)))
         found = file.read()

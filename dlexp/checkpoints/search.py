@@ -1,4 +1,4 @@
-"""Checkpoint files of a store as a table, found by any field of their metadata; never imports TensorFlow."""
+"""Lists the checkpoint files of a store, and finds them by any field of their metadata; needs no TensorFlow."""
 
 import json
 import os
@@ -28,20 +28,19 @@ def list_checkpoints(
     sort_by: str = "-written",
     verify: bool = False,
 ) -> "pd.DataFrame":
-    """The checkpoint files of a store as a table, one row a file.
+    """The checkpoint files of a store as a table, one row per file.
 
     Args:
         store: folder of the store.
         kind: `best`, `last`, or empty for both.
         where: a pandas query over the columns, such as `"learning_rate < 0.01 and val_accuracy > 0.9"`.
         sort_by: a column; with `-` in front the largest come first.
-        verify: read every byte of every file, and compare it with the seal.
+        verify: check the seal of every file, for which all its bytes are read.
 
     Returns:
         Columns path, name, kind, run_id, run_name, epoch, step, monitor, score, dataset_name, dataset_id,
         weights_digest, megabytes, damaged, every config field, every metric of the epoch, and `test_*` for the best
-        of a finished run.
-        A file that cannot be read has its path and the reason in `damaged`.
+        of a finished run. Of a file that cannot be read there is only its path, and the reason in `damaged`.
 
     Raises:
         ConfigError: the kind, the query or the column is wrong.
@@ -75,19 +74,19 @@ def _describe_checkpoints(run: Run, *, verify: bool) -> Iterator[dict[str, Any]]
 
 
 def checkpoint_files(run: Run) -> list[pathlib.Path]:
-    """The checkpoints of a run, sorted by name; not what is being written."""
+    """The complete checkpoints of a run, sorted by name."""
     with os.scandir(run.checkpoints_folder) as entries:
         names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
     return [run.checkpoints_folder / name for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
 
 
 def temporary_files(run: Run) -> list[pathlib.Path]:
-    """What is being written; or, if nobody holds the run's lock, what a killed process has left."""
+    """Checkpoints that are being written; if nobody holds the run's lock, leftovers of a killed process."""
     return sorted(run.checkpoints_folder.glob(f"{TEMPORARY_PREFIX}*{SUFFIX}"))
 
 
 def find_checkpoint(path_or_run: str | pathlib.Path, store: str | pathlib.Path, *, kind: str = "best") -> pathlib.Path:
-    """The path of a checkpoint that is given by its path, or by its run.
+    """The path of a checkpoint, from its path or its run.
 
     Raises:
         CheckpointError: the run has none of this kind.
@@ -100,26 +99,25 @@ def find_checkpoint(path_or_run: str | pathlib.Path, store: str | pathlib.Path, 
 
 
 def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
-    """The `best` of a run's record, or its newest `last`.
+    """The path of the `best` that the record of a run names, or of its newest `last`.
 
     Raises:
-        CheckpointError: it has none.
+        CheckpointError: the run has none.
     """
     best = run.record().get("best_checkpoint")
     found = [(name.epoch, path) for path in checkpoint_files(run) if (name := parse_name(path.name)).kind == kind]
     if kind == "best" and best is not None:
         return run.path / best
     if kind == "best" or not found:
-        raise CheckpointError(f"run {run.id[:8]} has no {kind} checkpoint: look into {str(run.checkpoints_folder)!r}")
+        raise CheckpointError(f"run {run.id[:8]} has no {kind} checkpoint: choose another run, or resume this one")
     return max(found)[1]
 
 
 def find_superseded(store: str | pathlib.Path) -> list[pathlib.Path]:
-    """Files of ended runs that a newer one stands for: what a killed process had no time to remove.
+    """Superseded files: what a killed process had no time to remove. Runs that are being trained are left out.
 
-    These are each `last` but the newest of its run, each `best` that the newest checkpoint does not know, and
-    temporary files. A file that is damaged, or that dlexp did not write, is never among them; nor is any of a run that
-    is being trained.
+    These are every `last` but the newest of its run, every `best` that the newest checkpoint does not list, and
+    temporary files. A file that is damaged, or that dlexp did not write, is never among them.
     """
     return [path for run in iterate_runs(store) if not is_held(run.lock_path) for path in _find_in_run(run)]
 
@@ -138,5 +136,5 @@ def _find_in_run(run: Run) -> list[pathlib.Path]:
     kept = own[by_age[-1]]["training"]["callbacks"]["BestCheckpoint"]["kept"]
     lasts = [path for path in by_age if own[path]["kind"] == "last"]
     bests = [path for path in by_age if own[path]["kind"] == "best"]
-    best_names = {each["file"] for each in kept} | {pathlib.Path(run.record().get("best_checkpoint", "")).name}
+    best_names = {epoch["file"] for epoch in kept} | {pathlib.Path(run.record().get("best_checkpoint", "")).name}
     return temporary_files(run) + lasts[:-1] + [path for path in bests if path.name not in best_names]

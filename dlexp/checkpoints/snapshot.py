@@ -1,4 +1,4 @@
-"""A model under training at one step, copied to host memory, and put back."""
+"""A copy in host memory of a model under training, and its position in the training."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from dlexp.models.keras_internals import metric_variables
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copies that later steps do not touch.
+    """The state of a model at one step; later steps do not change it.
 
     Attributes:
         step: training steps taken.
-        weights: what a checkpoint shows as the model's weights, in order; with a moving average, the averages.
-        state: what else continues the training exactly, and a `.keras` file does not keep: `optimizer_N` (the
-            optimizer's variables in order), `seed_N` (states of the model's seed generators), `metric_N` (metrics of
-            an epoch that is not over) and, with a moving average, `weight_N`.
+        weights: the weights that the checkpoint holds, in order; with a moving average, the averages.
+        state: what an exact resume needs in addition, as a `.keras` file does not keep it: `optimizer_N` (variables of
+            the optimizer in order), `seed_N` (states of the model's seed generators), `metric_N` (metrics of an
+            unfinished epoch) and, with a moving average, `weight_N` (the weights themselves).
     """
 
     step: int
@@ -31,12 +31,12 @@ class Snapshot:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the weights; the same for all files of a snapshot."""
+        """Digest of the weights, computed once for all files of a snapshot."""
         return weights_digest(self.weights)
 
 
 def take_snapshot(model: keras.Model, step: int) -> Snapshot:
-    """Copies a model, compiled and built, with its optimizer and its metrics, after so many steps."""
+    """Copies a built and compiled model with its optimizer and metrics; `step` is the number of steps taken."""
     state = {
         f"{group}_{number}": _copy(variable)
         for group, variables in state_variables(model).items()
@@ -48,7 +48,7 @@ def take_snapshot(model: keras.Model, step: int) -> Snapshot:
 
 
 def state_variables(model: keras.Model) -> dict[str, list[Any]]:
-    """The variables that `Snapshot.state` holds, by the group they are in."""
+    """The variables that `Snapshot.state` holds, by group."""
     weights = {id(weight) for weight in model.weights}
     return {
         "optimizer": model.optimizer.variables,
@@ -64,12 +64,12 @@ def _copy(variable: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Position:
-    """A moment between two steps.
+    """A position in a training, between two steps.
 
     Attributes:
         step: training steps taken, over all epochs.
-        epoch: epochs completed, validation included: after the last step of an epoch, and before its validation, one
-            less than the steps tell.
+        epoch: epochs completed, validation included. An epoch does not count between its last step and the end of its
+            validation.
     """
 
     step: int = 0

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from dlexp.checkpoints.archive import NetworkArchive
-from dlexp.checkpoints.callback_state import get_counters
+from dlexp.checkpoints.callback_state import get_callback_state
 from dlexp.checkpoints.files import write_checkpoint
 from dlexp.checkpoints.metadata import FORMAT_VERSION
 from dlexp.checkpoints.names import CheckpointName, format_name, name_fields
@@ -25,7 +25,7 @@ from dlexp.errors import StoreError
 from dlexp.runs.run import Run, now
 
 _log = logging.getLogger(__name__)
-_MOST_UNFINISHED = 2  # one that is being written, one that waits: each holds a copy of the model
+_MOST_UNFINISHED = 2  # one being written, one waiting; both hold a copy of the model
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CheckpointContext:
         dataset_id: ID of the dataset.
         class_names: name of each label.
         input_shape: (height, width, channels) of the images.
-        custom_layers: classes that the model needs beside Keras' own.
+        custom_layers: names of the classes that the model needs in addition to Keras' own.
     """
 
     run: Run
@@ -56,7 +56,7 @@ class CheckpointContext:
     def of(
         cls, run: Run, run_name: str, config: ExperimentConfig, dataset: Dataset, custom_layers: Sequence[str]
     ) -> "CheckpointContext":
-        """Takes from the dataset what the files tell of it."""
+        """Builds the context of a run that is trained on a dataset."""
         shape, names = dataset.image_shape, dataset.class_names
         return cls(run, run_name, config, dataset.name, dataset.id, tuple(names), shape, tuple(custom_layers))
 
@@ -67,29 +67,29 @@ def _versions() -> Mapping[str, str]:
 
 
 class CheckpointWriter:
-    """Writes a model under training into files of its run, in the order of the calls, by a thread of its own.
+    """Saves a model under training to files of its run, in the order of the calls, in a background thread.
 
-    As a context manager it waits at the end until all is written.
+    As a context manager it waits at the end until all files are written.
 
     Args:
         model: the model under training, built and compiled.
-        network: writes the model's network; only the thread touches it.
-        subject: what the files tell about it.
+        network: writes the members of the `.keras` files; only the background thread uses it.
+        context: what all files of the run have in common.
 
     Raises:
-        ConfigError: the names would be too long.
+        ConfigError: the file names would be too long.
     """
 
-    def __init__(self, model: keras.Model, network: NetworkArchive, subject: CheckpointContext) -> None:
-        self._model, self._network, self._subject = model, network, subject
-        self.format_path("best", epoch=10**6, score=-1e6)  # a name that is too long is refused now, not after an epoch
+    def __init__(self, model: keras.Model, network: NetworkArchive, context: CheckpointContext) -> None:
+        self._model, self._network, self._context = model, network, context
+        self.format_path("best", epoch=10**6, score=-1e6)  # refuse a too long name now, not after an epoch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-writer")
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
         self._unfinished: list[Future[None]] = []
         self._snapshot: Snapshot | None = None
 
     def watch(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Has what these callbacks remember written into every file."""
+        """Saves the state of these callbacks in every file."""
         self._callbacks = callbacks
 
     def write(
@@ -99,45 +99,46 @@ class CheckpointWriter:
         *,
         score: float,
         metrics: Mapping[str, float],
-        then: Callable[[], None] = lambda: None,
+        on_written: Callable[[], None] = lambda: None,
     ) -> pathlib.Path:
-        """Copies the model as it is now, and has one file written from the copy.
+        """Copies the model now, and writes a file from the copy in the background.
 
-        Waits if a former write has not even begun, so that no more than two copies are held.
+        Waits while a previous write has not begun yet, so that at most two copies are held.
 
         Args:
             kind: `best` or `last`.
-            position: where the training is.
+            position: steps and epochs completed.
             score: value of the monitored metric in the last epoch.
             metrics: all metrics of the last epoch.
-            then: called, by the thread, when the file stands.
+            on_written: called in the background thread when the file is complete.
 
         Returns:
             The path that the file will have.
 
         Raises:
-            StoreError: a former file could not be written.
+            StoreError: a previous file could not be written.
         """
         self._finish(leave=_MOST_UNFINISHED - 1)
         path = self.format_path(kind, epoch=position.epoch, score=score)
         metadata = self._metadata(kind, position, score=score, metrics=metrics)
-        self._unfinished.append(self._thread.submit(self._write, path, self._take_snapshot(position), metadata, then))
+        snapshot = self._take_snapshot(position)
+        self._unfinished.append(self._thread.submit(self._write, path, snapshot, metadata, on_written))
         return path
 
     def format_path(self, kind: str, *, epoch: int, score: float) -> pathlib.Path:
         """The path of a checkpoint of this run."""
-        subject, config = self._subject, self._subject.config
+        context, config = self._context, self._context.config
         fields = name_fields(
             config.flat(),
             config.selection.checkpoint_fields,
-            dataset_name=subject.dataset_name,
-            dataset_id=subject.dataset_id,
-            image_size=subject.input_shape[:2],
+            dataset_name=context.dataset_name,
+            dataset_id=context.dataset_id,
+            image_size=context.input_shape[:2],
         )
         name = CheckpointName(
-            fields, run=subject.run.id[:8], kind=kind, epoch=epoch, monitor=config.selection.monitor, score=score
+            fields, run=context.run.id[:8], kind=kind, epoch=epoch, monitor=config.selection.monitor, score=score
         )
-        return subject.run.checkpoints_folder / format_name(name)
+        return context.run.checkpoints_folder / format_name(name)
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -155,7 +156,7 @@ class CheckpointWriter:
             self._thread.shutdown()
 
     def _take_snapshot(self, position: Position) -> Snapshot:
-        """The last one, if no step was taken since: `best` and `last` of an epoch share it."""
+        """The previous snapshot if no step was taken since: `best` and `last` of an epoch share one."""
         if self._snapshot is None or self._snapshot.step != position.step:
             self._snapshot = take_snapshot(self._model, position.step)
         return self._snapshot
@@ -165,39 +166,39 @@ class CheckpointWriter:
             self._unfinished.pop(0).result()
 
     def _write(
-        self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], then: Callable[[], None]
+        self, path: pathlib.Path, snapshot: Snapshot, metadata: Mapping[str, Any], on_written: Callable[[], None]
     ) -> None:
         try:
             described = {**metadata, "weights_digest": snapshot.digest}
             write_checkpoint(path, self._network, snapshot.weights, metadata=described, state=snapshot.state)
-            then()
+            on_written()
         except OSError as err:
             raise StoreError(
-                f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: make room, then resume the "
-                "run; the former checkpoint stands"
+                f"checkpoint {path.name} cannot be written to {str(path.parent)!r}: {err}: free disk space, then "
+                "resume the run from its previous checkpoint"
             ) from err
 
     def _metadata(self, kind: str, position: Position, *, score: float, metrics: Mapping[str, float]) -> dict[str, Any]:
-        subject = self._subject
+        context = self._context
         return {
             "format_version": FORMAT_VERSION,
             "kind": kind,
-            "run_id": subject.run.id,
-            "run_name": subject.run_name,
+            "run_id": context.run.id,
+            "run_name": context.run_name,
             "epoch": position.epoch,
             "step": position.step,
-            "monitor": subject.config.selection.monitor,
+            "monitor": context.config.selection.monitor,
             "score": score,
             "metrics": dict(metrics),
-            "config": subject.config.flat(),
-            "dataset_name": subject.dataset_name,
-            "dataset_id": subject.dataset_id,
-            "class_names": list(subject.class_names),
-            "input_shape": list(subject.input_shape),
-            "custom_layers": list(subject.custom_layers),
+            "config": context.config.flat(),
+            "dataset_name": context.dataset_name,
+            "dataset_id": context.dataset_id,
+            "class_names": list(context.class_names),
+            "input_shape": list(context.input_shape),
+            "custom_layers": list(context.custom_layers),
             "training": {
                 "stopped": self._model.stop_training,
-                "callbacks": get_counters(self._callbacks),
+                "callbacks": get_callback_state(self._callbacks),
             },
             "versions": dict(_versions()),
             "written": now(),

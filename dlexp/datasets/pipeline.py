@@ -65,8 +65,8 @@ class Datasets:
         train = dataset.manifest[dataset.manifest["split"] == "train"]
         self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
         self._labels = tf.constant(dataset.manifest["label"].to_numpy())
-        self._train_datasets: dict[int, Any] = {}  # by the first step
-        self._split_datasets: dict[str, Any] = {}
+        self._train_datasets: dict[int, Any] = {}  # by first step
+        self._split_datasets: dict[str, Any] = {}  # by split
         self.examples_per_epoch = self._order.places
         self.steps_per_epoch = self._order.steps_per_epoch
         self.total_steps = self.steps_per_epoch * config.optimization.epochs

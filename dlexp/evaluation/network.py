@@ -12,7 +12,7 @@ from dlexp.evaluation.split_prediction import Forward, compile_forward
 from dlexp.models.keras_internals import NETWORK_MEMBER
 
 
-class EvaluatedNetwork:
+class EvaluationNetwork:
     """Loads checkpoints: by Keras at first, and by their weights alone where the network is the same again."""
 
     def __init__(self) -> None:

@@ -11,8 +11,9 @@ import keras
 import tensorflow as tf
 
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
-from dlexp.experiment import resume_experiment, run_experiment
-from dlexp.runs.run import RECORD_FILE, run_folder
+from dlexp.experiment import resume_run, run_experiment
+from dlexp.runs.resuming import plan_resume
+from dlexp.runs.run import RECORD_FILE, Run, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 from dlexp.sweeps.warm_networks import WarmNetworks
 
@@ -27,17 +28,17 @@ class TrialRunner:
             _use_one_gpu(int(gpu))
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
-        """Trains, or goes on with the run of a former attempt."""
+        """Trains, or resumes the run of a previous attempt."""
         number, outcome, reason = job.trial.trial, Outcome.FINISHED, ""
         path = run_folder(job.config.tracking.store, job.trial.run_id)
         given: dict[str, Any] = {
             "trial": job.trial,
             "callbacks": [EpochReporter(number, report)],
-            "prepare": self._networks.prepare,
+            "prepare_setup": self._networks.prepare,
         }
         try:
             if (path / RECORD_FILE).is_file():
-                resume_experiment(path, **given)
+                resume_run(plan_resume(Run(job.trial.run_id, path), {}), **given)
             else:
                 run_experiment(job.config, **given)
         except InterruptedRunError as err:
@@ -59,11 +60,11 @@ class TrialRunner:
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Tells of each epoch, and ends the training if it shall be given up.
+    """Reports every epoch, and ends the training of a trial that is given up.
 
     Args:
-        trial: its number.
-        report: tells it, and returns the verdict.
+        trial: number of the trial.
+        report: sends the report, and returns whether the trial shall continue.
     """
 
     def __init__(self, trial: int, report: Report) -> None:
@@ -71,7 +72,7 @@ class EpochReporter(keras.callbacks.Callback):
         self._trial, self._report = trial, report
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Tells of the epoch; raises PrunedError at a verdict against the trial."""
+        """Reports the epoch; raises PrunedError if the trial is given up."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not self._report(EpochEnded(self._trial, epoch + 1, metrics)):
             raise PrunedError(f"given up after epoch {epoch + 1}: other trials were better by then")

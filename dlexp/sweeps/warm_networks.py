@@ -1,13 +1,14 @@
-"""Networks that stay traced from one trial to the next: where two configs trace the same, only values are exchanged.
+"""Keeps traced networks from one trial to the next: if two configs trace the same graph, only values are replaced.
 
-TensorFlow takes most of a short training to trace it. A trial whose config differs from a former one in what is no part
-of the traced graph (seed, learning rate, weight decay, what is recorded) takes that one's network, with the weights,
-the optimizer and the data of its own: bit for bit what a fresh process would give. Whatever else differs is built and
-traced anew.
+Most of a short training is the time to trace it. If the config of a trial differs from a previous one only in what is
+not part of the traced graph (seed, learning rate, weight decay, what is recorded), the trial reuses that network, with
+its own weights, optimizer state and batches. The result is bit for bit that of a fresh process. If anything else
+differs, the network is built and traced anew.
 
-TensorFlow's own seed goes into what is traced, and setting it has all functions optimized again before their next call,
-which takes as long as a hundred steps of a small network. Nothing here or in Keras' layers draws from it; what others
-have written may, so with a model, an augmentation or a callback of theirs it is set, and another seed traces anew.
+TensorFlow's global seed is part of what is traced. Setting it also makes TensorFlow optimize all functions again before
+their next call, which takes as long as a hundred steps of a small network. No code of dlexp or of Keras' layers draws
+from this seed, so it is not set for them. Code of plug-ins may draw from it: with a model, an augmentation or a
+callback of a plug-in it is set, and another seed is traced anew.
 """
 
 import collections
@@ -29,63 +30,65 @@ _MOST_NETWORKS = 4
 
 
 class WarmNetworks:
-    """Prepares trials, with the network of a former one where that is the same."""
+    """Prepares trials; reuses the network of a previous trial if it traces the same."""
 
     def __init__(self) -> None:
         self._setups: collections.OrderedDict[str, Setup] = collections.OrderedDict()
 
     def prepare(self, config: ExperimentConfig, *, initialize: bool = True) -> Setup:
-        """As `preparation.prepare`, which it is equal to bit for bit."""
+        """Returns what `preparation.prepare` returns; a training with it is bit for bit the same."""
         key = trace_key(config)
-        former = self._setups.pop(key, None)
-        if former is None or not _is_all_ours(config):
-            keras.utils.clear_session(free_memory=False)  # layers get the names that they have in a fresh process
-        setup = renew(former, config, initialize=initialize) if former else prepare(config, initialize=initialize)
+        previous = self._setups.pop(key, None)
+        if previous is None or not _is_all_builtin(config):
+            keras.utils.clear_session(free_memory=False)  # layers get the names they would have in a fresh process
+        if previous is None:
+            setup = prepare(config, initialize=initialize)
+        else:
+            setup = renew(previous, config, initialize=initialize)
         self._setups[key] = setup
         if len(self._setups) > _MOST_NETWORKS:
             self._setups.popitem(last=False)
         return setup
 
     def forget(self) -> None:
-        """Drops all networks, as after a failure, which may have left one in any state."""
+        """Drops all networks; call it after a failure, which may leave a network in any state."""
         self._setups.clear()
 
 
 def trace_key(config: ExperimentConfig) -> str:
-    """Text that is equal where the trainings of two configs trace the same."""
+    """A key that is equal for configs whose trainings trace the same."""
     values: dict[str, Any] = config.flat()
     key = {name: values[name] for name in sorted(field_names("traced"))}
     key["decays"] = config.optimization.weight_decay > 0
     if config.optimization.optimizer == "muon":
-        key["weight_decay"] = config.optimization.weight_decay  # it computes with the number itself
-    if not _is_all_ours(config):
+        key["weight_decay"] = config.optimization.weight_decay  # the number itself is traced, not a variable
+    if not _is_all_builtin(config):
         key["seed"] = config.seed
     return json.dumps(key)
 
 
-def renew(former: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
-    """The setup of a config with the traced network of a former one, whose `trace_key` is equal."""
-    if _is_all_ours(config):
+def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
+    """The setup of a config, with the traced network of a previous setup whose `trace_key` is equal."""
+    if _is_all_builtin(config):
         random.seed(config.seed)
         np.random.seed(config.seed)
     else:
         seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = former.datasets
+    datasets = previous.datasets
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
     fresh, facts = build_compiled(config, datasets, initialize=initialize)
-    _copy(fresh.optimizer.variables, former.model.optimizer.variables)
-    _copy(fresh.variables, former.model.variables)
-    set_rates(former.model.optimizer, config.optimization)
-    former.gradients.reset()
-    former.clock.reset()
-    return dataclasses.replace(former, config=config, facts=facts)
+    _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
+    _copy(fresh.variables, previous.model.variables)
+    set_rates(previous.model.optimizer, config.optimization)
+    previous.meters.reset()
+    return dataclasses.replace(previous, config=config, facts=facts)
 
 
-def _is_all_ours(config: ExperimentConfig) -> bool:
-    """Whether no code of a plug-in, or of another package that is installed, has a part in the training."""
-    ours = MODELS.is_builtin(config.model.model) and all(map(AUGMENTATIONS.is_builtin, config.data.augment))
-    return ours and not config.optimization.callbacks
+def _is_all_builtin(config: ExperimentConfig) -> bool:
+    """Whether the training runs no code of a plug-in or of an extension package."""
+    builtin = MODELS.is_builtin(config.model.model) and all(map(AUGMENTATIONS.is_builtin, config.data.augment))
+    return builtin and not config.optimization.callbacks
 
 
 def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:

@@ -1,4 +1,4 @@
-"""Seeds, threads, and a model compiled with its optimizer, loss and metrics."""
+"""Sets seeds and threads, and compiles a model with its optimizer, loss and metrics."""
 
 import math
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ _JIT_COMPILE: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seeds Python, NumPy and TensorFlow. Must come before the model is built, as layers draw their seeds then.
+    """Seeds Python, NumPy and TensorFlow. Call it before the model is built, as layers draw their seeds then.
 
     Args:
         seed: the experiment's seed.
-        deterministic: use only deterministic operations; slower on a GPU, the same on a CPU.
+        deterministic: use only deterministic operations; slower on a GPU, no difference on a CPU.
     """
     keras.utils.set_random_seed(seed)
     if deterministic:
@@ -33,10 +33,10 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 
 
 def use_threads(num_threads: int) -> None:
-    """Has TensorFlow use so many threads; 0: as many as there are cores.
+    """Sets the number of TensorFlow's intra-op and inter-op threads; 0: one per core.
 
     Raises:
-        ConfigError: TensorFlow runs in this process already, with another number.
+        ConfigError: TensorFlow already runs in this process, with another number.
     """
     threading = tf.config.threading
     if num_threads == threading.get_intra_op_parallelism_threads():
@@ -46,16 +46,16 @@ def use_threads(num_threads: int) -> None:
         threading.set_inter_op_parallelism_threads(num_threads)
     except RuntimeError as err:
         raise ConfigError(
-            f"num_threads={num_threads} cannot be set any more, as TensorFlow runs in this process with "
-            f"{threading.get_intra_op_parallelism_threads()}: train in a process of its own"
+            f"num_threads={num_threads} cannot be set any more, as TensorFlow already runs in this process with "
+            f"{threading.get_intra_op_parallelism_threads()}: train in a separate process"
         ) from err
 
 
 def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
-    """Gives the model its optimizer, loss and metrics.
+    """Compiles the model with the optimizer, loss and metrics of a config.
 
-    Labels are one-hot and may be soft: smoothing and MixUp are part of the training data, so that the loss on
-    validation and test data is the plain cross-entropy, comparable over all runs.
+    Labels are one-hot, and may be soft: label smoothing and MixUp are applied to the training data, not in the loss.
+    The loss on validation and test data is therefore the plain cross-entropy, comparable across runs.
 
     Returns:
         Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
@@ -66,7 +66,7 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         steps_per_epoch=steps_per_epoch,
         num_parameters=num_parameters,
         batch_values=config.data.batch_size * math.prod(dataset.image_shape),
-        acts_every=[each for each in (config.tracking.log_every_steps, config.execution.save_every_steps) if each],
+        acts_every=[every for every in (config.tracking.log_every_steps, config.execution.save_every_steps) if every],
     )
     model.compile(
         optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
@@ -75,7 +75,7 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
         steps_per_execution=steps,
     )
-    # Or the first step would make its variables, and be traced twice for that.
+    # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     return {
         "num_parameters": num_parameters,
@@ -92,14 +92,21 @@ def choose_steps_per_execution(
     batch_values: int,
     acts_every: Sequence[int] = (),
 ) -> int:
-    """Steps in one call of the compiled function; always a divisor of the epoch, which ends with a call.
+    """Chooses the number of steps per call of the compiled function; it divides `steps_per_epoch`.
 
-    With `auto`, several steps pay only where a step is so short that calling it costs as much: small models on small
-    batches get the largest divisor up to 32, others 1; but no more than the steps between two points or checkpoints,
-    which can come between two calls alone.
+    Several steps per call pay only where the call costs as much as a step. With `auto`, small models on small batches
+    therefore get the largest divisor up to 32, and all others 1. The divisor does not exceed a number in `acts_every`,
+    as points and checkpoints are possible only between two calls.
+
+    Args:
+        execution: `steps_per_execution` is `auto` or a number.
+        steps_per_epoch: steps of an epoch.
+        num_parameters: of the model.
+        batch_values: pixel values in a batch of images.
+        acts_every: steps between two points, and between two checkpoints.
 
     Raises:
-        ConfigError: the number that was asked for does not divide the epoch.
+        ConfigError: the given number does not divide `steps_per_epoch`.
     """
     if execution.steps_per_execution != "auto":
         asked = int(execution.steps_per_execution)

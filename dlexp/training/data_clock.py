@@ -1,4 +1,4 @@
-"""How long a training waits for its data, measured inside the input pipeline."""
+"""Measures, inside the input pipeline, how long a training waits for its data."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from dlexp.datasets.tracing import without_autograph
 
-_EVERY = 7  # steps; reading a clock costs as much as a small step, and 7 divides few numbers of steps in a call
+_EVERY = 7  # batches; reading a clock costs as much as a small step, and 7 seldom divides steps_per_execution
 
 
 class DataClock:
-    """Estimates the seconds that a training waits for batches, from every seventh of them.
+    """Estimates the seconds that a training waits for batches: it times every seventh batch.
 
-    Where one call of the train function takes several steps, TensorFlow asks for the next batch while a step still
-    runs: what is told is then how long the batch took to come.
+    If a call of the train function takes several steps, TensorFlow requests the next batch while a step still runs: the
+    estimate is then the time that batches take to arrive.
     """
 
     def __init__(self) -> None:
@@ -21,20 +21,20 @@ class DataClock:
         self._dataset = self._watched = None
 
     def watch(self, dataset: Any) -> Any:
-        """The same dataset, whose consumer is watched; that of the last call, if it is given again."""
+        """Wraps a dataset so that waits for its batches are measured; the same dataset again gets the same wrapper."""
         if dataset is not self._dataset:
             self._dataset, self._watched = dataset, self._watch(dataset)
         return self._watched
 
     def reset(self) -> None:
-        """Forgets the time of a former training."""
+        """Sets the measured time to 0, for another training."""
         self._seconds.assign(0.0)
 
     def _watch(self, dataset: Any) -> Any:
-        # A zip asks its parts in turn, in the thread of whoever asks it: before the batch, and after it.
+        # A zip requests its parts in order, in the thread of its consumer: so a clock is read before and after a batch.
         watched = tf.data.Dataset.zip((self._clock(-1.0), dataset, self._clock(1.0)))
         options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False  # or a prefetch would be the consumer
+        options.experimental_optimization.inject_prefetch = False  # otherwise a prefetch would be the consumer
         return watched.map(without_autograph(lambda before, batch, after: batch)).with_options(options)
 
     def seconds(self) -> float:
@@ -42,14 +42,14 @@ class DataClock:
         return _EVERY * float(self._seconds.numpy())
 
     def _clock(self, sign: float) -> Any:
-        """Elements that add the time to what is measured, every seventh of them; the others cost nothing."""
+        """A dataset whose every seventh element adds `sign` times the current time to the total; others do nothing."""
 
         @without_autograph
-        def note(_: Any) -> Any:
+        def add_time(_: Any) -> Any:
             with tf.control_dependencies([self._seconds.assign_add(sign * tf.timestamp())]):
                 return tf.constant(0, tf.int64)
 
-        looks = tf.data.Dataset.counter().map(note)
-        passes = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
+        timed = tf.data.Dataset.counter().map(add_time)
+        untimed = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
         choices = tf.data.Dataset.from_tensor_slices(tf.constant([1] + [0] * (_EVERY - 1), tf.int64)).repeat()
-        return tf.data.Dataset.choose_from_datasets([passes, looks], choices)
+        return tf.data.Dataset.choose_from_datasets([untimed, timed], choices)

@@ -1,4 +1,4 @@
-"""The training loop, which can begin at any step."""
+"""The training loop, which can start at any step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dlexp.checkpoints.callback_state import set_counters
+from dlexp.checkpoints.callback_state import set_callback_state
 from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
@@ -24,23 +24,23 @@ def train_model(
     clock: DataClock | None = None,
     start: ResumePoint | None = None,
 ) -> None:
-    """Trains over all epochs, from the first step or from where a former training was left.
+    """Trains for all epochs, from the first step or from a resume point.
 
-    It calls the model's own train function and the callbacks as `fit` does, step for step. `fit` itself cannot begin
-    within an epoch, or between an epoch's steps and its validation; and at its end it puts moving averages in the
-    place of the weights.
+    It calls the train function of the model and the callbacks as `fit` does, step for step. `fit` itself cannot start
+    mid-epoch, nor between the last step of an epoch and its validation, and at its end it overwrites the weights with
+    their moving averages.
 
     Args:
-        model: compiled; from `restore_model` where there is a `start`.
+        model: compiled; if there is a `start`, restored by `restore_model`.
         datasets: training and validation batches.
-        epochs: of the whole training.
-        callbacks: in the order in which they are called.
-        clock: measures how long it waits for data.
-        start: where to go on.
+        epochs: number of epochs of the whole training.
+        callbacks: called in this order.
+        clock: measures how long the training waits for data.
+        start: where to resume; None for a new training.
 
     Raises:
-        DataError: an image can no longer be read, naming it.
-        ConfigError: there was not enough memory.
+        DataError: an image can no longer be read; the error names it.
+        ConfigError: the batch does not fit into memory.
     """
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=epochs, steps=datasets.steps_per_epoch, verbose=0
@@ -48,7 +48,7 @@ def train_model(
     model.stop_training = False
     hooks.on_train_begin()
     if start is not None:
-        set_counters(callbacks, start.counters)
+        set_callback_state(callbacks, start.callback_state)
         model.stop_training = start.stopped
     try:
         with naming_unreadable_images(datasets.dataset):
@@ -62,7 +62,10 @@ def train_model(
                 start=start or ResumePoint(),
             )
     except tf.errors.ResourceExhaustedError as err:
-        raise ConfigError("the batch does not fit into memory: choose a smaller --batch_size or --image_size") from err
+        raise ConfigError(
+            f"a batch of {datasets.batch_size} images does not fit into memory: choose a smaller --batch_size or "
+            "--image_size"
+        ) from err
     hooks.on_train_end()
 
 
@@ -95,9 +98,9 @@ def _run_epochs(
 
 
 def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics over the epoch; of the last step, where a model's own `train_step` gives others than its metrics.
+    """The metrics of the epoch; those of its last step if a custom `train_step` returns others than the model has.
 
-    There was no last step if a former process took them all, and was stopped while it validated.
+    `last_logs` is empty if a previous process took all steps of the epoch and was stopped during its validation.
     """
     over_epoch = metrics_so_far(model)
     logs = last_logs if last_logs and last_logs.keys() != over_epoch.keys() else over_epoch

@@ -1,4 +1,4 @@
-"""Keras optimizers by name, with decoupled weight decay on the weights that should have it."""
+"""Builds Keras optimizers by name; decoupled weight decay applies to kernels only."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ from dlexp.registry import OPTIMIZERS
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
 
 _DEFAULT_ARGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}}
-# Arguments of every Keras optimizer that fields of the config set.
+# Arguments of Keras optimizers that are set by a field of the config, by the name of the argument.
 _FIELDS = {
     "learning_rate": "learning_rate",
     "weight_decay": "weight_decay",
@@ -30,19 +30,19 @@ _SPARED = ("bias", "beta", "gamma")
 def build_optimizer(
     optimization: OptimizationConfig, model: keras.Model, *, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """Makes the optimizer that a config describes; SGD has a momentum of 0.9 unless `optimizer_args` says otherwise.
+    """Builds the optimizer of a config; SGD has a momentum of 0.9 unless `optimizer_args` sets another.
 
     Weight decay is decoupled from the gradient (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101), scaled with
-    the learning rate, and spares biases, normalisation layers and all other vectors. Under mixed_float16,
+    the learning rate, and leaves out biases, normalisation layers and all other vectors. Under mixed_float16,
     `model.compile` wraps the result in a LossScaleOptimizer by itself.
 
     Args:
-        optimization: everything but the label smoothing is read.
-        model: built; its variables are told apart by name and rank.
+        optimization: all fields but `label_smoothing` are read.
+        model: built; the name and rank of a variable decide whether it decays.
         steps_per_epoch: optimizer steps in an epoch, for the schedule.
 
     Returns:
-        An optimizer that is not built yet.
+        The optimizer, not built yet.
 
     Raises:
         UnknownNameError: no such optimizer.
@@ -53,7 +53,7 @@ def build_optimizer(
     arguments = _DEFAULT_ARGS.get(name, {}) | dict(optimization.optimizer_args)
     _check_arguments(name, optimizer_class, arguments)
     if name == "muon":
-        # Muon gives AdamW's update to what is no matrix, and a decay of its own with it.
+        # Muon applies AdamW to all that is no matrix, with a separate weight decay.
         arguments |= {"adam_weight_decay": optimization.weight_decay}
         arguments.setdefault("exclude_layers", _patterns_muon_excludes(model))
     try:
@@ -67,10 +67,10 @@ def build_optimizer(
         )
     except (TypeError, ValueError) as err:
         raise ConfigError(f"optimizer {name} refuses its arguments: {joined_lines(err)}") from err
-    # Without decay all are left out: AdamW refuses None, and 0 would still cost operations at every step.
+    # Without decay all variables are excluded: AdamW refuses None, and 0 would still cost operations at every step.
     decay = optimization.weight_decay > 0
     if decay and name != "muon":
-        # A variable, as in the schedule, so that a traced training can be given another one.
+        # A variable, as in the schedule, so that its value can change after tracing.
         use_decay_variable(optimizer, optimization.weight_decay)
     spared = [variable for variable in model.trainable_variables if not (decay and _decays(variable))]
     optimizer.exclude_from_weight_decay(var_list=spared)
@@ -78,10 +78,10 @@ def build_optimizer(
 
 
 def set_rates(optimizer: keras.optimizers.Optimizer, optimization: OptimizationConfig) -> None:
-    """Gives an optimizer of `build_optimizer` another learning rate and weight decay, also where it is traced already.
+    """Sets another learning rate and weight decay in an optimizer from `build_optimizer`, even if it is traced.
 
     Args:
-        optimizer: of a config that differs in these alone; with weight decay where there was one, without where not.
+        optimizer: of a config that differs only in these two, and has weight decay if and only if the new one has.
         optimization: of the new config.
     """
     source = learning_rate_source(optimizer)
@@ -95,13 +95,13 @@ def set_rates(optimizer: keras.optimizers.Optimizer, optimization: OptimizationC
 def _find_class(name: str) -> type[keras.optimizers.Optimizer]:
     if name not in OPTIMIZERS:
         raise unknown_name("optimizer", name, OPTIMIZERS)
-    by_lower = {each.lower(): getattr(keras.optimizers, each) for each in dir(keras.optimizers)}
+    by_lower = {member.lower(): getattr(keras.optimizers, member) for member in dir(keras.optimizers)}
     return by_lower[name.replace("_", "")]
 
 
 def _check_arguments(name: str, optimizer_class: type[keras.optimizers.Optimizer], arguments: dict[str, Any]) -> None:
     parameters = inspect.signature(optimizer_class).parameters
-    known = {each: parameter.default for each, parameter in parameters.items() if each not in _NOT_ARGUMENTS}
+    known = {key: parameter.default for key, parameter in parameters.items() if key not in _NOT_ARGUMENTS}
     for argument, value in arguments.items():
         if argument in _FIELDS:
             raise ConfigError(f"optimizer_args cannot hold {argument}: set {_FIELDS[argument]}")
@@ -114,11 +114,14 @@ def _check_arguments(name: str, optimizer_class: type[keras.optimizers.Optimizer
 
 
 def _decays(variable: keras.Variable) -> bool:
-    """Whether weight decay applies: to kernels, not to vectors, nor to the biases of attention, which have rank 2."""
+    """Whether weight decay applies: to kernels, but not to vectors, nor to biases of attention, which have rank 2."""
     return len(variable.shape) > 1 and variable.name not in _SPARED
 
 
 def _patterns_muon_excludes(model: keras.Model) -> list[str]:
-    """Paths that Muon is not meant for (https://arxiv.org/abs/2502.16982): the last matrix, and biases of rank 2."""
-    matrices = [each for each in model.trainable_variables if len(each.shape) == 2 and _decays(each)]
+    """Patterns of the paths that Muon should leave to AdamW: the last matrix and biases of rank 2.
+
+    See https://arxiv.org/abs/2502.16982.
+    """
+    matrices = [variable for variable in model.trainable_variables if len(variable.shape) == 2 and _decays(variable)]
     return [f"/({'|'.join(_SPARED)})$", *(f"^{re.escape(matrix.path)}$" for matrix in matrices[-1:])]

@@ -1,4 +1,4 @@
-"""Data and model of an experiment, built and known to fit together before anything is written."""
+"""Builds data and model of an experiment, and checks that they fit together, before anything is written."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from dlexp.checkpoints.archive import NetworkArchive, build_twin
+from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
 from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
@@ -15,7 +15,7 @@ from dlexp.datasets import Dataset, Datasets, build_datasets
 from dlexp.datasets.inspection.findings import find_exact_leaks
 from dlexp.errors import unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
-from dlexp.evaluation.network import EvaluatedNetwork
+from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
@@ -26,32 +26,59 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class PortableModel:
+    """The model that checkpoints hold in place of the one under training, so that plain Keras can open them.
+
+    Attributes:
+        model: see `build_portable_model`.
+        archive: saves it with given weights.
+        custom_layers: names of the classes that it needs in addition to Keras' own.
+    """
+
+    model: keras.Model
+    archive: NetworkArchive
+    custom_layers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Meters:
+    """What measures a training from inside its traced functions.
+
+    Attributes:
+        gradients: records the gradients that the optimizer receives.
+        clock: measures how long the training waits for data.
+    """
+
+    gradients: GradientWatch
+    clock: DataClock
+
+    def reset(self) -> None:
+        """Drops all measurements, for another training."""
+        self.gradients.reset()
+        self.clock.reset()
+
+
+@dataclass(frozen=True)
 class Setup:
-    """Data and model of an experiment, known to fit together.
+    """Data and model of an experiment, which fit together.
 
     Attributes:
         config: of the experiment.
-        datasets: its batches.
-        model: compiled.
-        twin: what is saved in place of the model.
-        archive: writes the twin.
-        custom_layers: classes that the model needs beside Keras' own.
+        datasets: training, validation and test batches.
+        model: the compiled model to train.
         facts: for the record, see `compile_model`.
-        gradients: watches those of the model.
-        clock: measures how long the training waits for data.
-        evaluated: the network that checkpoints are evaluated with.
+        portable: what is saved in place of the model.
+        meters: measure the training of the model.
+        evaluation_network: evaluates checkpoints.
     """
 
     config: ExperimentConfig
     datasets: Datasets
     model: keras.Model
-    twin: keras.Model
-    archive: NetworkArchive
-    custom_layers: Sequence[str]
     facts: Mapping[str, Any]
-    gradients: GradientWatch
-    clock: DataClock
-    evaluated: EvaluatedNetwork
+    portable: PortableModel
+    meters: Meters
+    evaluation_network: EvaluationNetwork
 
 
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
@@ -59,7 +86,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 
     Args:
         config: of the experiment.
-        initialize: take the weights of `init_checkpoint`, where there is one.
+        initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
     """
     check_names(config)
     check_store(config.tracking.store)
@@ -69,33 +96,30 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     num_classes = datasets.dataset.num_classes
     check_monitor(config.selection, num_classes=num_classes)
     model, facts = build_compiled(config, datasets, initialize=initialize)
-    twin = build_twin(model, metrics=portable_metrics(num_classes))
+    portable_model = build_portable_model(model, metrics=portable_metrics(num_classes))
     gradients = GradientWatch(
         model,
         steps_per_epoch=datasets.steps_per_epoch,
         every_steps=config.tracking.log_every_steps,
         keep=config.tracking.histograms,
     )
-    # Those of the twin: what only the training needs, such as its schedule, is in no file.
-    layers = custom_layers(twin)
+    # Of the portable model only: what the training alone needs, such as a custom schedule, is not saved.
+    layers = custom_layers(portable_model)
     return Setup(
         config=config,
         datasets=datasets,
         model=model,
-        twin=twin,
-        archive=NetworkArchive(twin),
-        custom_layers=layers,
         facts=facts,
-        gradients=gradients,
-        clock=DataClock(),
-        evaluated=EvaluatedNetwork(),
+        portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
+        meters=Meters(gradients, DataClock()),
+        evaluation_network=EvaluationNetwork(),
     )
 
 
 def build_compiled(
     config: ExperimentConfig, datasets: Datasets, *, initialize: bool
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Builds and compiles the model of a config, and tells the facts for the record; seed everything before."""
+    """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
     shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
     parent = {}
@@ -106,7 +130,7 @@ def build_compiled(
 
 
 def warn_of_leaks(dataset: Dataset) -> int:
-    """Warns of images that are in more than one split, byte for byte; returns how many there are."""
+    """Warns of images with equal bytes in more than one split; returns their number."""
     leaks = find_exact_leaks(dataset.manifest)
     if len(leaks):
         _log.warning(
@@ -118,7 +142,7 @@ def warn_of_leaks(dataset: Dataset) -> int:
 
 
 def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
-    """Raises UnknownNameError if the monitored metric will not be measured."""
+    """Raises UnknownNameError if the monitored metric is not among those that the training measures."""
     measured = metric_names(selection.metrics, num_classes)
     available = [*measured, *(f"val_{name}" for name in measured)]
     if selection.monitor not in available:

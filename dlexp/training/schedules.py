@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a training: a warm-up, then one of five courses."""
+"""Learning rate schedules: a warm-up, then a decay."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ _ONE_CYCLE_START = 1 / 25
 
 
 def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) -> "WarmupThenDecay | float":
-    """Makes the schedule that a config describes; for `plateau` it is a plain number, which a callback lowers.
+    """Builds the schedule of a config; for `plateau`, a plain number, which `ReduceLROnPlateau` lowers.
 
     `one_cycle` (Smith and Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120) is a rise over the first
-    30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, that warm-up is the
-    rise.
+    30 % of the steps, from 1/25 of the learning rate, then a cosine to 0; with `warmup_epochs`, that warm-up
+    replaces the rise.
 
     Args:
         optimization: epochs, learning_rate, lr_schedule and warmup_epochs are read.
@@ -31,7 +31,10 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
     """
     if optimization.lr_schedule == "plateau":
         if optimization.warmup_epochs:
-            raise ConfigError("lr_schedule=plateau takes no warmup_epochs: leave it out, or choose another schedule")
+            raise ConfigError(
+                f"lr_schedule=plateau takes no warmup_epochs (it is {optimization.warmup_epochs:g}): leave it out, or "
+                "choose another schedule"
+            )
         return optimization.learning_rate
     total_steps = optimization.epochs * steps_per_epoch
     warmup_steps = round(optimization.warmup_epochs * steps_per_epoch)
@@ -49,16 +52,16 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
 
 @keras.saving.register_keras_serializable(package="dlexp")
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `learning_rate`, then follows `decay`; computed in the graph from the step.
+    """Rises linearly to `learning_rate`, then follows `decay`; computed in the graph, from the step.
 
     Args:
         learning_rate: highest value, reached at step `warmup_steps`.
         decay: "constant"; "cosine", to 0 at the end (Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without
             restarts); "step", times 0.1 at 50 % and again at 75 % of all steps (He et al.,
             https://arxiv.org/abs/1512.03385); "exponential", to 1 % at the end.
-        total_steps: steps of the whole training; the last value holds beyond them.
+        total_steps: steps of the whole training; later steps get the last value.
         warmup_steps: steps of the rise; 0 for none.
-        warmup_start: share of `learning_rate` at step 0, if there is a rise.
+        warmup_start: fraction of `learning_rate` at step 0, if there is a rise.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_start: float = 0.0,
     ) -> None:
         super().__init__()
-        # A variable, so that a traced training can be given another one.
+        # A variable, so that its value can change after tracing.
         self._highest = keras.Variable(learning_rate, dtype="float32", trainable=False)
         self.decay = decay
         self.total_steps = total_steps
@@ -80,11 +83,11 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         """The learning rate at a step counted from 0, as a `float32` scalar."""
-        # Keras evaluates a schedule once for every decayed variable: without a course, no operation is added.
+        # Keras evaluates the schedule once per decayed variable: a constant rate should not add operations each time.
         if self.decay == "constant" and self.warmup_steps == 0:
             return ops.convert_to_tensor(self._highest, "float32")
         step = ops.cast(step, "float32")
-        # The step course is counted from the start, the others from the end of the warm-up.
+        # Progress of the step decay is counted from step 0, of the others from the end of the warm-up.
         decay_start = 0 if self.decay == "step" else self.warmup_steps
         progress = (step - decay_start) / max(self.total_steps - decay_start, 1)
         factor = _DECAYS[self.decay](ops.clip(progress, 0.0, 1.0))

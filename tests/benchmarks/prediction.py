@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp import ExperimentConfig, find_images, predict_images
-from dlexp.checkpoints.archive import build_twin
+from dlexp.checkpoints.archive import build_portable_model
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.evaluation.prediction_file import write_predictions
 from dlexp.models.build import build_model
@@ -58,7 +58,9 @@ def _compare(root: pathlib.Path, name: str, side: int, file_side: int, batches: 
 def _make_checkpoint(name: str, side: int) -> LoadedCheckpoint:
     """As one that was loaded; weights are random, which costs the same."""
     config = ExperimentConfig.of(model=name, batch_size=_BATCH_SIZE)
-    model = build_twin(build_model(config.model, (side, side, 3), _NUM_CLASSES, dtype_policy="float32"), metrics=[])
+    model = build_portable_model(
+        build_model(config.model, (side, side, 3), _NUM_CLASSES, dtype_policy="float32"), metrics=[]
+    )
     class_names = tuple(f"class-{label}" for label in range(_NUM_CLASSES))
     metadata = {"input_shape": (side, side, 3)}
     return LoadedCheckpoint(model, class_names, (side, side), config, {}, metadata, pathlib.Path(f"{name}.keras"))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from dlexp import ExperimentConfig, build_datasets, run_experiment
-from dlexp.checkpoints.archive import NetworkArchive, build_twin
+from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
@@ -37,7 +37,7 @@ def _compare_saves(folder: pathlib.Path) -> Row:
     subject = CheckpointContext(run, "bench", config, "none", "0" * 16, ("a", "b"), (1, 1, 1), ())
 
     def save_ours() -> float:
-        with CheckpointWriter(model, NetworkArchive(build_twin(model, metrics=[])), subject) as writer:
+        with CheckpointWriter(model, NetworkArchive(build_portable_model(model, metrics=[])), subject) as writer:
             return seconds_of(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
 
     sides = {"dlexp": save_ours, "keras": lambda: seconds_of(lambda: model.save(folder / "model.keras"))}
@@ -55,7 +55,7 @@ def _time_restore(folder: str) -> Row:
 
     def resume() -> None:
         point, setup = find_resume_point(run), prepare(config)
-        restore_model(setup.model, setup.twin, point)
+        restore_model(setup.model, setup.portable.model, point)
 
     resumed = min(seconds_of(resume) for _ in range(_REPEATS))
     what = "small_cnn: data and model ready to take a step, resumed, s"

@@ -97,7 +97,7 @@ def test_pickle_and_hdf5_are_refused_even_with_trust(tmp_path: pathlib.Path, nam
         (tmp_path / "x.weights.h5").rename(path)
     else:
         path.write_bytes(pickle.dumps(Payload(marker)))
-    with pytest.raises(CheckpointError, match=r"is no \.keras file"):
+    with pytest.raises(CheckpointError, match=r"is not a \.keras file"):
         initialize(build(), path, tmp_path, trust=True)
     assert not marker.exists()
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp.checkpoints.archive import NetworkArchive, build_twin
+from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
@@ -49,7 +49,7 @@ def subject(run: Run, **values: Any) -> CheckpointContext:
 
 
 def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
-    return CheckpointWriter(model, NetworkArchive(build_twin(model, metrics=[])), subject(run, **values))
+    return CheckpointWriter(model, NetworkArchive(build_portable_model(model, metrics=[])), subject(run, **values))
 
 
 def save(
@@ -85,12 +85,12 @@ def test_best_keeps_the_epoch_with_the_best_value_and_the_first_of_equal_ones(ru
 
 
 def test_best_by_a_small_value(run: Run, model: keras.Model) -> None:
-    assert save_best(run, model, [0.5, 0.2, 0.3], mode="min").kept[0].epoch == 2
+    assert save_best(run, model, [0.5, 0.2, 0.3], mode="min").kept_epochs[0].epoch == 2
 
 
 def test_value_that_is_not_finite_is_never_best(run: Run, model: keras.Model) -> None:
     callback = save_best(run, model, [float("nan"), 0.3, float("inf"), float("nan")])
-    assert [kept.epoch for kept in callback.kept] == [2]
+    assert [kept.epoch for kept in callback.kept_epochs] == [2]
     assert len(names(run)) == 1
 
 
@@ -254,7 +254,7 @@ def test_model_that_cannot_be_made_again_is_refused() -> None:
     model = WithoutConfig(keras.layers.Dense(2))
     model(np.ones((1, 2, 2, 1)))
     with pytest.raises(ModelError, match="no checkpoint could be loaded"):
-        build_twin(model, metrics=[])
+        build_portable_model(model, metrics=[])
 
 
 def test_a_thousand_saves_leave_one_file_hold_none_open_and_take_no_memory(run: Run, model: keras.Model) -> None:

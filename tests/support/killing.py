@@ -97,7 +97,7 @@ def differences(run: Run, reference: Run) -> list[str]:
 
 def _counters(point: ResumePoint, run: Run) -> str:
     """What callbacks remember, without the run's ID, which is in the names of kept files."""
-    return json.dumps(point.counters).replace(run.id[:8], "")
+    return json.dumps(point.callback_state).replace(run.id[:8], "")
 
 
 def history(run: Run) -> list[tuple[str, int, float]]:

@@ -1,1 +1,1 @@
-"""What is called at each step and epoch of a training, in an order that matters."""
+"""The callbacks of a training: they record, save, stop, draw and show progress."""

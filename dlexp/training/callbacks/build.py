@@ -1,13 +1,16 @@
-"""The callbacks of a training, in an order that matters.
+"""Builds the callbacks of a training. Their order matters:
 
-1. `AveragedValidation` swaps in averaged weights before anything looks at a validation.
-2. `PointLogger` records the epoch first, so that no checkpoint tells of an epoch that the record does not have.
-3. `DivergenceGuard`, then what changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`,
-   `EarlyStopping`. Checkpoints come later, as they hold what these remember.
-4. `BestCheckpoint`, then 5. `LastCheckpoint`: the best file stands before the last one speaks of it.
-6. `InterruptionGuard` saves and leaves when a signal has come.
-7. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and callbacks of trackers only look.
-8. The progress display comes last and shows an epoch when it is done.
+1. `AveragedValidation` swaps in the averaged weights before any other callback sees a validation.
+2. `PointLogger` records the epoch before any checkpoint of it is saved: no checkpoint is ahead of the record.
+3. `DivergenceGuard` raises before any checkpoint could take the weights.
+4. What changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`, `EarlyStopping`. They come
+   before the checkpoints, which save their state.
+5. `BestCheckpoint` comes before `LastCheckpoint`, which lists the best files.
+6. `LastCheckpoint`, then callbacks of the caller, which may end the training: its state is saved by then.
+7. `InterruptionGuard` saves and ends the training after a signal.
+8. `TrainingBatchPicture`, `ValidationExamples`, `HistogramLogger`, `GraphWriter` and callbacks of trackers only
+   observe.
+9. The progress display shows an epoch when everything else is done.
 """
 
 from collections.abc import Sequence
@@ -21,7 +24,6 @@ from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.writer import CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.monitor import monitor_mode
-from dlexp.datasets import Datasets
 from dlexp.machine.signals import StopRequests
 from dlexp.registry import CALLBACKS
 from dlexp.tracking.session import RunSession
@@ -33,42 +35,46 @@ from dlexp.training.callbacks.interruption import InterruptionGuard
 from dlexp.training.callbacks.point_logger import PointLogger
 from dlexp.training.callbacks.training_batch import TrainingBatchPicture
 from dlexp.training.callbacks.validation_examples import ValidationExamples
-from dlexp.training.data_clock import DataClock
-from dlexp.training.gradients import GradientWatch
+from dlexp.training.preparation import Setup
 
 _PLATEAU_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
-class CallbackList:
-    """The callbacks of a training, and those among them that keep checkpoints.
+class TrainingCallbacks:
+    """The callbacks of a training.
 
     Attributes:
-        callbacks: in the order of this module.
-        best: keeps the best checkpoint.
-        last: keeps the newest checkpoint.
+        in_order: all of them, in the order of this module.
+        best_checkpoint: the one that keeps the best checkpoints.
+        last_checkpoint: the one that keeps the newest checkpoint.
     """
 
-    callbacks: Sequence[keras.callbacks.Callback]
-    best: BestCheckpoint
-    last: LastCheckpoint
+    in_order: Sequence[keras.callbacks.Callback]
+    best_checkpoint: BestCheckpoint
+    last_checkpoint: LastCheckpoint
 
 
 def build_callbacks(
-    config: ExperimentConfig,
+    setup: Setup,
     *,
     session: RunSession,
-    model: keras.Model,
-    datasets: Datasets,
-    gradients: GradientWatch,
-    clock: DataClock,
     writer: CheckpointWriter,
     progress: keras.callbacks.Callback,
     requests: StopRequests,
-    further: Sequence[keras.callbacks.Callback] = (),
-) -> CallbackList:
-    """Makes the callbacks of a training, in the order of this module; `further` ones come before the guard of 6."""
-    run, selection = session.run, config.selection
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingCallbacks:
+    """Builds the callbacks of a training, in the order of this module.
+
+    Args:
+        setup: model, data and meters of the training.
+        session: the run, its points and its trackers.
+        writer: writes the checkpoints.
+        progress: shows the training on the terminal.
+        requests: hold the signals that have come.
+        extra_callbacks: of the caller; placed between `LastCheckpoint` and `InterruptionGuard`.
+    """
+    config, run, selection = setup.config, session.run, setup.config.selection
     monitor, mode = selection.monitor, monitor_mode(selection.monitor, selection.monitor_mode)
     best = BestCheckpoint(writer, run=run, monitor=monitor, mode=mode, keep_top=selection.keep_top)
     last = LastCheckpoint(writer, run=run, monitor=monitor, save_every_steps=config.execution.save_every_steps)
@@ -78,22 +84,22 @@ def build_callbacks(
         PointLogger(
             session.log,
             session.tracker,
-            images_per_epoch=datasets.examples_per_epoch,
-            gradients=gradients,
-            clock=clock,
+            images_per_epoch=setup.datasets.examples_per_epoch,
+            gradients=setup.meters.gradients,
+            clock=setup.meters.clock,
             every_steps=config.tracking.log_every_steps,
         )
     )
-    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last, *further]
+    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last, *extra_callbacks]
     callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
-    callbacks += _observers(config, session=session, model=model, datasets=datasets, gradients=gradients)
+    callbacks += _observers(setup, session)
     callbacks.append(progress)
     writer.watch(callbacks)
-    return CallbackList(callbacks, best, last)
+    return TrainingCallbacks(callbacks, best, last)
 
 
 def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Callback]:
-    """What changes the course of a training."""
+    """The callbacks that change the course of a training."""
     monitor, patience = config.selection.monitor, config.selection.early_stopping_patience
     steering: list[keras.callbacks.Callback] = [CALLBACKS.get(name)() for name in config.optimization.callbacks]
     if config.optimization.lr_schedule == "plateau":
@@ -107,19 +113,17 @@ def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Ca
     return steering
 
 
-def _observers(
-    config: ExperimentConfig, *, session: RunSession, model: keras.Model, datasets: Datasets, gradients: GradientWatch
-) -> list[keras.callbacks.Callback]:
-    """What only looks."""
-    run, tracking, observers = session.run, config.tracking, list[Any]()
-    images = tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)
-    forward = tf.function(lambda each: model(each, training=False), input_signature=[images])
+def _observers(setup: Setup, session: RunSession) -> list[keras.callbacks.Callback]:
+    """The callbacks that only observe."""
+    run, tracking, datasets, observers = session.run, setup.config.tracking, setup.datasets, list[Any]()
+    signature = [tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)]
+    forward = tf.function(lambda images: setup.model(images, training=False), input_signature=signature)
     if tracking.sample_pictures:
         observers.append(TrainingBatchPicture(run, session.tracker, datasets))
         observers.append(ValidationExamples(run, session.tracker, datasets, forward))
     if tracking.histograms:
         written = max((point.epoch for point in session.log.points), default=0)
-        observers.append(HistogramLogger(session.tracker, gradients, written_epochs=written))
+        observers.append(HistogramLogger(session.tracker, setup.meters.gradients, written_epochs=written))
     if tracking.tensorboard:
         observers.append(GraphWriter(str(run.path / FOLDER), forward))
     return [*observers, *session.tracker.keras_callbacks()]

@@ -1,4 +1,4 @@
-"""The callback that shows how weights and gradients are distributed."""
+"""Logs histograms of weights and gradients."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ from dlexp.training.gradients import GradientWatch
 
 
 class HistogramLogger(keras.callbacks.Callback):
-    """Gives the trackers every trainable weight, and its gradient in the last step, after each epoch.
+    """Passes every trainable weight, and its gradient at the last step, to the trackers after each epoch.
 
     Args:
-        tracker: where they go.
-        gradients: of the training, kept.
-        written_epochs: epochs whose histograms are there: a resumed run goes through some of them again.
+        tracker: receives the arrays.
+        gradients: records the gradients, with `keep`.
+        written_epochs: number of epochs that are logged already; a resumed run may repeat some of them.
     """
 
     def __init__(self, tracker: Tracker, gradients: GradientWatch, *, written_epochs: int = 0) -> None:
@@ -22,9 +22,9 @@ class HistogramLogger(keras.callbacks.Callback):
         self._tracker, self._gradients, self._written_epochs = tracker, gradients, written_epochs
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Hands the arrays over, with the step that the points of the epoch have."""
+        """Logs the arrays at the step that the points of the epoch have."""
         if epoch < self._written_epochs:
             return
-        values = {f"weights/{each.path}": each.numpy() for each in self.model.trainable_variables}
+        values = {f"weights/{weight.path}": weight.numpy() for weight in self.model.trainable_variables}
         values |= {f"gradients/{name}": array for name, array in self._gradients.gradients().items()}
         self._tracker.log_histograms(values, step=int(self.model.optimizer.iterations.numpy()))

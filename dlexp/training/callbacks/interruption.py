@@ -1,4 +1,4 @@
-"""The callback that saves and leaves when a signal has come."""
+"""Saves and ends a training after a signal."""
 
 from collections.abc import Mapping
 
@@ -13,20 +13,21 @@ from dlexp.training.callbacks.averaged_validation import AveragedValidation
 
 
 class InterruptionGuard(keras.callbacks.Callback):
-    """Saves and leaves before the next step, in training and in validation, once a signal has come.
+    """After a signal, saves a checkpoint and ends the training before the next step of training or validation.
 
     Args:
-        requests: where signals are noted.
-        last: writes the checkpoint.
-        averaging: puts the weights back where validation has averages in their place; None without averages.
+        requests: hold the signals that have come.
+        last: saves the checkpoint.
+        averaging: swaps the weights back in if a validation is using their averages; None without averages.
     """
 
     def __init__(self, requests: StopRequests, *, last: LastCheckpoint, averaging: AveragedValidation | None) -> None:
         super().__init__()
         self._requests, self._last, self._averaging = requests, last, averaging
+        self._train_metrics: list[np.ndarray] = []
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Leaves, if asked to."""
+        """Saves and raises, if a signal has come."""
         if self._requests.signal is not None:
             self._leave(self._last.position(batch))
 
@@ -35,7 +36,7 @@ class InterruptionGuard(keras.callbacks.Callback):
         self._train_metrics = [np.array(variable.numpy()) for variable in metric_variables(self.model)]
 
     def on_test_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Leaves, if asked to."""
+        """Saves as if before the validation and raises, if a signal has come."""
         if self._requests.signal is not None:
             if self._averaging is not None:
                 self._averaging.restore()
@@ -44,6 +45,6 @@ class InterruptionGuard(keras.callbacks.Callback):
             self._leave(self._last.position(self.params["steps"]))
 
     def _leave(self, position: Position) -> None:
-        if position.step:  # before the first step there is nothing that a new start would not give
+        if position.step:  # before the first step there is nothing to save
             self._last.save(position)
         self._requests.check()

@@ -1,4 +1,4 @@
-"""The callback that measures a training and writes the points."""
+"""Measures a training and records the points."""
 
 import math
 import time
@@ -19,22 +19,22 @@ _STEPS = "steps/"
 
 
 class PointLogger(keras.callbacks.Callback):
-    """Writes what is measured to `metrics.jsonl` and to the trackers, after every epoch and every so many steps.
+    """Records measurements in `metrics.jsonl` and the trackers, after every epoch and every `every_steps` steps.
 
-    Of an epoch: what Keras measures; `learning_rate` and `gradient_norm` (global, before clipping) of its last step;
-    `weight_norm`; `images_per_second`, `epoch_seconds` and `step_seconds` of its training, validation not counted;
-    `data_wait_seconds`, how long the training waited for batches; and `load/*` since the former point, see
+    After an epoch: Keras' metrics; `learning_rate` and `gradient_norm` (global, before clipping) of the last step;
+    `weight_norm`; `images_per_second`, `epoch_seconds` and `step_seconds` of the training, without validation;
+    `data_wait_seconds`, how long the training waited for batches; and `load/*` since the previous point, see
     `LoadMeter`.
 
-    Every so many steps `load/*` too, and the rest under `steps/`: metrics over the epoch so far, times since the last
-    such point.
+    Within an epoch: `load/*`, and the others with the prefix `steps/`: metrics of the epoch so far, times since the
+    previous point of this kind.
 
     Args:
-        log: of the run.
-        tracker: is given what is new in the log.
-        images_per_epoch: training examples.
-        gradients: of the training.
-        clock: of its data.
+        log: the points of the run.
+        tracker: receives the new points.
+        images_per_epoch: training examples in an epoch.
+        gradients: records the gradients of the training.
+        clock: measures how long the training waits for data.
         every_steps: steps between two points within an epoch; 0: none.
     """
 
@@ -51,8 +51,10 @@ class PointLogger(keras.callbacks.Callback):
         super().__init__()
         self._log, self._tracker, self._images_per_epoch = log, tracker, images_per_epoch
         self._gradients, self._clock, self._every_steps = gradients, clock, every_steps
-        self._former_gradient_norm = math.nan
+        self._previous_gradient_norm = math.nan
         self._load = LoadMeter()
+        self._epoch, self._train_seconds = 0, 0.0
+        self._epoch_start = self._step_start = (0.0, 0, 0.0)  # see _read_clocks
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Starts the clocks."""
@@ -60,9 +62,9 @@ class PointLogger(keras.callbacks.Callback):
         self._epoch_start = self._step_start = self._read_clocks()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Records the steps before this one, if it is their turn."""
+        """Records the steps before this one, if a point is due."""
         step = self._epoch * self.params["steps"] + batch
-        if batch and self._is_turn_of(step):
+        if batch and self._is_due(step):
             self._write(self._values_of_steps(metrics_so_far(self.model)), step=step, epoch=self._epoch + 1)
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -74,27 +76,27 @@ class PointLogger(keras.callbacks.Callback):
         logs = logs or {}
         step = int(self.model.optimizer.iterations.numpy())
         values = {}
-        if self._is_turn_of(step):
-            values = self._values_of_steps({name: each for name, each in logs.items() if not name.startswith("val_")})
+        if self._is_due(step):
+            values = self._values_of_steps({key: value for key, value in logs.items() if not key.startswith("val_")})
         self._write(values | dict(logs) | self._values_of_epoch(step), step=step, epoch=epoch + 1)
 
     def get_state(self) -> dict[str, Any]:
-        """The gradient norm: a process that goes on after the last step of an epoch takes no step to see one."""
+        """The gradient norm: a resume after the last step of an epoch takes no step that would compute it."""
         return {"gradient_norm": self._gradient_norm()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`."""
-        self._former_gradient_norm = state["gradient_norm"]
+        """Restores `get_state`."""
+        self._previous_gradient_norm = state["gradient_norm"]
 
-    def _is_turn_of(self, step: int) -> bool:
-        every, former = self._every_steps, step - steps_per_call(self.model)
-        return bool(every and step // every > former // every)
+    def _is_due(self, step: int) -> bool:
+        every, previous = self._every_steps, step - steps_per_call(self.model)
+        return bool(every and step // every > previous // every)
 
     def _values_of_epoch(self, step: int) -> dict[str, float]:
         started, first_step, waited = self._epoch_start
         seconds, steps = self._train_seconds or time.perf_counter() - started, step - first_step
         values = self._norms_and_rate()
-        if steps:  # less than an epoch, even none, where another process began it
+        if steps:  # fewer than an epoch has, even 0, if a previous process began it
             values |= self._times(seconds, steps, waited)
         if steps == self.params["steps"]:
             values["epoch_seconds"] = seconds
@@ -127,7 +129,7 @@ class PointLogger(keras.callbacks.Callback):
 
     def _gradient_norm(self) -> float:
         norm = self._gradients.norm()
-        return self._former_gradient_norm if math.isnan(norm) else norm
+        return self._previous_gradient_norm if math.isnan(norm) else norm
 
     def _read_clocks(self) -> tuple[float, int, float]:
         """Time in seconds, steps taken, and seconds waited for data."""
@@ -139,6 +141,6 @@ class PointLogger(keras.callbacks.Callback):
 
 
 def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
-    """Points of one moment from values by key."""
+    """Points from values by key, all with the current time."""
     moment = now()
     return [Point(key, step, epoch, float(value), moment) for key, value in values.items()]

@@ -1,4 +1,4 @@
-"""How a training looks on the terminal: a bar where there is one, plain lines where there is none."""
+"""Shows the progress of a training: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ _SECONDS_BETWEEN_UPDATES = 0.1
 
 
 def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
-    """The display for `--verbose`: nothing for 0, lines for 2; for 1 a bar where stderr is a terminal, else lines."""
+    """The display for `--verbose`: nothing for 0, lines for 2; for 1, a bar if stderr is a terminal, else lines."""
     if config.execution.verbose == 0:
         return Display()
     display = ProgressBar if config.execution.verbose == 1 and sys.stderr.isatty() else ProgressLines
@@ -29,19 +29,19 @@ def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
 
 
 def print_dataset(dataset: Dataset) -> None:
-    """Tells on stderr what a training sees: counts and shares by class, split and source."""
+    """Prints to stderr what a training sees: counts and shares by class, split and source."""
     print("\n".join(describe_in_lines(describe_dataset(dataset))), file=sys.stderr)
 
 
 class Display(keras.callbacks.Callback):
-    """Shows nothing; what shows something derives from it."""
+    """Shows nothing; the base class of the displays."""
 
     def close(self) -> None:
-        """Leaves the terminal as it should be, also after a training that failed; may be called twice."""
+        """Restores the terminal, after a failed training too; may be called twice."""
 
 
 class ProgressLines(Display):
-    """One line on stderr for every epoch: epoch, seconds, images/s and metrics."""
+    """One line on stderr per epoch: epoch, seconds, images/s and metrics."""
 
     def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
         super().__init__()
@@ -67,12 +67,11 @@ class ProgressLines(Display):
 
 
 class ProgressBar(ProgressLines):
-    """A bar on stderr: epoch, step, images/s, metrics, time left in all; a line stays for every epoch."""
+    """A bar on stderr: epoch, step, images/s, metrics, time left for the whole training; above it a line per epoch."""
 
-    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Shows the bar."""
-        self._next_update = 0.0
-        self._console = Console(stderr=True)
+    def __init__(self, *, epochs: int, steps_per_epoch: int, images_per_epoch: int) -> None:
+        super().__init__(epochs=epochs, steps_per_epoch=steps_per_epoch, images_per_epoch=images_per_epoch)
+        self._epoch, self._next_update = 0, 0.0
         columns = (
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=20),
@@ -80,11 +79,15 @@ class ProgressBar(ProgressLines):
             TextColumn("{task.fields[speed]}  {task.fields[metrics]}"),
             TimeRemainingColumn(compact=True),
         )
+        self._console = Console(stderr=True)
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._task = self._progress.add_task(
             "", total=self.epochs * self.steps_per_epoch, epoch=1, epochs=self.epochs,
             step=0, steps=self.steps_per_epoch, speed="", metrics="",
         )  # fmt: skip
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Shows the bar."""
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -105,8 +108,8 @@ class ProgressBar(ProgressLines):
         self._update(self.steps_per_epoch, {})
 
     def close(self) -> None:
-        """Takes the bar away."""
-        if hasattr(self, "_progress"):
+        """Removes the bar."""
+        if self._progress.live.is_started:
             self._progress.stop()
 
     def print_line(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""What a model makes of a few validation examples, always the same, epoch by epoch: one sees it learn."""
+"""Predictions for a few validation examples, the same ones after every epoch: they show how the model learns."""
 
 import json
 import pathlib
@@ -25,12 +25,12 @@ _MOST_EXAMPLES = 12
 
 
 class ValidationExamples(keras.callbacks.Callback):
-    """Notes the predictions for a dozen validation examples after every epoch, and draws them at the end.
+    """Records the predictions for a dozen validation examples after every epoch, and draws them at the end.
 
     Args:
-        run: in whose folder `samples/validation_examples.jsonl` and `.png` are written.
-        tracker: is given the picture.
-        datasets: where the examples come from, the first of each class in turn.
+        run: its folder gets `samples/validation_examples.jsonl` and `.png`.
+        tracker: receives the picture.
+        datasets: where the examples come from, see `choose_examples`.
         forward: `uint8` images `(batch, height, width, channels)` to logits, without dropout.
     """
 
@@ -40,13 +40,14 @@ class ValidationExamples(keras.callbacks.Callback):
         self._positions = choose_examples(datasets.dataset.manifest)
         self._record = run.path / RECORD_FILE
         self._written_epochs = read_epochs(self._record)
+        self._images = np.empty((0,), np.uint8)
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Reads the images."""
         self._images = self._datasets.read_images(self._positions)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Notes the predictions; an epoch that a resume goes through again has them already."""
+        """Records the predictions, unless a previous process recorded those of this epoch."""
         if epoch + 1 in self._written_epochs:
             return
         probabilities = tf.nn.softmax(self._forward(self._images)).numpy()
@@ -68,7 +69,7 @@ class ValidationExamples(keras.callbacks.Callback):
         self._written_epochs.add(epoch + 1)
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Draws them."""
+        """Draws the predictions of all epochs."""
         path, dataset = self._run.path / PICTURE_FILE, self._datasets.dataset
         table = read_predictions(self._record)
         if not table.empty:
@@ -88,13 +89,13 @@ def choose_examples(manifest: pd.DataFrame, *, most: int = _MOST_EXAMPLES) -> np
 
 
 def read_predictions(path: pathlib.Path) -> pd.DataFrame:
-    """The record as a table with its fields as columns; a last line that a kill has cut short does not count."""
+    """The record as a table, one column per field; a last line that a kill has cut short is ignored."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
 
 
 def read_epochs(path: pathlib.Path) -> set[int]:
-    """Epochs that the record tells of in full; what a kill has left of another is removed."""
+    """The epochs that are recorded in full; removes an epoch that a kill has left incomplete."""
     table = read_predictions(path)
     if table.empty:
         path.unlink(missing_ok=True)
@@ -109,14 +110,14 @@ def read_epochs(path: pathlib.Path) -> set[int]:
 def draw_validation_examples(
     path: pathlib.Path, table: pd.DataFrame, images: np.ndarray, class_names: Sequence[str], *, name: str
 ) -> None:
-    """Draws an example a row and an epoch a column: shade is the probability of the true class.
+    """Draws one row per example and one column per epoch; the shade of a cell is the probability of the true class.
 
-    A cell whose prediction is wrong names the class that was predicted.
+    If the prediction is wrong, the cell names the predicted class.
 
     Args:
         path: of the PNG file.
-        table: one row an example and epoch, with the columns epoch, key, label, prediction, probability_of_label; in
-            each epoch the examples in the order of `images`.
+        table: one row per example and epoch, with the columns epoch, key, label, prediction, probability_of_label;
+            within an epoch the examples are in the order of `images`.
         images: `uint8` `(n, height, width, channels)`.
         class_names: name of each label.
         name: of the dataset.
@@ -125,7 +126,7 @@ def draw_validation_examples(
     shown = epochs[np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), _MOST_EPOCHS)).round().astype(int))]
     count, columns = len(images), len(shown)
     by_epoch = [table[table["epoch"] == epoch] for epoch in shown]
-    probabilities = np.stack([each["probability_of_label"].to_numpy() for each in by_epoch], axis=1)
+    probabilities = np.stack([rows["probability_of_label"].to_numpy() for rows in by_epoch], axis=1)
 
     cell_inches = max(_LEAST_CELL_INCHES, _LEAST_INCHES / columns)
     image_width = _ROW_INCHES / cell_inches * images.shape[2] / images.shape[1]  # of the space left of the first epoch
@@ -135,8 +136,8 @@ def draw_validation_examples(
         probabilities, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=(0, columns, count, 0), interpolation="none"
     )
     figure.colorbar(colors, ax=axes, label="probability of the true class", shrink=0.8)
-    for column, each in enumerate(by_epoch):
-        for row, (label, prediction) in enumerate(zip(each["label"], each["prediction"], strict=True)):
+    for column, rows in enumerate(by_epoch):
+        for row, (label, prediction) in enumerate(zip(rows["label"], rows["prediction"], strict=True)):
             if label != prediction:
                 text = fit_width(class_names[prediction], points=_CELL_POINTS, inches=0.83 * cell_inches)
                 color = "white" if probabilities[row, column] > 0.5 else "#7a0016"

@@ -74,7 +74,7 @@ def test_gradient_norm_of_mixed_precision_is_not_scaled() -> None:
         setup = prepare(ExperimentConfig.of(**values, log_every_steps=1))
         setup.model.make_train_function()
         setup.model.train_function(iter(setup.datasets.train_dataset()))
-        norms.append(setup.gradients.norm())
+        norms.append(setup.meters.gradients.norm())
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
