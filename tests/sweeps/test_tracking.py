@@ -13,12 +13,12 @@ from dlexp.sweeps.launchers.base import Outcome
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.tracking import SweepTracking
 from dlexp.tracking.sync import copy_trial
+from tests.support.mlflow_store import client_of
 from tests.support.scripted_launcher import end
 from tests.support.small_sweeps import begin, drive, plan_of
 from tests.support.tracked_sweeps import (
     RATES,
     children_of,
-    client_of,
     run_of,
     runs_of,
     sources_of_models,

@@ -1,6 +1,5 @@
 """Launchers of this machine keep the contract; and the suite that says so finds those that do not."""
 
-import inspect
 import math
 import os
 import pathlib
@@ -18,6 +17,7 @@ from dlexp.testing.fake_trials import fake_job
 from dlexp.testing.launching import ends_of, wait_for_ends, wait_for_epochs, wait_until
 from tests.support.broken_launchers import BREAKS
 from tests.support.kept_workers import KeptWorkersTests
+from tests.support.suites import find_test, names_of, run_suite_test
 
 LOCAL = "dlexp.sweeps.launchers.local:LocalLauncher"
 
@@ -46,20 +46,6 @@ class TestFreshProcesses(LauncherContract):
         return LauncherMaker(LOCAL, {"trials_per_worker": 1})
 
 
-METHODS = [name for name in vars(LauncherContract) if name.startswith("test_")]
-
-
-def run_suite_test(method: str, maker: LauncherMaker, request: pytest.FixtureRequest) -> None:
-    test = getattr(LauncherContract(), method)
-    fixtures = set(inspect.signature(test).parameters) - {"maker"}
-    test(maker, **{name: request.getfixturevalue(name) for name in fixtures})
-
-
-def _test_name(part: str) -> str:
-    (name,) = [name for name in METHODS if part in name]
-    return name
-
-
 @pytest.mark.parametrize("breaks", BREAKS)
 def test_a_broken_promise_fails_its_own_test(
     breaks: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -67,11 +53,11 @@ def test_a_broken_promise_fails_its_own_test(
     monkeypatch.setattr(launching, "PATIENCE_SECONDS", 3.0)
     maker = LauncherMaker("tests.support.broken_launchers:make_broken", {"breaks": breaks})
     with pytest.raises(AssertionError, match=BREAKS[breaks][1]):
-        run_suite_test(_test_name(breaks), maker, request)
+        run_suite_test(LauncherContract, find_test(LauncherContract, breaks), maker, request)
 
 
 def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
-    assert set(METHODS) == {_test_name(part) for part in BREAKS}
+    assert set(names_of(LauncherContract)) == {find_test(LauncherContract, part) for part in BREAKS}
 
 
 def test_workers_that_live_at_the_same_time_use_different_gpus(tmp_path: pathlib.Path) -> None:
