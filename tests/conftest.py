@@ -15,12 +15,14 @@ os.environ |= {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MPLBACKEND": "Agg",
-    "CUDA_VISIBLE_DEVICES": "",
     # `make test` runs two processes on two cores: more threads would only wait for each other.
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "2",
 }
+# Tests run on the CPU, also where there is a GPU: results are compared bit for bit, and several processes would share
+# its memory. `CUDA_VISIBLE_DEVICES=0 make test` runs them on the first GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # A test never writes to the server, nor to the caches, that a developer works with. Keras reads KERAS_HOME once, when
 # it is imported.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -44,3 +46,12 @@ def _no_mlflow_run_stays_active() -> Iterator[None]:
             with contextlib.suppress(mlflow.exceptions.MlflowException):  # its database is gone: it is forgotten first
                 mlflow.end_run()
     assert not left
+
+
+@pytest.fixture
+def quick_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MLflow database of a new store is copied, as MLflow takes more than a second to make one."""
+    from dlexp.tracking.mlflow import connection
+    from tests.support.mlflow_store import copy_database
+
+    monkeypatch.setattr(connection, "make_database", copy_database)

@@ -1,4 +1,4 @@
-"""What an undocumented part of a library is used by: one module each, so that one place follows when it changes.
+"""Where things belong: undocumented parts of a library in one module each, tests of a module in a file of its name.
 
 import-linter sees neither attributes nor the submodules of other packages, so these contracts walk the syntax trees.
 """
@@ -10,6 +10,19 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Folders of tests that mirror no package, and files that test several modules together.
+OTHER_TEST_FOLDERS = {"benchmarks", "docs", "integration", "notebooks", "support"}
+CROSS_MODULE_TESTS = {
+    "checkpoints/test_stored_run.py",  # a run that earlier code has trained
+    "datasets/sources/test_conformance.py",
+    "datasets/sources/test_sources.py",  # what all sources have in common
+    "sweeps/launchers/test_conformance.py",
+    "test_architecture.py",
+    "test_packaging.py",
+    "test_plugins.py",  # through every registry
+    "tracking/mlflow/test_faults.py",  # the tracker, its queue and sync, where MLflow fails
+    "tracking/test_conformance.py",
+}
 KERAS_INTERNALS = "dlexp/models/keras_internals.py"
 
 # Attributes that Keras does not document, and keys of its files. Each has a function in keras_internals.
@@ -155,3 +168,17 @@ def test_undocumented_modules_of_mlflow_are_named_in_one_module_each() -> None:
         for line, name in named(tree, names)
     ]
     assert found == []
+
+
+def test_every_test_file_is_named_for_a_module_or_a_package() -> None:
+    tests = {path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    mirrored = {path for path in tests if path.parts[0] not in OTHER_TEST_FOLDERS}
+    subjects = {path: ROOT / "dlexp" / path.parent / path.stem.removeprefix("test_") for path in mirrored}
+    nameless = {
+        path.as_posix()
+        for path, subject in subjects.items()
+        if not (subject.with_name(f"{subject.name}.py").is_file() or (subject / "__init__.py").is_file())
+    }
+    misplaced = sorted(nameless - CROSS_MODULE_TESTS)
+    assert misplaced == [], "rename each to test_<module>.py, or add it to CROSS_MODULE_TESTS"
+    assert sorted(CROSS_MODULE_TESTS - nameless) == [], "no longer there, or named for a module: take it off the list"

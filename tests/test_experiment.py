@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import keras
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,8 +23,10 @@ from dlexp.datasets import build_datasets
 from dlexp.errors import ConfigError, DataError, DivergedError, DlexpError
 from dlexp.runs.store import iterate_runs
 from tests.support.image_folders import write_digits_folder
+from tests.support.mlflow_store import client_of
 
 EPOCHS = 3
+pytestmark = pytest.mark.usefixtures("quick_database")
 
 
 def tiny(store: pathlib.Path, **values: Any) -> ExperimentConfig:
@@ -74,7 +75,7 @@ def test_every_metric_has_one_point_an_epoch(result: ExperimentResult) -> None:
 
 
 def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult, store: pathlib.Path) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = client_of(store)
     run = client.get_run(result.run.id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", result.name)
     for name, value in result.run.config().flat().items():
@@ -95,7 +96,7 @@ def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult,
 
 
 def test_no_metric_of_autolog_is_repeated_at_one_step(result: ExperimentResult, store: pathlib.Path) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = client_of(store)
     for key in client.get_run(result.run.id).data.metrics:
         steps = [metric.step for metric in client.get_metric_history(result.run.id, key)]
         assert len(steps) == len(set(steps)), key
@@ -225,7 +226,7 @@ def test_training_that_fails_is_recorded_with_its_reason(tmp_path: pathlib.Path,
         run_experiment(tiny(tmp_path))
     (row,) = list_runs(tmp_path).to_dict("records")
     assert (row["status"], row["error"]) == ("FAILED", "DataError: the disk is on fire")
-    run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(row["run_id"])
+    run = client_of(tmp_path).get_run(row["run_id"])
     assert run.info.status == "FAILED"
 
 
@@ -249,7 +250,7 @@ def test_run_whose_loss_is_not_finite_is_diverged_and_leaves_no_checkpoint_of_it
     assert 1 <= record["diverged_step"] <= 20
     for path in run.checkpoints_folder.iterdir():
         assert all(np.isfinite(weight).all() for weight in load_checkpoint(path).model.get_weights())
-    tags = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run.id).data.tags
+    tags = client_of(tmp_path).get_run(run.id).data.tags
     assert tags["dlexp.status"] == "DIVERGED"
     with pytest.raises(ConfigError, match="diverged at step"):
         resume_experiment(run.path)

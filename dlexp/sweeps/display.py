@@ -62,10 +62,10 @@ class LiveDisplay(Display):
 
     def refresh(self, driver: "SweepDriver") -> None:
         """Draws the table, at most twice a second."""
-        if time.monotonic() < self._next_table:
+        if (now := time.monotonic()) < self._next_table:
             return
-        self._next_table = time.monotonic() + _SECONDS_BETWEEN_TABLES
-        self._live.update(_live_table(driver), refresh=True)
+        self._next_table = now + _SECONDS_BETWEEN_TABLES
+        self._live.update(_live_table(driver, now), refresh=True)
 
     def print_line(self, line: str) -> None:
         """Writes one line above the table."""
@@ -141,11 +141,11 @@ def _label(trial: Trial, plan: SweepPlan) -> str:
     return plan.candidates.label(trial.point) + seed
 
 
-def _live_table(driver: "SweepDriver") -> Any:
+def _live_table(driver: "SweepDriver", now: float) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    plan, trials, now = driver.plan, list(driver.trials.values()), time.monotonic()
+    plan, trials = driver.plan, list(driver.trials.values())
     table = Table.grid(padding=(0, 2))
     for row in [*_running_rows(driver, now), *_best_rows(trials, plan), ("", _rate_text(driver, trials, now))]:
         table.add_row(*map(Text, row))  # brackets in a value are no markup

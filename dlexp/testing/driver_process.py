@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from dlexp.sweeps.launchers.base import EpochEnded
+from dlexp.testing import launching
 from dlexp.testing.fake_trials import fake_job
 
 _PIDS = "pids "
@@ -45,13 +46,13 @@ def start_driver(
         driver.stdout.close()
 
 
-def check_gone(processes: Collection[psutil.Process], seconds: float) -> None:
-    """Asserts that processes are gone before so many seconds are over; those that are left it kills.
+def check_gone(processes: Collection[psutil.Process]) -> None:
+    """Waits until processes are gone; kills those that are left when patience ends, and fails.
 
     Args:
         processes: made while they lived, as their numbers may be those of others later.
-        seconds: that they have.
     """
+    seconds = launching.PATIENCE_SECONDS
     deadline = time.monotonic() + seconds
     while (left := _find_alive(processes)) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -17,6 +17,7 @@ from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded,
 
 RUNNER = "dlexp.testing.fake_trials:FakeTrials"
 _FOR_EVER_SECONDS = 600
+_POLL_SECONDS = 0.01
 _leaked: list[bytes] = []
 
 
@@ -25,16 +26,18 @@ def fake_job(trial: int, does: str, *, waits_for_verdict: bool = False, log_path
 
     Args:
         trial: its number.
-        does: steps by spaces, one after the other, some with an argument, such as "report:3 sleep:0.5 raise".
+        does: steps by spaces, one after the other, some with an argument, such as "report:3 sleep:0.5 raise"; an
+            argument has no spaces.
         waits_for_verdict: of the job.
         log_path: of the job.
 
     Steps:
         report:N - tells of N epochs; their metrics have `pid` of the process, its worker's `gpu`, NaN and infinity.
         sleep:S - sleeps.
+        await:FILE - sleeps until there is such a file, which the test makes.
         hang - sleeps for ever in Python.
         hold - sleeps for ever with Python's lock held, so that no other thread runs.
-        save:S - sleeps until it is asked to stop, takes S seconds over a checkpoint, and tells of one more epoch.
+        save:FILE - sleeps until it is asked to stop and there is such a file, and reports one more epoch.
         spawn - starts another process that sleeps for ever, and tells of an epoch, with its `pid`.
         allocate:N - fills N megabytes, and tells of an epoch.
         leak:N - fills N megabytes, which are kept after the trial.
@@ -77,6 +80,7 @@ class _Steps:
         self.by_name: dict[str, Callable[[str], Outcome | None]] = {
             "report": self._tell_epochs,
             "sleep": lambda seconds: self._sleep(float(seconds)),
+            "await": self._await,
             "hang": lambda _: self._sleep(_FOR_EVER_SECONDS),
             "hold": lambda _: ctypes.PyDLL(None).sleep(_FOR_EVER_SECONDS),
             "save": self._save,
@@ -111,13 +115,16 @@ class _Steps:
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         with self._requests.allow():
-            while time.monotonic() < deadline:
-                time.sleep(0.1)
+            while (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, 0.1))
 
-    def _save(self, seconds: str) -> None:
-        while self._requests.signal is None:
-            time.sleep(0.01)
-        time.sleep(float(seconds))
+    def _await(self, path: str) -> None:
+        while not os.path.exists(path):
+            self._sleep(_POLL_SECONDS)
+
+    def _save(self, path: str) -> None:
+        while self._requests.signal is None or not os.path.exists(path):
+            time.sleep(_POLL_SECONDS)
         self._tell(os.getpid())
         self._requests.check()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 
-from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded
+from dlexp.sweeps.launchers.base import EpochEnded, Event, Launcher, Outcome, TrialEnded
+from dlexp.testing import launching
 from dlexp.testing.driver_process import check_gone, start_driver
 from dlexp.testing.fake_trials import fake_job
 from dlexp.testing.launching import (
@@ -22,7 +23,6 @@ from dlexp.testing.launching import (
     wait_until,
 )
 
-_SURVIVAL_SECONDS = 5.0  # how long a process may outlive the one that made the launcher
 _TRIALS = 7
 
 
@@ -66,18 +66,26 @@ class LauncherContract:
         for end in ended.values():
             check_end(end, Outcome.FINISHED)
 
-    def test_a_wait_in_which_nothing_happens_takes_as_long_as_it_may(self, maker: LauncherMaker) -> None:
+    def test_a_wait_lasts_until_something_happens(self, maker: LauncherMaker) -> None:
+        """One call is enough, though the trial reports nothing for a while."""
+        with maker.open() as launcher:
+            launcher.start(fake_job(0, "report sleep:0.5 report hang"))
+            wait_for_epochs(launcher, 1)
+            events = launcher.wait(launching.PATIENCE_SECONDS)
+        assert events, "wait has returned nothing, before its time was over"
+
+    def test_a_wait_in_which_nothing_happens_ends_with_nothing(self, maker: LauncherMaker) -> None:
         """With a trial that runs, and without."""
         with maker.open() as launcher:
-            for does in ("", "report hang"):
-                if does:
-                    launcher.start(fake_job(0, does))
-                    wait_for_epochs(launcher, 1)
-                began = time.monotonic()
-                events = launcher.wait(0.5)
-                seconds = time.monotonic() - began
-                assert not events, f"{events} happened, and should not"
-                assert 0.4 < seconds < 2, f"wait(0.5) took {seconds:.2f} s"
+            # A wait that is not bounded by its timeout returns the second epoch.
+            launcher.start(fake_job(0, f"report sleep:{launching.PATIENCE_SECONDS} report hang"))
+            wait_for_epochs(launcher, 1)
+            events = launcher.wait(0.25)
+            assert not events, f"wait has not ended after its timeout, but with {events}"
+            launcher.kill(0, "no longer needed")
+            wait_for_ends(launcher, 0)
+            events = launcher.wait(0.25)
+            assert not events, f"nothing runs, and wait returns {events}"
 
     def test_what_its_runner_says_of_an_end_is_passed_on(self, maker: LauncherMaker) -> None:
         """Outcome and reason; the next trial is none the worse for it."""
@@ -102,13 +110,17 @@ class LauncherContract:
         check_end(ends_of(events)[0], Outcome.FINISHED)
         check_end(ends_of(events)[1], Outcome.PRUNED, "given up after epoch 2")
 
-    def test_a_trial_that_waits_for_no_verdict_goes_on_without(self, maker: LauncherMaker) -> None:
+    def test_a_trial_that_waits_for_no_verdict_goes_on_without(
+        self, maker: LauncherMaker, tmp_path: pathlib.Path
+    ) -> None:
         """And the next trial does not take for its own what was said nevertheless."""
         with maker.open(workers=1) as launcher:
             for trial in (0, 1):
-                launcher.start(fake_job(trial, "report sleep:0.5 report"))
+                answered = tmp_path / f"answered-{trial}"
+                launcher.start(fake_job(trial, f"report await:{answered} report"))
                 wait_for_epochs(launcher, 1)
                 launcher.answer(trial, goes_on=False)
+                answered.touch()
                 check_end(wait_for_ends(launcher, trial)[trial], Outcome.FINISHED)
 
     def test_an_exception_of_the_runner_fails_the_trial(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
@@ -158,30 +170,28 @@ class LauncherContract:
                 process = psutil.Process(wait_for_epochs(launcher, 1)[trial])
                 launcher.kill(trial, "too slow")
                 check_end(wait_for_ends(launcher, trial)[trial], Outcome.FAILED, "too slow")
-                check_gone([process], _SURVIVAL_SECONDS)
+                check_gone([process])
 
     def test_a_kill_that_comes_too_late_spares_the_next_trial(self, maker: LauncherMaker) -> None:
         """The trial had ended, unnoticed yet: it has finished, and so does the one that comes after it."""
         with maker.open(workers=1) as launcher:
-            for trial in (0, 1):
-                launcher.start(fake_job(trial, "report"))
-                wait_for_epochs(launcher, 1)
-                time.sleep(0.5)
-                if trial == 0:
-                    launcher.kill(trial, "too slow")
-                check_end(wait_for_ends(launcher, trial)[trial], Outcome.FINISHED)
+            trial = _kill_too_late(launcher)
+            check_end(run_trial(launcher, trial + 1, "report"), Outcome.FINISHED)
 
-    def test_a_trial_that_is_stopped_may_save_first(self, maker: LauncherMaker) -> None:
+    def test_a_trial_that_is_stopped_may_save_first(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
         """However often it is asked to."""
+        may_save = tmp_path / "may-save"
         with maker.open() as launcher:
-            launcher.start(fake_job(0, "report save:1"))
+            launcher.start(fake_job(0, f"report save:{may_save}"))
             wait_for_epochs(launcher, 1)
+            events: list[Event] = []
             for _ in range(3):
                 launcher.stop(0)
-                ended = ends_of(launcher.wait(0.2))
-                assert not ended, f"it has ended before it has saved: {ended}"
-            events = wait_until(launcher, ends_of)
-        assert [type(each) for each in events] == [EpochEnded, TrialEnded], f"it did not save: {events}"
+                events += launcher.wait(0.2)
+            may_save.touch()
+            events += wait_until(launcher, lambda new: ends_of([*events, *new]))
+        told = [type(each) for each in events]
+        assert told == [EpochEnded, TrialEnded], f"it has ended before it has saved: {events}"
         check_end(ends_of(events)[0], Outcome.STOPPED)
 
     def test_a_trial_can_be_stopped_as_soon_as_it_is_started(self, maker: LauncherMaker) -> None:
@@ -202,18 +212,21 @@ class LauncherContract:
             assert memory is None, f"a trial that has ended is said to hold {memory} bytes"
             check_end(run_trial(launcher, 1, "report"), Outcome.FINISHED)
 
-    def test_the_memory_of_a_trial_is_known_or_none(self, maker: LauncherMaker) -> None:
-        """Where it is known, it grows with what the trial allocates."""
+    def test_the_memory_of_a_trial_is_known_or_none(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
+        """Where it is known, it grows with what the trial allocates; a launcher may look a moment later."""
+        measured = tmp_path / "measured"
         with maker.open() as launcher:
-            launcher.start(fake_job(0, "report sleep:1 allocate:300 hang"))
+            launcher.start(fake_job(0, f"report await:{measured} allocate:300 hang"))
             wait_for_epochs(launcher, 1)
-            launcher.wait(0.5)
             before = launcher.memory_bytes(0)
+            measured.touch()
             wait_for_epochs(launcher, 1)
-            launcher.wait(0.5)
-            after = launcher.memory_bytes(0)
-        if before is not None and after is not None:
-            assert 250e6 < after - before < 400e6, f"300 MB more were told as {before} and then {after} bytes"
+            if before is None:
+                return
+            deadline = time.monotonic() + launching.PATIENCE_SECONDS
+            while (after := launcher.memory_bytes(0) or 0) < before + 250e6 and time.monotonic() < deadline:
+                launcher.wait(0.1)
+        assert 250e6 < after - before < 400e6, f"300 MB more were told as {before} and then {after} bytes"
 
     def test_what_a_trial_prints_is_added_to_its_log(
         self, maker: LauncherMaker, tmp_path: pathlib.Path, capfd: Any
@@ -243,12 +256,35 @@ class LauncherContract:
             pids = [int(each.metrics["pid"]) for each in events if isinstance(each, EpochEnded)]
             processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
             launcher.close()
-        check_gone(processes, _SURVIVAL_SECONDS)
+        check_gone(processes)
 
     def test_nothing_outlives_a_process_that_is_killed(self, maker: LauncherMaker) -> None:
-        """Within five seconds, whatever trials are doing, the processes are gone that the launcher has brought."""
+        """Whatever trials are doing, the processes are gone that the launcher has brought.
+
+        The promise is five seconds; the suite is more patient, as a busy machine must not fail it.
+        """
         jobs = {0: "report hang", 1: "report hold", 2: "spawn hang"}
         with start_driver(maker.name, maker.arguments(workers=3), jobs) as (driver, brought):
             driver.kill()
             driver.wait()
-            check_gone(brought, _SURVIVAL_SECONDS)
+            check_gone(brought)
+
+
+def _kill_too_late(launcher: Launcher) -> int:
+    """Kills trials until one had ended before, unnoticed yet; asserts that it has finished, and returns its number.
+
+    Nothing but `wait`, which would notice it, says that a trial has ended: it is given more time at each attempt.
+    """
+    trial, pause = 0, 0.1
+    while True:
+        launcher.start(fake_job(trial, "report"))
+        wait_for_epochs(launcher, 1)
+        time.sleep(pause)
+        launcher.kill(trial, "too slow")
+        ended = wait_for_ends(launcher, trial)[trial]
+        pause *= 4
+        if ended.outcome is Outcome.FINISHED or pause > launching.PATIENCE_SECONDS:
+            check_end(ended, Outcome.FINISHED)
+            return trial
+        check_end(ended, Outcome.FAILED, "too slow")
+        trial += 1

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 _PATIENCE_SECONDS = 300.0  # for one write, while the training continues
-_LONGEST_PAUSE_SECONDS = 15.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
 _LAST_PAUSE_SECONDS = 1.0  # while `close` waits
 
 
@@ -19,10 +19,17 @@ class WriteQueue:
     Args:
         will_pass: whether an error is temporary.
         grace_s: seconds for which `close` keeps retrying; a write that makes progress may take longer.
+        clock: a monotonic clock, in seconds.
     """
 
-    def __init__(self, will_pass: Callable[[Exception], bool], *, grace_s: float) -> None:
-        self._will_pass, self._grace_s = will_pass, grace_s
+    def __init__(
+        self,
+        will_pass: Callable[[Exception], bool],
+        *,
+        grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._will_pass, self._grace_s, self._clock = will_pass, grace_s, clock
         self._writes: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._closing = threading.Event()
@@ -42,7 +49,7 @@ class WriteQueue:
 
     def close(self) -> None:
         """Waits until everything is written; raises the permanent error, if there was one."""
-        self._closed_at = time.monotonic()
+        self._closed_at = self._clock()
         self._closing.set()
         self._writes.put(None)
         self._thread.join()
@@ -57,13 +64,13 @@ class WriteQueue:
                     self._error = err  # raised where the tracker is used
 
     def _persist(self, write: Callable[[], object]) -> None:
-        give_up, pause = time.monotonic() + _PATIENCE_SECONDS, 0.5
+        give_up, pause = self._clock() + _PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS
         while True:
             try:
                 write()
                 return
             except Exception as err:
-                if not self._will_pass(err) or time.monotonic() > min(give_up, self._closed_at + self._grace_s):
+                if not self._will_pass(err) or self._clock() > min(give_up, self._closed_at + self._grace_s):
                     raise
             if self._closing.wait(pause):
                 time.sleep(_LAST_PAUSE_SECONDS)

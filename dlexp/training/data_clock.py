@@ -1,5 +1,6 @@
 """Measures, inside the input pipeline, how long a training waits for its data."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -14,9 +15,13 @@ class DataClock:
 
     If a call of the train function takes several steps, TensorFlow requests the next batch while a step still runs: the
     estimate is then the time that batches take to arrive.
+
+    Args:
+        now: the time in seconds, as a `float64` tensor of shape ().
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], Any] = tf.timestamp) -> None:
+        self._now = now
         self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._dataset = self._watched = None
 
@@ -46,7 +51,7 @@ class DataClock:
 
         @without_autograph
         def add_time(_: Any) -> Any:
-            with tf.control_dependencies([self._seconds.assign_add(sign * tf.timestamp())]):
+            with tf.control_dependencies([self._seconds.assign_add(sign * self._now())]):
                 return tf.constant(0, tf.int64)
 
         timed = tf.data.Dataset.counter().map(add_time)

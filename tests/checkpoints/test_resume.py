@@ -8,7 +8,6 @@ import signal
 import time
 from typing import Any
 
-import mlflow
 import numpy as np
 import pytest
 
@@ -32,6 +31,8 @@ from tests.support.killing import (
     train,
     train_under_kills,
 )
+from tests.support.mlflow_store import client_of
+from tests.support.waiting import wait_for
 
 SHORT: dict[str, Any] = {
     "model": "small_cnn", "model_args": {"dropout": 0.3}, "augment": ("crop", "mixup"), "epochs": 3, "verbose": 0,
@@ -48,13 +49,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def short(store: pathlib.Path, **values: Any) -> dict[str, Any]:
     return {**SHORT, **values, "store": str(store)}
-
-
-def wait_for(condition: Any, *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -280,7 +274,7 @@ def test_checkpoints_prune_lists_what_it_removes(
 
 
 def test_run_of_a_killed_process_is_closed_in_mlflow(stopped: Run) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{database_path(stopped.path.parents[2])}")
+    client = client_of(stopped.path.parents[2])
     assert client.get_run(stopped.id).info.status == "RUNNING"
     with stopped.hold():
         close_dead_runs(stopped.path.parents[2])

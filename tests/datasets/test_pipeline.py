@@ -4,7 +4,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -259,19 +258,26 @@ def test_an_epoch_that_ends_with_a_smaller_batch_reads_each_image_once(
     assert sorted(read) == datasets.dataset.rows("train").tolist()
 
 
-def test_one_worker_reads_one_image_at_a_time(bare: BareSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = threading.Lock()
-    datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=2, num_workers=1))
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_one_worker_reads_one_image_at_a_time_and_two_read_two(
+    num_workers: int, bare: BareSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_first, reading, overlapping = threading.Lock(), threading.Lock(), threading.Event()
+    datasets = build_datasets(ExperimentConfig.of(dataset="bare", batch_size=8, epochs=2, num_workers=num_workers))
     read_one = bare.read
 
     def read(row: int) -> np.ndarray:
-        assert lock.acquire(blocking=False), "another image is being read"
-        time.sleep(0.002)
-        lock.release()
+        if not reading.acquire(blocking=False):
+            overlapping.set()
+            return read_one(row)
+        if is_first.acquire(blocking=False):
+            overlapping.wait(0.25 if num_workers == 1 else 60)  # gives another thread the chance to read meanwhile
+        reading.release()
         return read_one(row)
 
     monkeypatch.setattr(bare, "read", read)
     batches(datasets.train_dataset())
+    assert overlapping.is_set() == (num_workers > 1)
 
 
 def test_a_folder_can_begin_at_any_step(folder_config: ExperimentConfig, uncached: Batches) -> None:

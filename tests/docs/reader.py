@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 import dlexp.sweeps.trial  # noqa: F401
 from dlexp.commands.cli import main
 from tests.docs.pages import Block
-from tests.integration.conftest import free_port
+from tests.support.ports import free_port
 
 STOPPED = 75
 _TIMEOUT_S = 300

@@ -3,16 +3,10 @@
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-
-from dlexp.tracking.ui import HOST
 
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 CHROMIUM = [
@@ -43,21 +37,6 @@ def start_dlexp(*words: str, cwd: pathlib.Path) -> subprocess.Popen[str]:
         env=environment,
         start_new_session=True,
     )
-
-
-def wait_for(condition: Callable[[], Any], *, seconds: float = 60) -> None:
-    """Waits until something comes to pass."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not come to pass in {seconds} s"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def rendered(url: str, profile: pathlib.Path, *, width: int = 1600) -> str:

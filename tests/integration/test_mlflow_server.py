@@ -12,7 +12,7 @@ from dlexp.testing import TrackedRun, TrackerContract
 from dlexp.tracking.mlflow.database import make_database
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.ui import serve_mlflow
-from tests.integration.conftest import free_port
+from tests.support.ports import free_port
 from tests.tracking.test_conformance import read_points
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from dlexp.runs.store import list_runs
 from dlexp.tracking.ui import serve_mlflow, serve_tensorboard
-from tests.integration.conftest import dlexp, free_port, rendered, start_dlexp, wait_for
+from tests.integration.conftest import dlexp, rendered, start_dlexp
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_a_cluster_that_it_has_started_itself_listens_on_this_machine_alone_and_
         assert listening == {"127.0.0.1"}
         driver.kill()
         driver.wait()
-        check_gone(brought, 5)
+        check_gone(brought)
 
 
 def test_as_many_workers_as_the_cluster_has_room_for(address: str) -> None:

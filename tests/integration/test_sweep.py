@@ -17,6 +17,7 @@ import pytest
 from dlexp.runs.run import Run
 from dlexp.runs.store import find_run, iterate_runs
 from dlexp.sweeps.folder import SweepFolder, TrialState, find_sweep
+from tests.support.waiting import wait_for
 
 SPACE = "learning_rate=choice(0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"
 TRIALS = 24
@@ -38,15 +39,6 @@ def run(folder: pathlib.Path, *words: str, expect: int = 0) -> str:
 
 def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
-
-
-def wait_until(condition: Any, *, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return bool(condition())
 
 
 def are_gone(processes: Sequence[psutil.Process]) -> bool:
@@ -73,14 +65,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Swee
 def _kill_driver(process: "subprocess.Popen[str]", folder: pathlib.Path, *, seconds: float) -> None:
     """Kills a driver some time after it has ended trials; its processes must end with it."""
     before = _count_ended(folder)
-    assert wait_until(lambda: _count_ended(folder) > before or process.poll() is not None, seconds=120)
+    wait_for(lambda: _count_ended(folder) > before or process.poll() is not None, seconds=120)
     time.sleep(seconds)
     children = descendants(process)
     assert process.poll() is None, process.communicate()
     assert len(children) >= 3  # the server, and two workers
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert wait_until(lambda: are_gone(children), seconds=5)
+    wait_for(lambda: are_gone(children))
 
 
 def _count_ended(folder: pathlib.Path) -> int:
@@ -134,7 +126,7 @@ def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) ->
         tmp_path, "sweep", "--dataset=digits", "--epochs=400", "--space=seed=range(2)", "--sweep_name=stopped"
     )
     store = tmp_path / "mlruns"
-    assert wait_until(lambda: len(list(store.glob("artifacts/*/artifacts/checkpoints/*__last__*"))) == 2, seconds=120)
+    wait_for(lambda: len(list(store.glob("artifacts/*/artifacts/checkpoints/*__last__*"))) == 2, seconds=120)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
@@ -145,7 +137,7 @@ def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) ->
     before = [len(each.points()) for each in runs]
     assert {str(each.status()) for each in runs} == {"KILLED"}
     again = start(tmp_path, "sweep", "--resume=stopped")
-    assert wait_until(lambda: all(len(e.points()) > b for e, b in zip(runs, before, strict=True)), seconds=120)
+    wait_for(lambda: all(len(e.points()) > b for e, b in zip(runs, before, strict=True)), seconds=120)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
     steps = find_run(runs[0].id, store).points().query("key == 'loss'")["step"]
@@ -158,7 +150,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tmp_path: pathlib.Pa
     words = ["--dataset=digits", "--epochs=60", "--space=learning_rate=choice(0.001,0.01)", "--sweep_name=w", word]
     process = start(tmp_path, "sweep", *words)
     store = tmp_path / "mlruns"
-    assert wait_until(lambda: any(store.glob("artifacts/*/artifacts/checkpoints/*__last__*")), seconds=120)
+    wait_for(lambda: any(store.glob("artifacts/*/artifacts/checkpoints/*__last__*")), seconds=120)
     victim = next(
         each for each in descendants(process) if any("run.lock" in opened.path for opened in each.open_files())
     )

@@ -15,7 +15,9 @@ from dlexp.runs.store import find_run, list_runs
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.tensorboard import TensorBoardTracker
 from dlexp.tracking.ui import serve_tensorboard
-from tests.integration.conftest import dlexp, free_port, wait_for
+from tests.integration.conftest import dlexp
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

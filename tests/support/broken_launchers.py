@@ -50,9 +50,8 @@ def answer_those_that_wait(self: LocalLauncher, trial: int, *, goes_on: bool) ->
 
 
 def stop_each_time(self: LocalLauncher, trial: int) -> None:
-    worker = self._worker_of(trial)
-    assert worker is not None
-    worker.process.terminate()
+    if (worker := self._worker_of(trial)) is not None:
+        worker.process.terminate()
 
 
 def wait_and_end_all_at_a_death(self: LocalLauncher, timeout_s: float) -> Sequence[Event]:
@@ -69,7 +68,11 @@ def remember_memory(self: LocalLauncher, trial: int) -> int | None:
 BREAKS: dict[str, tuple[dict[str, Any], str]] = {
     "each_trial_ends_once": (changing_ends(lambda end: [end, end]), "told"),
     "as_many_trials_as_it_has_slots": ({"start": start_one_at_a_time}, "only this has happened"),
-    "a_wait_in_which_nothing_happens": ({"wait": lambda self, timeout_s: LocalLauncher.wait(self, 0)}, "wait"),
+    "a_wait_lasts_until": ({"wait": lambda self, timeout_s: LocalLauncher.wait(self, 0)}, "has returned nothing"),
+    "a_wait_in_which_nothing_happens": (
+        {"wait": lambda self, timeout_s: LocalLauncher.wait(self, 60)},
+        "not ended after its timeout",
+    ),
     "what_its_runner_says": (changing_ends(lambda end: [replace(end, reason="")]), "told to diverge"),
     "a_verdict_reaches": (
         {"answer": lambda self, trial, goes_on: LocalLauncher.answer(self, trial, goes_on=True)},
@@ -81,7 +84,10 @@ BREAKS: dict[str, tuple[dict[str, Any], str]] = {
     "a_process_that_dies_is_told": (changing_ends(lambda end: [replace(end, reason="it died")]), "does not name"),
     "does_no_harm_to_the_others": ({"wait": wait_and_end_all_at_a_death}, "only this has happened"),
     "has_failed_with_that_reason": (changing_ends(lambda end: [replace(end, reason="")]), "too slow"),
-    "comes_too_late": (changing_ends(lambda end: [replace(end, outcome=Outcome.FAILED)]), "FINISHED"),
+    "comes_too_late": (
+        changing_ends(lambda end: [replace(end, outcome=Outcome.FAILED, reason="too slow")]),
+        "not FINISHED",
+    ),
     "may_save_first": ({"stop": stop_each_time}, "before it has saved"),
     "as_soon_as_it_is_started": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "STOPPED"),
     "is_passed_over": ({"memory_bytes": remember_memory}, "said to hold"),

@@ -1,9 +1,6 @@
 """Tests of a launcher that keeps its workers for several trials; beside the contract, which does not ask for that."""
 
-import os
 import pathlib
-import signal
-import time
 
 import psutil
 
@@ -45,8 +42,9 @@ class KeptWorkersTests:
 
     def test_a_worker_that_dies_between_two_trials_costs_neither(self, maker: LauncherMaker) -> None:
         with maker.open(workers=1, trials_per_worker=50) as launcher:
-            os.kill(pid_of(launcher, 0), signal.SIGKILL)
-            time.sleep(0.5)
+            process = psutil.Process(pid_of(launcher, 0))
+            process.kill()
+            process.wait()
             assert run_trial(launcher, 1, "report").outcome is Outcome.FINISHED
 
     def test_no_process_is_left_waiting_to_be_waited_for(self, maker: LauncherMaker) -> None:

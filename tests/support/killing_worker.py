@@ -2,7 +2,8 @@
 
 import os
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg"}
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
 
 import matplotlib.pyplot  # noqa: F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401

@@ -2,7 +2,8 @@
 
 import os
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
@@ -10,13 +11,18 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status, create_run, now
 from dlexp.tracking.base import RunDescription
+from dlexp.tracking.mlflow import active_run
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 
 POINTS = 50
 
 
 def write_run(store: str, number: int) -> None:
-    """Makes a run, writes its points one by one and ends it; whatever raises gives the process exit code 1."""
+    """Makes a run, writes its points one by one and ends it; whatever raises gives the process exit code 1.
+
+    It waits for the database for as long as it takes: on a busy machine 16 processes need more than a minute.
+    """
+    active_run._DATABASE_GRACE_SECONDS = 600.0
     config = ExperimentConfig.of(store=store, seed=number)
     tracker = MlflowTracker(config.tracking)
     name = f"run-{number}"

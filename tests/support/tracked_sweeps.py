@@ -1,16 +1,10 @@
 """Sweeps that are driven with MLflow, for tests: trials that leave what MLflow gets, and a look at what it has."""
 
-import atexit
-import functools
 import json
 import pathlib
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from typing import Any
-
-import mlflow
 
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run
@@ -18,20 +12,13 @@ from dlexp.sweeps.folder import SweepFolder, Trial, write_table
 from dlexp.sweeps.launchers.base import Event, Outcome, TrialJob
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.tracking import SweepTracking
-from dlexp.tracking.mlflow.database import database_path, make_database
+from dlexp.tracking.mlflow.database import database_path
+from tests.support.mlflow_store import client_of, copy_database
 from tests.support.scripted_launcher import Script, finish, score, write_run
 from tests.support.small_sweeps import begin, drive
 
 RATES = "learning_rate=choice(0.001,0.01,0.1)"
 _TIME = "2026-11-26T01:00:00.000Z"
-
-
-@functools.cache
-def _empty_database() -> pathlib.Path:
-    store = tempfile.mkdtemp(prefix="dlexp-test-store-")
-    atexit.register(shutil.rmtree, store, ignore_errors=True)
-    make_database(store)
-    return database_path(store)
 
 
 def train(job: TrialJob) -> Sequence[Event]:
@@ -42,10 +29,10 @@ def train(job: TrialJob) -> Sequence[Event]:
 
 
 def sweep(plan: SweepPlan, script: Script = train, **limits: Any) -> tuple[SweepFolder, list[Trial]]:
-    """Drives a sweep as `dlexp sweep` does, in a store with a database, which MLflow would take seconds to make."""
+    """Drives a sweep as `dlexp sweep` does."""
     folder = begin(plan)
     if not database_path(folder.store).exists():
-        shutil.copy(_empty_database(), database_path(folder.store))
+        copy_database(folder.store)
     tracking = SweepTracking(folder, plan)
     _, trials, _ = drive(plan, script, observers=[tracking], **limits)
     write_table(folder, trials)
@@ -55,10 +42,6 @@ def sweep(plan: SweepPlan, script: Script = train, **limits: Any) -> tuple[Sweep
 
 def run_of(folder: SweepFolder, number: int) -> Run:
     return folder.run_of(Trial(number, 0, {}, 0))
-
-
-def client_of(store: pathlib.Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{database_path(store)}")
 
 
 def runs_of(store: pathlib.Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import pathlib
 import re
-import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -168,15 +167,16 @@ def test_status_tells_what_is_running_only_while_the_sweep_is_driven(
 
 # The live table.
 
+NOW = 1000.0
+
 
 def driver_of(plan: SweepPlan, trials: Sequence[Trial], *, running: Sequence[int] = (), elapsed: float) -> SweepDriver:
-    """What the table looks at, of a driver that began some seconds ago."""
-    now = time.monotonic()
+    """What the table looks at, of a driver that began some seconds before `NOW`."""
     stand_in = SimpleNamespace(
         plan=plan,
         trials={each.number: each for each in trials},
-        running={number: now - 30 for number in running},
-        started=now - elapsed,
+        running={number: NOW - 30 for number in running},
+        started=NOW - elapsed,
         ended_now=sum(each.state.has_ended for each in trials),
     )
     return cast(SweepDriver, stand_in)
@@ -184,7 +184,7 @@ def driver_of(plan: SweepPlan, trials: Sequence[Trial], *, running: Sequence[int
 
 def table_of(driver: SweepDriver, width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    console.print(display._live_table(driver))
+    console.print(display._live_table(driver, NOW))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 

@@ -17,11 +17,6 @@ from tests.support.small_sweeps import ended
 FILES = ("a__best.keras", "a__last.keras")
 
 
-@pytest.fixture
-def folder(tmp_path: pathlib.Path) -> SweepFolder:
-    return create_sweep(tmp_path, "s", {})
-
-
 def checkpoints(folder: SweepFolder, number: int) -> pathlib.Path:
     return folder.run_of(ended(number)).checkpoints_folder
 

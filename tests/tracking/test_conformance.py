@@ -6,6 +6,7 @@ import pathlib
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext as does_not_raise
 from typing import Any
 
 import mlflow
@@ -20,6 +21,7 @@ from dlexp.runs.run import Status
 from dlexp.testing import TrackedRun, TrackerContract, make_tracked_run
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
 from dlexp.tracking.mlflow.database import database_path
+from tests.support.suites import find_test, names_of, run_suite_test
 from tests.support.wandb_files import read_wandb
 
 Found = list[tuple[str, int, float]]
@@ -232,37 +234,25 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
         "left.txt",
     ),
 ]
-METHODS = [name for name in vars(TrackerContract) if name.startswith("test_")]
-FIXTURES = {"test_it_prints_nothing": ("capfd",)} | {
-    "test_it_leaves_nothing_in_the_working_directory": ("tmp_path_factory", "monkeypatch")
-}
 
 
-def run_suite_test(method: str, tracked: TrackedRun, request: pytest.FixtureRequest) -> None:
-    others = {name: request.getfixturevalue(name) for name in FIXTURES.get(method, ())}
-    getattr(TrackerContract(), method)(tracked, **others)
-
-
-def _test_name(suffix: str) -> str:
-    (name,) = [name for name in METHODS if name.endswith(suffix)]
-    return name
-
-
-@pytest.mark.parametrize(("changes", "suffix", "message"), BROKEN)
+@pytest.mark.parametrize(("changes", "part", "message"), BROKEN)
 def test_a_broken_promise_fails_its_own_test(
-    changes: dict[str, Any], suffix: str, message: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+    changes: dict[str, Any], part: str, message: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
 ) -> None:
     tracked = make_tracked_run(tmp_path, lambda tracking: Keeping(**changes), read_lines)
     with pytest.raises(AssertionError, match=message):
-        run_suite_test(_test_name(suffix), tracked, request)
+        run_suite_test(TrackerContract, find_test(TrackerContract, part), tracked, request)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", names_of(TrackerContract))
 def test_the_tracker_that_is_broken_above_passes_unbroken(
-    method: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+    name: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
 ) -> None:
-    run_suite_test(method, make_tracked_run(tmp_path, lambda tracking: Keeping(), read_lines), request)
+    tracked = make_tracked_run(tmp_path, lambda tracking: Keeping(), read_lines)
+    with does_not_raise():
+        run_suite_test(TrackerContract, name, tracked, request)
 
 
 def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
-    assert set(METHODS) == {_test_name(suffix) for _, suffix, _ in BROKEN}
+    assert set(names_of(TrackerContract)) == {find_test(TrackerContract, part) for _, part, _ in BROKEN}

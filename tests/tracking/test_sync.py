@@ -14,6 +14,7 @@ from dlexp.commands.cli import main
 from dlexp.runs.run import Run
 from dlexp.runs.store import list_runs
 from dlexp.tracking.mlflow.database import database_path
+from tests.support.mlflow_store import client_of
 
 QUICK: dict[str, Any] = {
     "model": "mlp", "model_args": {"hidden_sizes": [8]}, "epochs": 2, "verbose": 0, "tensorboard": False,
@@ -39,13 +40,9 @@ def sync(run: Run, *words: str) -> int:
     return main(["dlexp", "sync", run.id[:8], f"--store={run.path.parents[2]}", *words])
 
 
-def client_of(run: Run) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{database_path(run.path.parents[2])}")
-
-
 def contents(run: Run) -> dict[str, Any]:
     """All that MLflow holds of a run, but what is sampled."""
-    client = client_of(run)
+    client = client_of(run.path.parents[2])
     found = client.get_run(run.id)
     models = client.search_logged_models([found.info.experiment_id])
     return {
@@ -81,7 +78,8 @@ def test_deleted_database_is_filled_again_under_the_same_id(
     lacking = before["params"].keys() - after["params"].keys()
     assert all(name.startswith("optimizer_") for name in lacking)  # of autolog, which saw the optimizer itself
     assert {**before["params"], **after["params"], "store": ""} == {**before["params"], "store": ""}
-    assert {each.path for each in client_of(run).list_artifacts(run.id)} >= {"checkpoints", "evaluation", "run.json"}
+    artifacts = {each.path for each in client_of(run.path.parents[2]).list_artifacts(run.id)}
+    assert artifacts >= {"checkpoints", "evaluation", "run.json"}
     ((_, status, tags, metrics),) = after["models"]
     assert (status, metrics) == ("READY", before["models"][0][3])
     assert tags["dlexp.weights_digest"] == run.record()["weights_digest"]
@@ -168,13 +166,13 @@ def test_run_that_was_killed_is_synced_as_killed_without_a_model(run: Run) -> No
 
 def test_run_that_was_deleted_in_mlflow_is_left_deleted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert sync(run) == 0
-    client_of(run).delete_run(run.id)
+    client_of(run.path.parents[2]).delete_run(run.id)
     assert sync(run) == 1
     assert "was deleted in MLflow" in capsys.readouterr().err
 
 
 def test_best_model_loads_from_mlflow_and_its_weights_are_on_the_disk_once(original: Run) -> None:
-    client = client_of(original)
+    client = client_of(original.path.parents[2])
     (model,) = client.search_logged_models([client.get_run(original.id).info.experiment_id])
     folder = pathlib.Path(model.artifact_location.removeprefix("file://"))
     checkpoint = original.path / original.record()["best_checkpoint"]
@@ -190,7 +188,7 @@ def test_best_model_loads_from_mlflow_and_its_weights_are_on_the_disk_once(origi
 
 
 def test_metrics_of_the_best_model_are_linked_to_it_and_to_the_dataset(original: Run) -> None:
-    client, record = client_of(original), original.record()
+    client, record = client_of(original.path.parents[2]), original.record()
     (model,) = client.search_logged_models([client.get_run(original.id).info.experiment_id])
     assert model.source_run_id == original.id
     assert {metric.key: metric.value for metric in model.metrics} == pytest.approx(record["metrics"])

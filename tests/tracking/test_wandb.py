@@ -6,7 +6,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -26,6 +25,7 @@ from dlexp.tracking import wandb as tracking_wandb
 from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.wandb import WandbTracker
 from tests.support.killing import finish, only_run, start_training, train
+from tests.support.waiting import wait_for
 from tests.support.wandb_files import WandbContents, read_wandb
 
 RUN = "a1b2c3d4" + "0" * 24
@@ -254,10 +254,7 @@ def test_training_without_key_and_network_asks_nothing_and_gives_nothing_away(tm
 def test_run_that_is_killed_has_each_point_once(tmp_path: pathlib.Path) -> None:
     values = {"model": "mlp", "epochs": 30, "verbose": 0, "tensorboard": False, "wandb": True, "store": str(tmp_path)}
     process = start_training(values)
-    deadline = time.monotonic() + 60
-    while not any(run.points()["step"].max() > 30 for run in iterate_runs(tmp_path)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: any(run.points()["step"].max() > 30 for run in iterate_runs(tmp_path)))
     process.kill()
     finish(process)
     assert only_run(values).status() == Status.KILLED

@@ -1,13 +1,12 @@
 """Image files that are read by threads and by processes."""
 
+import itertools
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -17,6 +16,7 @@ from dlexp.datasets.images import file_facts, file_facts_pool
 from dlexp.datasets.images.file_facts_pool import read_files
 from dlexp.errors import DataError
 from tests.support.image_folders import write_digits_folder
+from tests.support.waiting import wait_for
 
 _READ_FOR_LONG = """
 import sys
@@ -26,6 +26,14 @@ next(reading)
 print("reading", flush=True)
 list(reading)
 """
+
+
+class FakeTime:
+    """The clocks of the module `time`, for which each file takes equally long."""
+
+    def __init__(self, *, seconds: float, cpu_seconds: float) -> None:
+        self.monotonic = itertools.count(0.0, seconds).__next__
+        self.thread_time = itertools.count(0.0, cpu_seconds).__next__
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +107,19 @@ def test_few_files_start_no_process(paths: list[str], processes: list[subprocess
 def test_files_that_are_waited_for_are_read_by_threads(
     paths: list[str], processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = file_facts.scan_file
     monkeypatch.setattr(file_facts_pool, "_WAITING", 3)
-
-    def wait(path: str) -> tuple[Any, ...]:
-        time.sleep(0.02)
-        return original(path)
-
-    monkeypatch.setattr(file_facts, "scan_file", wait)
-    assert list(read_files(paths)) == [original(path) for path in paths]
+    monkeypatch.setattr(file_facts_pool, "time", FakeTime(seconds=0.04, cpu_seconds=0.01))
+    assert list(read_files(paths)) == [file_facts.scan_file(path) for path in paths]
     assert processes == []
+
+
+def test_files_that_keep_the_processor_busy_are_read_by_processes(
+    paths: list[str], processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_facts_pool, "_WAITING", 3)
+    monkeypatch.setattr(file_facts_pool, "time", FakeTime(seconds=0.02, cpu_seconds=0.01))
+    assert list(read_files(paths)) == [file_facts.scan_file(path) for path in paths]
+    assert processes
 
 
 def test_process_that_dies_is_told_with_what_to_do(paths: list[str], processes: list[subprocess.Popen[bytes]]) -> None:
@@ -138,10 +149,7 @@ def test_processes_end_when_whoever_started_them_is_killed(paths: list[str]) -> 
         children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         parent.send_signal(signal.SIGKILL)
     assert len(children) == len(os.sched_getaffinity(0))
-    deadline = time.monotonic() + 30
-    while any(_is_alive(child) for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: not any(_is_alive(child) for child in children))
 
 
 def test_a_process_that_reads_starts_without_what_is_heavy() -> None:

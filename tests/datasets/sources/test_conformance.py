@@ -3,8 +3,9 @@
 import itertools
 import pathlib
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext as does_not_raise
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.support.fake_libraries import (
 )
 from tests.support.image_folders import write_digits_folder
 from tests.support.keras_cache import empty_keras_cache, write_fashion_mnist
+from tests.support.suites import find_test, names_of, run_suite_test
 
 OpenSource = Callable[[], Source]
 
@@ -220,11 +222,14 @@ def with_cell(column: str, value: Any) -> UnevenSource:
 class Shared(UnevenSource):
     """Seeks, and then reads where another thread may have sought to."""
 
-    position = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.position, self.both_have_sought = 0, threading.Barrier(2, timeout=60)
 
     def read(self, row: int) -> np.ndarray:
         self.position = row
-        time.sleep(0.001)
+        if threading.current_thread() is not threading.main_thread():
+            self.both_have_sought.wait()
         return self.images[self.position]
 
 
@@ -248,20 +253,13 @@ def unstable() -> OpenSource:
     return open_in_another_order
 
 
-def _test_name(suffix: str) -> str:
-    (name,) = [name for name in METHODS if name.endswith(suffix)]
-    return name
+@pytest.mark.parametrize("name", names_of(SourceContract))
+def test_a_source_with_two_equal_images_passes(name: str, request: pytest.FixtureRequest) -> None:
+    with does_not_raise():
+        run_suite_test(SourceContract, name, UnevenSource, request)
 
 
-METHODS = [name for name in vars(SourceContract) if name.startswith("test_")]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_source_with_two_equal_images_passes(method: str) -> None:
-    getattr(SourceContract(), method)(UnevenSource)
-
-
-# How to open it, the end of the name of the test that must fail, and what that says.
+# How to open it, a part of the name of the test that must fail, and what that says.
 BROKEN: list[tuple[OpenSource, str, str]] = [
     (lambda: changed(name=""), "name_and_class_names_are_text", "name is empty"),
     (lambda: changed(class_names=["even", "odd"]), "name_and_class_names_are_text", "is a list"),
@@ -295,10 +293,12 @@ BROKEN: list[tuple[OpenSource, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("broken", "method", "message"), BROKEN)
-def test_a_broken_promise_fails_its_own_test(broken: OpenSource, method: str, message: str) -> None:
+@pytest.mark.parametrize(("broken", "part", "message"), BROKEN)
+def test_a_broken_promise_fails_its_own_test(
+    broken: OpenSource, part: str, message: str, request: pytest.FixtureRequest
+) -> None:
     with pytest.raises(AssertionError, match=message):
-        getattr(SourceContract(), _test_name(method))(broken)
+        run_suite_test(SourceContract, find_test(SourceContract, part), broken, request)
 
 
 def test_what_a_training_would_refuse_fails_its_own_test() -> None:
@@ -307,8 +307,8 @@ def test_what_a_training_would_refuse_fails_its_own_test() -> None:
 
 
 def test_every_test_of_the_suite_has_been_seen_to_fail() -> None:
-    failed = {_test_name(method) for _, method, _ in BROKEN}
-    assert set(METHODS) - failed == {"test_it_passes_the_checks_that_a_training_begins_with"}
+    failed = {find_test(SourceContract, part) for _, part, _ in BROKEN}
+    assert set(names_of(SourceContract)) - failed == {"test_it_passes_the_checks_that_a_training_begins_with"}
 
 
 def test_the_suite_is_imported_without_pytest(monkeypatch: pytest.MonkeyPatch) -> None:

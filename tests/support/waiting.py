@@ -1,0 +1,12 @@
+"""How a test waits for another process or thread: the deadline only ends a test that would hang."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Waits until a condition is true; fails if it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds:g} s"
+        time.sleep(0.01)
