@@ -52,10 +52,16 @@ _SOURCES = {
     "tfds": "dlexp.datasets.sources.tfds",
     "hf": "dlexp.datasets.sources.huggingface",
 }
-_AUGMENTATIONS = dict.fromkeys(
-    ("flip", "crop", "rotation", "color", "randaugment", "erasing", "mixup", "cutmix"),
-    "dlexp.datasets.augmentation.augment",
-)
+_AUGMENTATIONS = {
+    "flip": "dlexp.datasets.augmentation.geometry",
+    "crop": "dlexp.datasets.augmentation.geometry",
+    "rotation": "dlexp.datasets.augmentation.geometry",
+    "color": "dlexp.datasets.augmentation.colors",
+    "randaugment": "dlexp.datasets.augmentation.randaugment",
+    "erasing": "dlexp.datasets.augmentation.erasing",
+    "mixup": "dlexp.datasets.augmentation.mixing",
+    "cutmix": "dlexp.datasets.augmentation.mixing",
+}
 _TRACKERS = {
     "mlflow": "dlexp.tracking.mlflow.tracker",
     "tensorboard": "dlexp.tracking.tensorboard",

@@ -4,6 +4,7 @@ import-linter sees neither attributes nor the submodules of other packages, so t
 """
 
 import ast
+import configparser
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +18,7 @@ CROSS_MODULE_TESTS = {
     "datasets/sources/test_conformance.py",
     "datasets/sources/test_sources.py",  # what all sources have in common
     "sweeps/launchers/test_conformance.py",
+    "tracking/test_builtin.py",  # every tracker of the registry's table
     "test_architecture.py",
     "test_packaging.py",
     "test_plugins.py",  # through every registry
@@ -182,3 +184,10 @@ def test_every_test_file_is_named_for_a_module_or_a_package() -> None:
     misplaced = sorted(nameless - CROSS_MODULE_TESTS)
     assert misplaced == [], "rename each to test_<module>.py, or add it to CROSS_MODULE_TESTS"
     assert sorted(CROSS_MODULE_TESTS - nameless) == [], "no longer there, or named for a module: take it off the list"
+
+
+def test_page_of_the_architecture_shows_the_layers_of_the_import_contract() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    layers = settings["importlinter:contract:layers"]["layers"].strip()
+    assert f"```text\n{layers}\n```" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

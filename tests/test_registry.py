@@ -1,5 +1,6 @@
 """Registries: names found, listed and refused; plug-ins imported."""
 
+import ast
 import contextlib
 import pathlib
 import sys
@@ -8,7 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from dlexp.errors import ConfigError, UnknownNameError
-from dlexp.registry import AUGMENTATIONS, MODELS, SOURCES, Registry, load_plugins
+from dlexp.registry import APPLICATIONS, AUGMENTATIONS, MODELS, SOURCES, TRACKERS, Registry, load_plugins
+
+ROOT = pathlib.Path(__file__).parent.parent
+BUILTIN = (MODELS, SOURCES, AUGMENTATIONS, TRACKERS)
 
 
 @pytest.fixture
@@ -75,9 +79,31 @@ def test_unknown_name_lists_the_nearest_and_all() -> None:
         MODELS.get("resnet2")
 
 
-@pytest.mark.parametrize("registry", [MODELS, SOURCES, AUGMENTATIONS], ids=lambda registry: registry.kind)
-def test_every_builtin_name_is_registered_by_its_module(registry: Registry) -> None:
+def registered_in_files(kind: str) -> dict[str, str]:
+    """Module by name of every `@register_<kind>("name")` in dlexp; not of names that are variables."""
+    found = {}
+    for path in sorted((ROOT / "dlexp").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=function), args=[ast.Constant(value=name)]):
+                    if function == f"register_{kind}":
+                        found[str(name)] = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return found
+
+
+@pytest.mark.parametrize("registry", BUILTIN, ids=lambda registry: registry.kind)
+def test_every_name_that_dlexp_registers_is_in_the_table(registry: Registry) -> None:
+    table = {name: registry.builtin_module(name) for name in registry.builtin_names()}
+    missing = dict(registered_in_files(registry.kind).items() - table.items())
+    assert not missing, f"the table _{registry.kind.upper()}S in dlexp/registry.py lacks {missing}"
+
+
+@pytest.mark.parametrize("registry", BUILTIN, ids=lambda registry: registry.kind)
+def test_every_name_of_the_table_is_registered_by_its_module(registry: Registry) -> None:
+    registered = registered_in_files(registry.kind) | dict.fromkeys(APPLICATIONS, "dlexp.models.applications")
     for name in registry.builtin_names():
+        module = registry.builtin_module(name)
+        assert registered.get(name) == module, f"dlexp/registry.py has {name!r} in {module}: register it there"
         assert callable(registry.get(name))
 
 

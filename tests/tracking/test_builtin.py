@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -21,15 +21,6 @@ from dlexp.registry import TRACKERS
 ROOT = pathlib.Path(dlexp.__file__).parents[1]
 FOLDER = ROOT / "dlexp" / "tracking"
 _SWITCHES = {field.name for field in dataclasses.fields(TrackingConfig)} & set(TRACKERS.builtin_names())
-
-
-def registered_in_files() -> Iterator[tuple[str, str]]:
-    """(name, module) of every `@register_tracker("name")` below dlexp/tracking."""
-    for path in sorted(FOLDER.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "register_tracker":
-                (argument,) = node.args
-                yield str(ast.literal_eval(argument)), ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def imported_packages(module: str) -> set[str]:
@@ -54,20 +45,6 @@ def required_distributions() -> set[str]:
 def distributions() -> Mapping[str, list[str]]:
     """Names of the distributions that install a package, by its name in imports; some differ, such as PIL."""
     return packages_distributions()
-
-
-def test_every_tracker_of_the_package_is_in_the_table_of_the_registry() -> None:
-    table = {name: TRACKERS.builtin_module(name) for name in TRACKERS.builtin_names()}
-    missing = dict(registered_in_files()).items() - table.items()
-    assert not missing, f"_TRACKERS in dlexp/registry.py lacks {dict(missing)}"
-
-
-@pytest.mark.parametrize("name", TRACKERS.builtin_names())
-def test_every_tracker_of_the_table_is_registered_by_its_module(name: str) -> None:
-    registered = dict(registered_in_files()).get(name)
-    module = TRACKERS.builtin_module(name)
-    assert registered == module, f"_TRACKERS in dlexp/registry.py has {name!r} in {module}: register it there"
-    assert TRACKERS.get(name).__module__ == module
 
 
 @pytest.mark.parametrize("name", TRACKERS.builtin_names())

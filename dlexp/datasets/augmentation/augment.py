@@ -22,8 +22,6 @@ and CutMix are the exception: their partner is the neighbour in the batch.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# The built-in augmentations are registered where they are defined.
-from dlexp.datasets.augmentation import colors, erasing, geometry, mixing, randaugment  # noqa: F401
 from dlexp.datasets.augmentation.image_moves import IMAGE_MOVES, ImageMoves
 from dlexp.datasets.randomness import SeedKey, mix_keys
 from dlexp.registry import AUGMENTATIONS
