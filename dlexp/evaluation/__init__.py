@@ -1,1 +1,1 @@
-"""What a model does on a split: predictions, scores, calibration, pictures, and a report of all of it."""
+"""Evaluation of a model on a split: predictions, scores, calibration, pictures and the report that shows them."""

@@ -1,4 +1,4 @@
-"""Whether probabilities are as large as they should be, and the temperature that would mend them.
+"""Calibration: whether probabilities match how often the model is right, and the temperature that corrects them.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
 """
@@ -11,17 +11,17 @@ from scipy.special import log_softmax
 from sklearn.calibration import calibration_curve
 
 BINS = 15
-_LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))  # beyond, it only says that all answers are right, or none
+_LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))  # outside only if all answers are right, or all wrong
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well probabilities agree with what comes true.
+    """How well the predicted probabilities match how often the predictions are right.
 
     Attributes:
-        accuracy: `(BINS,)`, share of right answers in 15 bins of equal width over the confidence; NaN in an empty bin.
-        confidence: `(BINS,)`, mean confidence in each bin; NaN in an empty one.
-        counts: `int` `(BINS,)`, examples in each bin.
+        accuracy: `(BINS,)`, share of right predictions in each of 15 confidence bins of equal width; NaN if empty.
+        confidence: `(BINS,)`, mean confidence in each bin; NaN if empty.
+        counts: `int` `(BINS,)`, number of examples in each bin.
         expected_error: ECE: mean over all examples of |accuracy - confidence| of their bin.
         maximum_error: MCE: the largest of these differences.
         brier: mean over all examples of the sum over the classes of (probability - truth)^2 (Brier 1950), in [0, 2].
@@ -43,13 +43,13 @@ def measure_calibration(labels: np.ndarray, logits: np.ndarray, *, temperature: 
     Args:
         labels: `int` `(n,)`, n > 0.
         logits: finite `(n, num_classes)`.
-        temperature: what the logits are divided by.
+        temperature: the logits are divided by it.
     """
     log_probabilities = log_softmax(logits.astype(np.float64) / temperature, axis=1)
     probabilities = np.exp(log_probabilities)
     right = probabilities.argmax(axis=1) == labels
     confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    # The bins of calibration_curve, which does not tell how many examples they have.
+    # The same bins as calibration_curve uses; it does not return the number of examples in each.
     inner_edges = np.linspace(0.0, 1.0, BINS + 1)[1:-1]
     counts = np.bincount(np.searchsorted(inner_edges, confidence), minlength=BINS)
     curve = calibration_curve(right, confidence, n_bins=BINS, pos_label=True)
@@ -69,9 +69,9 @@ def measure_calibration(labels: np.ndarray, logits: np.ndarray, *, temperature: 
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature T, from 0.05 to 20, for which softmax(logits / T) has the smallest NLL.
+    """Fits the temperature T, between 0.05 and 20, for which softmax(logits / T) has the smallest NLL.
 
-    scikit-learn fits one too, but only around a classifier of its own that predicts.
+    scikit-learn has temperature scaling too, but only as part of a scikit-learn classifier.
 
     Args:
         labels: `int` `(n,)`, n > 0.
@@ -83,7 +83,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
         return _mean_nll(labels, log_softmax(wide / np.exp(log_temperature), axis=1))
 
     fitted = minimize_scalar(nll_at, bounds=_LOG_TEMPERATURES, method="bounded").x
-    # NLL is flat about its minimum: what is no better than no temperature at all is none.
+    # The NLL is flat around its minimum. If the fitted T is no better than T = 1, return exactly 1.
     return float(np.exp(min(0.0, float(fitted), key=nll_at)))
 
 

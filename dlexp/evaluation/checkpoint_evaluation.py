@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint by hand: on the data of its run, or on any other that has its classes."""
+"""Evaluates a saved checkpoint: on the dataset of its run, or on another dataset with classes that it knows."""
 
 import pathlib
 from collections.abc import Sequence
@@ -30,28 +30,29 @@ def evaluate_checkpoint(
 ) -> dict[str, EvaluationFolder]:
     """Evaluates a checkpoint, and writes a folder with predictions, scores, pictures and a report for each split.
 
-    Images are resized to what the model takes, and grey ones repeated for a model that takes colours.
+    Images are resized to the input size of the model. Grey images are converted to RGB if the model expects RGB.
 
     Args:
-        path_or_run: path of a checkpoint file; or a run by ID, prefix, name, folder or `latest`.
+        path_or_run: path of a checkpoint file; or a run, given by ID, ID prefix, name, folder or `latest`.
         splits: some of `train`, `validation` and `test`.
         kind: which checkpoint of a run: `best`, or `last` for the newest.
         tta: test-time augmentations whose probabilities are averaged: `flip`, `shift`; see `make_views`.
-        metrics: Keras metrics beside loss and accuracy; None for those of the run.
-        output: folder to write `<split>/` to. By default `evaluation/` of the run: `<split>/` for what the run has
-            evaluated itself, else `<dataset>-<split>/`. For a file that lies in no run folder, `evaluation/<file>/`.
-        store: where runs are looked up.
-        plugins: files or modules that are imported first; by default those of the run.
-        data: another dataset, by the config fields that name and split it: `dataset="folder:photos"`. Without
-            `dataset`, it is the run's own, with the same ID; then `data_dir` and `batch_size` may be given.
+        metrics: Keras metrics in addition to loss and accuracy; None: the same metrics as in the run.
+        output: folder to write `<split>/` to. By default this is `evaluation/` in the run folder, with `<split>/` if
+            the run itself made the same evaluation when it ended, otherwise `<dataset>-<split>/`. For a checkpoint
+            file outside a run folder it is `evaluation/<file>/`.
+        store: folder where the run is looked up.
+        plugins: files or modules to import first; by default those of the run.
+        data: config fields that name and split another dataset: `dataset="folder:photos"`. Without `dataset`, the
+            run's own dataset is used and its ID must be the same; only `data_dir` and `batch_size` may then be given.
 
     Returns:
-        What was written, by split.
+        The written folders, by split.
 
     Raises:
-        EvaluationError: the run has evaluated the same, and other numbers have come out now; its files stay.
-        ConfigError: a name or a field is wrong.
-        DataError: the data cannot be read, is not what the run saw, or has classes that the checkpoint does not know.
+        EvaluationError: the run made the same evaluation, but its recorded metrics differ; its files stay.
+        ConfigError: a name or a config field is wrong.
+        DataError: the data cannot be read, differs from the run's data, or has classes that the checkpoint lacks.
         CheckpointError: the file is damaged.
         RunNotFoundError: there is no such run.
 
@@ -68,8 +69,8 @@ def evaluate_checkpoint(
 
 
 def carry_out(plan: EvaluationPlan) -> dict[str, EvaluationFolder]:
-    """Does what was planned; see `evaluate_checkpoint`."""
-    metric_names(plan.metric_names, plan.dataset.num_classes)  # an unknown one is told before anything is loaded
+    """Carries out a plan; see `evaluate_checkpoint`."""
+    metric_names(plan.metric_names, plan.dataset.num_classes)  # rejects unknown metrics before anything is loaded
     checkpoint = load_checkpoint(plan.checkpoint)
     evaluations = evaluate_splits(
         checkpoint,
@@ -85,7 +86,7 @@ def carry_out(plan: EvaluationPlan) -> dict[str, EvaluationFolder]:
 
 
 def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
-    """Raises EvaluationError if a folder tells other metrics of the same weights."""
+    """Raises EvaluationError if a folder holds different metrics for the same weights."""
     recorded = read_json_if_there(folder / REPORT_FILE)
     measured = json_value(evaluation.predictions.metrics, strict=True)
     if recorded.get("weights_digest") != evaluation.subject.weights_digest or recorded["metrics"] == measured:
@@ -96,6 +97,6 @@ def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
         if value != recorded["metrics"].get(name)
     )
     raise EvaluationError(
-        f"run {evaluation.subject.run_id[:8]} has recorded other metrics than those measured now: {differing}; the "
-        "recorded evaluation stays, --output=FOLDER writes the new one elsewhere"
+        f"the metrics measured now differ from those recorded by run {evaluation.subject.run_id[:8]}: {differing}; the "
+        "recorded evaluation is kept: use --output=FOLDER to write the new one elsewhere"
     )

@@ -1,4 +1,4 @@
-"""From a checkpoint and the batches of a dataset to predictions and scores of its splits."""
+"""Runs the model of a checkpoint over splits of a dataset, and computes predictions and scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _FITTED_ON = "validation"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out for one split.
+    """The evaluation of one split.
 
     Attributes:
-        subject: what was evaluated.
-        predictions: example by example, with the metrics.
-        scores: made from them.
+        subject: which model, data and settings were evaluated.
+        predictions: for every example, with the metrics.
+        scores: computed from the predictions.
     """
 
     subject: ReportSubject
@@ -36,24 +36,24 @@ def evaluate_splits(
     tta: Sequence[str] = (),
     forward: Forward | None = None,
 ) -> dict[str, Evaluation]:
-    """Runs the model of a checkpoint once over each split, and scores what it says.
+    """Runs the model of a checkpoint once over each split, and scores its predictions.
 
-    The temperature is fitted on the validation split, which is run for that even if it was not asked for; on the split
-    itself, where the dataset has no validation examples.
+    The temperature is fitted on the validation split, which is evaluated for this even if it is not in `splits`. If
+    the dataset has no validation examples, the temperature is fitted on the split itself.
 
     Args:
-        checkpoint: whose model is evaluated.
-        datasets: with the classes of the checkpoint.
+        checkpoint: its model is evaluated.
+        datasets: have the classes of the checkpoint.
         splits: some of `train`, `validation` and `test`, none of them empty.
-        metric_names: Keras metrics beside loss and accuracy.
+        metric_names: Keras metrics in addition to loss and accuracy.
         tta: test-time augmentations, see `make_views`.
-        forward: of `compile_forward` for the same, where it was made before.
+        forward: what `compile_forward` returned for the same model, datasets and `tta`; None: it is called here.
 
     Returns:
         Evaluations by split, in the order of `splits`.
 
     Raises:
-        DataError: an image can no longer be read, naming it.
+        DataError: an image can no longer be read; the error names it.
     """
     forward = forward or compile_forward(checkpoint.model, datasets, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []

@@ -1,4 +1,4 @@
-"""The evaluation folder of a split: written whole, or left as it was."""
+"""Writes the evaluation folder of a split: all of its files, or none."""
 
 import contextlib
 import os
@@ -25,11 +25,11 @@ from dlexp.machine.json_files import write_json
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """What was written.
+    """A written evaluation.
 
     Attributes:
-        path: of the folder.
-        report: what `report.json` holds.
+        path: the folder.
+        report: the contents of `report.json`.
         pictures: PNG files by name.
     """
 
@@ -39,21 +39,21 @@ class EvaluationFolder:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Loss, accuracy and the further metrics, by name."""
+        """Loss, accuracy and the additional metrics, by name."""
         return dict(self.report["metrics"])
 
     def predictions(self) -> pd.DataFrame:
-        """One row an example, see `Predictions.table`."""
+        """Reads the table of predictions, with one row per example; see `Predictions.table`."""
         return pd.read_parquet(self.path / PREDICTIONS_FILE)
 
 
 def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset) -> EvaluationFolder:
-    """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder is as it was.
+    """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder stays unchanged.
 
     Args:
-        folder: where; files of the same names are replaced.
+        folder: where to write; files with the same names are replaced.
         evaluation: of a split.
-        dataset: that the split is of.
+        dataset: that the split belongs to.
 
     Raises:
         StoreError: the folder cannot be made.
@@ -69,14 +69,14 @@ def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Data
 
 
 def write_predictions(folder: pathlib.Path, predictions: Predictions) -> None:
-    """Writes predictions.parquet alone."""
+    """Writes only predictions.parquet."""
     with atomic_file(folder / PREDICTIONS_FILE) as temporary:
         predictions.table.to_parquet(temporary, index=False)
 
 
 @contextlib.contextmanager
 def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives an empty folder beside `folder`, whose files are moved there when the block ends."""
+    """Yields an empty temporary folder next to `folder`; its files are moved to `folder` when the block ends."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         stage = pathlib.Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))

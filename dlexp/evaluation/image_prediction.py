@@ -1,4 +1,4 @@
-"""What a checkpoint says of images: class and probabilities, image by image."""
+"""Predicts the class and the class probabilities of image files with a checkpoint."""
 
 import logging
 import os
@@ -32,26 +32,26 @@ def predict_images(
     store: str = "mlruns",
     on_unreadable: Callable[[str, str], None] = _warn,
 ) -> Iterator[pd.DataFrame]:
-    """Predicts the classes of images, decoded as in training; any number of them takes the same memory.
+    """Predicts the classes of images, decoded as in training; memory use does not grow with their number.
 
     Args:
-        checkpoint: from `load_checkpoint`, or what that takes: the path of a file, or a run, for its best one.
+        checkpoint: from `load_checkpoint`; or the path of a checkpoint file; or a run, for its best checkpoint.
         paths: of image files (PNG, JPEG, BMP, GIF, WebP); `find_images` expands folders and patterns.
-        top_k: give the `top_k` most probable classes, instead of a probability of every class; 0: of every class.
+        top_k: return only the `top_k` most probable classes; 0: the probability of every class.
         probabilities: whether there are columns for the probability of every class.
-        batch_size: images that the model takes at once; 0: as many as in its training.
-        num_workers: images decoded in parallel; 0: as many as there are cores.
-        store: where a run is looked up.
-        on_unreadable: called with the path and the reason of each file that cannot be read, which has no row.
+        batch_size: images in a batch; 0: the batch size of the training.
+        num_workers: images decoded in parallel; 0: one per core.
+        store: folder where a run is looked up.
+        on_unreadable: called with the path and the reason for each file that cannot be read; such a file has no row.
 
     Returns:
-        Iterator of tables, one for each batch, with one row an image in the order of the paths. Columns: `path`;
-        `prediction`, a class name; `confidence`, its probability, `float32`; then `probability_<class name>` of every
+        Iterator of tables, one per batch, with one row per image in the order of the paths. Columns: `path`;
+        `prediction`, a class name; `confidence`, its probability, `float32`; then `probability_<class name>` for every
         class, or `prediction_2`, `confidence_2` and so on with `top_k`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
-        ConfigError: top_k, batch_size or num_workers cannot work.
+        ConfigError: top_k, batch_size or num_workers is out of range.
 
     Example:
         >>> tables = predict_images("latest", find_images(["photos"]), top_k=3)
@@ -72,7 +72,7 @@ def predict_images(
     )
 
     def predict(images: Any) -> np.ndarray:
-        # As in evaluation, operation by operation, so that the same batch gives the same bits.
+        # The same operations as in evaluation, so that the same batch gives bit-identical results.
         logits = loaded.model.predict_on_batch(images).astype(np.float32)
         probabilities_of_batch: np.ndarray = tf.nn.softmax(logits).numpy()
         return probabilities_of_batch

@@ -1,4 +1,4 @@
-"""How sure a share of right answers is: its 95 % interval."""
+"""95 % confidence intervals of accuracies."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ CLOPPER_PEARSON = "Clopper-Pearson"
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its interval.
+    """A share of right predictions, with its 95 % confidence interval.
 
     Attributes:
         value: `right / examples`, in [0, 1].
         low: lower end of the 95 % interval.
-        high: upper end of it.
-        right: how many.
-        examples: of how many.
+        high: upper end of the 95 % interval.
+        right: number of right predictions.
+        examples: number of examples.
         method: `BOOTSTRAP` or `CLOPPER_PEARSON`.
     """
 
@@ -31,15 +31,16 @@ class Share:
 
 
 def share_with_interval(right: int, examples: int) -> Share:
-    """A share of right answers with its 95 % interval.
+    """Computes the share of right predictions and its 95 % confidence interval.
 
-    The mean of a resample of zeros and ones is binomial, so the percentile bootstrap needs no random draws: its ends
-    are quantiles of the binomial distribution, what infinitely many resamples would give. Where all answers are right,
-    or all wrong, every resample is the same and the bootstrap knows nothing: Clopper and Pearson (1934) do.
+    The number of right predictions in a bootstrap resample follows a binomial distribution, so no random draws are
+    needed: the ends of the percentile interval are quantiles of that distribution, the limit of infinitely many
+    resamples. If all predictions are right, or all wrong, every resample is the same and the bootstrap interval has no
+    width; then the exact interval of Clopper and Pearson (1934) is used.
 
     Args:
-        right: how many are right.
-        examples: of how many, at least one.
+        right: number of right predictions.
+        examples: number of examples, at least one.
     """
     value, tail = right / examples, (1 - CONFIDENCE) / 2
     if 0 < right < examples:

@@ -1,4 +1,4 @@
-"""Keras metrics by name, for models that return logits and labels that are one-hot."""
+"""Builds Keras metrics by name, for models that return logits, with one-hot labels."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,20 @@ from dlexp.models.keras_internals import softmax_without_logits
 _TOP_K = 5
 _FEWEST_CLASSES_FOR_TOP_K = 10
 
-# What each Keras metric compares with the probabilities. The class: one-hot, of the greatest label if labels are soft.
+# What a Keras metric compares the probabilities with. Here: a one-hot label; of soft labels the largest entry is 1.
 _ON_ONE_HOT = (
     *("AUC", "BinaryAccuracy", "CategoricalAccuracy", "CategoricalHinge", "F1Score", "FBetaScore", "FalseNegatives"),
     *("FalsePositives", "OneHotMeanIoU", "Precision", "Recall", "TopKCategoricalAccuracy", "TrueNegatives"),
     "TruePositives",
 )
-# The class as a number.
+# Here: the label as an integer.
 _ON_INTEGERS = (
     "MeanIoU",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
 )
-# The labels as they are, soft or not.
+# Here: the labels unchanged, one-hot or soft.
 _ON_LABELS = (
     *("BinaryCrossentropy", "CategoricalCrossentropy", "CosineSimilarity", "KLDivergence", "MeanAbsoluteError"),
     *("MeanSquaredError", "Poisson", "RootMeanSquaredError"),
@@ -34,17 +34,17 @@ _ON_LABELS = (
 
 
 def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.Metric]:
-    """Makes the metrics of a training.
+    """Builds the metrics of a training run.
 
     Args:
-        names: further Keras metrics, by class ("F1Score") or in snake case ("f1_score"). Those that are computed class
-            by class (AUC, F1Score, FBetaScore, the IoU) give the mean over the classes; Precision, Recall and the
-            counts take each probability above 0.5 as a yes, over all classes together.
+        names: additional Keras metrics, as a class name ("F1Score") or in snake case ("f1_score"). Metrics that are
+            computed per class (AUC, F1Score, FBetaScore, IoU) return the mean over the classes. Precision, Recall and
+            the counts treat every probability above 0.5 as a positive prediction, and pool all classes.
         num_classes: number of classes.
 
     Returns:
-        `accuracy`, from 10 classes on `top5_accuracy`, then the further ones. Each takes one-hot labels, soft ones too,
-        and logits, both `(batch, num_classes)` and of any float dtype, and gives a scalar.
+        `accuracy`, `top5_accuracy` if there are at least 10 classes, then the additional metrics. They take one-hot or
+        soft labels and logits, both `(batch, num_classes)` and of any float dtype, and return a scalar.
 
     Raises:
         UnknownNameError: no such metric.
@@ -57,7 +57,7 @@ def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.
 
 
 def portable_metrics(num_classes: int) -> list[keras.metrics.Metric]:
-    """Makes `accuracy` and, from 10 classes on, `top5_accuracy` for integer labels, of Keras' own classes only."""
+    """Builds `accuracy` and, for at least 10 classes, `top5_accuracy` for integer labels, from Keras classes only."""
     metrics: list[keras.metrics.Metric] = [keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float32")]
     if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
         metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
@@ -65,7 +65,7 @@ def portable_metrics(num_classes: int) -> list[keras.metrics.Metric]:
 
 
 def metric_names(names: Sequence[str], num_classes: int) -> list[str]:
-    """Keys of a training's logs, without the `val_` ones: `loss`, then the names of `build_metrics`.
+    """Returns the keys of the training logs, without the `val_` keys: `loss`, then the names of `build_metrics`.
 
     Raises:
         UnknownNameError: no such metric.
@@ -80,12 +80,12 @@ def metric_names(names: Sequence[str], num_classes: int) -> list[str]:
 
 @keras.saving.register_keras_serializable(package="dlexp")
 class MetricOfLogits(keras.metrics.Metric):
-    """A Keras metric that is given logits and one-hot labels, and gives one number.
+    """Adapts a Keras metric to logits and one-hot labels; its result is one number.
 
     Args:
-        metric: class of the metric in keras.metrics, such as "F1Score".
+        metric: name of a class in keras.metrics, such as "F1Score".
         num_classes: number of classes.
-        name: key in the logs; the class in snake case by default.
+        name: key in the logs; by default the class name in snake case.
         dtype: dtype of the state.
     """
 
@@ -95,7 +95,7 @@ class MetricOfLogits(keras.metrics.Metric):
         self.num_classes = num_classes
         self.inner = getattr(keras.metrics, metric)(**_arguments_of(metric, num_classes))
         if not self.inner.variables:
-            # Some metrics make their state at the first batch; a resume has to find it before.
+            # Some metrics create their variables at the first batch, but a resume restores them before it.
             self.update_state(ops.zeros((1, num_classes)), ops.zeros((1, num_classes)))
             self.reset_state()
 
@@ -110,7 +110,7 @@ class MetricOfLogits(keras.metrics.Metric):
         self.inner.update_state(labels, probabilities, sample_weight=sample_weight)
 
     def result(self) -> Any:
-        """The metric over all batches since the last reset, as a scalar."""
+        """Returns the metric over all batches since the last reset, as a scalar."""
         return ops.mean(self.inner.result())
 
     def reset_state(self) -> None:
@@ -118,7 +118,7 @@ class MetricOfLogits(keras.metrics.Metric):
         self.inner.reset_state()
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "metric": self.metric, "num_classes": self.num_classes}
 
 
@@ -135,9 +135,9 @@ def _arguments_of(metric: str, num_classes: int) -> dict[str, Any]:
 
 
 def _resolve_metrics(names: Iterable[str], always: Iterable[str]) -> list[str]:
-    """Classes of the metrics, each once and without those that are measured anyway."""
+    """Returns the class names of the metrics, without duplicates and without those that are always measured."""
     classes = [*_ON_ONE_HOT, *_ON_INTEGERS, *_ON_LABELS]
-    by_spelling = {spelling: name for name in classes for spelling in (name, _snake_case(name))}
+    by_spelling = {spelling: metric for metric in classes for spelling in (metric, _snake_case(metric))}
     resolved: dict[str, None] = {}
     for name in names:
         if name not in always:
@@ -148,5 +148,5 @@ def _resolve_metrics(names: Iterable[str], always: Iterable[str]) -> list[str]:
 
 
 def _snake_case(name: str) -> str:
-    """As Keras names its metrics: F1Score is f1_score, KLDivergence kl_divergence."""
+    """Returns a class name as Keras names its metrics: F1Score is f1_score, KLDivergence is kl_divergence."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

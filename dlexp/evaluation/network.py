@@ -1,4 +1,4 @@
-"""The network that the checkpoints of one training after the other are evaluated with: loaded and traced once."""
+"""Loads and traces a network once, to evaluate the checkpoints of several training runs one after the other."""
 
 import pathlib
 import zipfile
@@ -13,7 +13,7 @@ from dlexp.models.keras_internals import NETWORK_MEMBER
 
 
 class EvaluationNetwork:
-    """Loads checkpoints: by Keras at first, and by their weights alone where the network is the same again."""
+    """Loads checkpoints: the first completely, later ones of the same network by their weights only."""
 
     def __init__(self) -> None:
         self._checkpoint: LoadedCheckpoint | None = None
@@ -21,7 +21,7 @@ class EvaluationNetwork:
         self._forward: Forward | None = None
 
     def load(self, path: pathlib.Path) -> LoadedCheckpoint:
-        """As `load_checkpoint` does; the model of a former call is given the new weights.
+        """Loads a checkpoint like `load_checkpoint`, but reuses the previous model if the network is the same.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -40,8 +40,8 @@ class EvaluationNetwork:
         return self._checkpoint
 
     def forward(self, datasets: Datasets) -> Forward:
-        """The function from batches to logits of the model that was loaded last, for the datasets of that training."""
-        assert self._checkpoint is not None  # load() comes first
+        """Returns the function from batches to logits for the last loaded model and the datasets of its run."""
+        assert self._checkpoint is not None  # load() has to be called first
         if self._forward is None:
             self._forward = compile_forward(self._checkpoint.model, datasets)
         return self._forward

@@ -1,4 +1,4 @@
-"""What an evaluation can be told: fields of the data, and names of test-time augmentations."""
+"""Options of an evaluation: fields of the data, names of test-time augmentations, and file names."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ PREDICTIONS_FILE = "predictions.parquet"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 
-# What another dataset is opened with. It need not have the ID of the run's; the model decides the size of the images.
+# Fields to open another dataset with. Its ID may differ from that of the run; the model decides the size of the images.
 DATA_FIELDS = (*(name for name in field_names("makes_dataset") if name != "dataset_id"), "batch_size")
-# The run's own dataset may only lie elsewhere, or be fed in other batches.
+# Of the run's own dataset, only the place and the batch size may change.
 _CHANGES_DATASET = {*field_names("makes_dataset")} & {*field_names("changes_result")}
 OWN_DATA_FIELDS = tuple(name for name in DATA_FIELDS if name not in _CHANGES_DATASET)
 TTA = ("flip", "shift")
@@ -21,7 +21,9 @@ NONE = "none"
 
 
 def parse_tta(text: str) -> tuple[str, ...]:
-    """Names joined by commas, each once and in the order of `TTA`; `none` or nothing gives none.
+    """Parses names separated by commas; returns them without duplicates, in the order of `TTA`.
+
+    `none` and an empty text give an empty tuple.
 
     Raises:
         UnknownNameError: there is no such name.
@@ -30,7 +32,7 @@ def parse_tta(text: str) -> tuple[str, ...]:
 
 
 def check_tta(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once and in the order of `TTA`.
+    """Returns the names without duplicates, in the order of `TTA`.
 
     Raises:
         UnknownNameError: there is no such name.

@@ -1,4 +1,4 @@
-"""`report.html`: all scores and pictures of a split in one file, for people; it needs no network and no scripts."""
+"""Builds `report.html`: all scores and pictures of a split in one file that needs no network and no scripts."""
 
 import pathlib
 from collections.abc import Mapping
@@ -7,24 +7,24 @@ from typing import Any
 from dlexp.reports.page import embed_picture, render_page
 
 _CAPTIONS = {
-    "confusion": "Confusion matrix: true classes in rows, predicted ones in columns.",
-    "per_class": "Precision, recall and F1 of each class, the smallest F1 on top.",
+    "confusion": "Confusion matrix: true classes in rows, predicted classes in columns.",
+    "per_class": "Precision, recall and F1 of each class; the smallest F1 is at the top.",
     "roc": "ROC curves, each class against the rest.",
     "precision_recall": "Precision-recall curves, each class against the rest.",
-    "reliability": "Reliability: how often the model is right (bars), by how sure it is. Bars below the diagonal are "
-    "overconfident. Below: how many examples each bar stands for.",
-    "mistakes": "The mistakes that the model was most sure of; in brackets the probability of the predicted class.",
-    "least_confident": "The examples that the model was least sure of, right or wrong; in brackets the probability of "
-    "the predicted class.",
+    "reliability": "Reliability diagram: how often the model is right (bars), by how confident it is. Where a bar ends "
+    "below the diagonal, the model is overconfident. Below: the number of examples in each bin.",
+    "mistakes": "The most confident mistakes; the probability of the predicted class is in brackets.",
+    "least_confident": "The least confident predictions, right or wrong; the probability of the predicted class is in "
+    "brackets.",
 }
 
 
 def build_page(report: Mapping[str, Any], pictures: Mapping[str, pathlib.Path]) -> str:
-    """Makes the HTML text.
+    """Builds the HTML text of the page.
 
     Args:
         report: from `build_report`.
-        pictures: PNG files by name, which are embedded.
+        pictures: PNG files by name; they are embedded in the page.
     """
     images = {name: embed_picture(path, _CAPTIONS[name]) for name, path in pictures.items()}
     shown_above = {"accuracy", *(f"top{k}_accuracy" for k in report["top_k"])}

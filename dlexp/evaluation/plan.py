@@ -1,4 +1,4 @@
-"""Which checkpoint is evaluated on what, and where that is written: decided, and checked, without TensorFlow."""
+"""Decides and checks, without TensorFlow, what an evaluation evaluates and where it is written."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ from dlexp.runs.store import find_run
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is evaluated, known to fit together.
+    """A checkpoint, a dataset and settings that are known to fit together.
 
     Attributes:
-        checkpoint: path of the file.
-        config: of the run that trained it, with the data section that is evaluated.
-        dataset: with the classes of the checkpoint.
-        metric_names: Keras metrics beside loss and accuracy.
+        checkpoint: path of the checkpoint file.
+        config: of the run that trained it, but its data section describes the evaluated dataset.
+        dataset: has the classes of the checkpoint.
+        metric_names: Keras metrics in addition to loss and accuracy.
         tta: test-time augmentations.
-        folders: where each split is written, by split.
-        recorded: it is what the run has evaluated itself, in the same way: the same numbers must come out.
+        folders: folder to write to, by split.
+        recorded: the run itself made exactly this evaluation when it ended, so the metrics must be the same.
     """
 
     checkpoint: pathlib.Path
@@ -56,7 +56,7 @@ def plan_evaluation(
     plugins: Sequence[str] = (),
     **data: Any,
 ) -> EvaluationPlan:
-    """Decides what is evaluated, and checks that it can be; `evaluate_checkpoint` tells of the arguments."""
+    """Decides what is evaluated, and checks that it can be; `evaluate_checkpoint` documents the arguments."""
     _check_words(splits, kind)
     tta = check_tta(tta)
     path = find_checkpoint(path_or_run, store, kind=kind)
@@ -75,9 +75,9 @@ def plan_evaluation(
         and not output
     )
     root = run.path / FOLDER if run else pathlib.Path(FOLDER, path.stem)
-    by_hand = "" if output or recorded else f"{dataset.name}-"
+    prefix = "" if output or recorded else f"{dataset.name}-"
     ending = "" if output or recorded else _ending(path, run, metadata, tta)
-    folders = {split: pathlib.Path(output or root, f"{by_hand}{split}{ending}") for split in splits}
+    folders = {split: pathlib.Path(output or root, f"{prefix}{split}{ending}") for split in splits}
     return EvaluationPlan(path, config, dataset, metric_names, tta, folders, recorded)
 
 
@@ -86,13 +86,13 @@ def _check_words(splits: Sequence[str], kind: str) -> None:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
     if not splits:
-        raise ConfigError(f"no split was given: choose among {', '.join(SPLITS)}")
+        raise ConfigError(f"no split was given: choose from {', '.join(SPLITS)}")
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
 
 
 def _run_of(path: pathlib.Path) -> Run | None:
-    """The run in whose folder a checkpoint lies."""
+    """Returns the run whose folder contains a checkpoint; None if there is none."""
     folder = path.resolve().parent.parent
     return find_run(folder) if (folder / RECORD_FILE).is_file() else None
 
@@ -102,15 +102,15 @@ def _is_best(path: pathlib.Path, run: Run | None) -> bool:
 
 
 def _ending(path: pathlib.Path, run: Run | None, metadata: Mapping[str, Any], tta: Sequence[str]) -> str:
-    """What tells an evaluation by hand from others of the same dataset and split."""
-    other = [] if run is None or _is_best(path, run) else [metadata["kind"], f"epoch{metadata['epoch']:03d}"]
-    return "".join(f"-{word}" for word in [*other, *tta])
+    """Returns the end of a folder name, which distinguishes evaluations of the same dataset and split."""
+    parts = [] if run is None or _is_best(path, run) else [metadata["kind"], f"epoch{metadata['epoch']:03d}"]
+    return "".join(f"-{part}" for part in [*parts, *tta])
 
 
 def _config_of(
     trained: ExperimentConfig, run: Run | None, metadata: Mapping[str, Any], data: Mapping[str, Any]
 ) -> ExperimentConfig:
-    """The config whose data section is evaluated: images have the size that the model takes, none are cached."""
+    """Returns the config with the data to evaluate: images have the input size of the model and are not cached."""
     for name in data:
         if name not in DATA_FIELDS:
             raise unknown_name("field of the data", name, DATA_FIELDS)
@@ -122,7 +122,7 @@ def _config_of(
     misplaced = [name for name in data if name not in OWN_DATA_FIELDS]
     if misplaced:
         raise ConfigError(
-            f"{', '.join(misplaced)} would change the run's own dataset: give --dataset too, to evaluate another one"
+            f"{', '.join(misplaced)} would change the run's own dataset: give --dataset too, to evaluate another"
         )
     moved = data.get("data_dir")
     config = config_of_moved_data(run, moved) if moved and run else trained
@@ -134,12 +134,12 @@ def _open(config: ExperimentConfig, metadata: Mapping[str, Any], splits: Sequenc
     counts = {split: dataset.count(split) for split in SPLITS}
     for split in splits:
         if not counts[split]:
-            told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            raise DataError(f"split {split!r} of {dataset.name} is empty: choose another --split; there are {told}")
+            sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            raise DataError(f"split {split!r} of {dataset.name} is empty ({sizes}): choose another --split")
     channels, wanted = dataset.image_shape[-1], metadata["input_shape"][-1]
     if channels not in (1, wanted):
         raise DataError(
-            f"{dataset.name} has images of {channels} channels, and the checkpoint takes {wanted}: convert the images "
-            "first; only grey ones are repeated for a model that takes colours"
+            f"{dataset.name} has images of {channels} channels, but the checkpoint takes {wanted}: convert the images "
+            "first; only grey images are converted automatically, for a model that expects RGB"
         )
     return dataset

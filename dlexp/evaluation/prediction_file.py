@@ -1,4 +1,4 @@
-"""Predictions as a table, and the CSV or Parquet file that they are written to part by part; without TensorFlow."""
+"""Makes tables of predictions and writes them to a CSV or Parquet file in parts, without TensorFlow."""
 
 import collections
 import contextlib
@@ -16,27 +16,28 @@ from dlexp.errors import ConfigError, DataError, StoreError
 from dlexp.machine.atomic import atomic_file
 
 _WRITERS: dict[str, Any] = {".csv": csv.CSVWriter, ".parquet": parquet.ParquetWriter}
-# Rows that are held until they are written: a part is a row group, of which Parquet remembers each until the end.
+# Rows are collected before they are written: a part is a row group, and Parquet keeps the metadata of all row groups
+# in memory until the file is closed.
 _MOST_ROWS, _MOST_VALUES = 1 << 16, 1 << 22
 
 
 def check_top_k(top_k: int, class_names: Sequence[str]) -> None:
-    """Raises ConfigError if there are not as many classes."""
+    """Raises ConfigError if `top_k` is negative or larger than the number of classes."""
     if not 0 <= top_k <= len(class_names):
-        raise ConfigError(f"top_k={top_k} must be from 1 to {len(class_names)}, the number of classes; 0: all of them")
+        raise ConfigError(f"top_k={top_k} must be from 1 to {len(class_names)}, the number of classes, or 0 for all")
 
 
 def tabulate_predictions(
     paths: Sequence[str], probabilities_of: np.ndarray, class_names: Sequence[str], *, top_k: int, probabilities: bool
 ) -> pd.DataFrame:
-    """A table with one row an image; its columns are described at `dlexp.predict_images`.
+    """Makes a table with one row per image; `dlexp.predict_images` describes its columns.
 
     Args:
         paths: of the images.
         probabilities_of: `float32` `(len(paths), num_classes)`.
         class_names: name of each class.
-        top_k: how many classes are named; 0: the most probable one, and the probabilities of all.
-        probabilities: whether those are wanted.
+        top_k: number of most probable classes in a row; 0: one class, and the probabilities of all classes.
+        probabilities: whether to include the probabilities of all classes.
     """
     names = np.asarray(class_names, object)
     order = _most_probable(probabilities_of, top_k or 1)
@@ -52,7 +53,7 @@ def tabulate_predictions(
 
 
 def probability_columns(class_names: Sequence[str]) -> list[str]:
-    """`probability_<class name>` of each class; where classes share a name, with the number of the class."""
+    """Returns `probability_<class name>` for each class; if classes share a name, the class number is added."""
     counts = collections.Counter(class_names)
     columns = [f"probability_{name}" for name in class_names]
     taken = set(columns)
@@ -64,21 +65,21 @@ def probability_columns(class_names: Sequence[str]) -> list[str]:
 
 
 def _most_probable(probabilities: np.ndarray, count: int) -> np.ndarray:
-    """`int` `(n, count)`, labels by falling probability; of equal ones the lower label comes first, as with argmax."""
+    """Returns labels by descending probability, `int` `(n, count)`; ties go to the lower label, as in argmax."""
     if count == 1:
         return probabilities.argmax(axis=1)[:, None]
     return np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
 
 
 def check_prediction_file(path: pathlib.Path) -> None:
-    """Raises an error in good time if predictions cannot be written to a path.
+    """Raises an error early, before any prediction, if predictions cannot be written to a path.
 
     Raises:
-        ConfigError: it ends with neither .csv nor .parquet.
-        StoreError: it is a folder, or there may be no file in its folder.
+        ConfigError: the path ends with neither .csv nor .parquet.
+        StoreError: the path is a folder, or its folder cannot be written.
     """
     if path.suffix.lower() not in _WRITERS:
-        raise ConfigError(f"output={str(path)!r} must end with one of {' '.join(_WRITERS)}, which is the format")
+        raise ConfigError(f"output={str(path)!r} must end with {' or '.join(_WRITERS)}, which chooses the format")
     if path.is_dir():
         raise StoreError(f"output {str(path)!r} is a folder: name a file in it")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -90,9 +91,9 @@ def check_prediction_file(path: pathlib.Path) -> None:
 
 
 class PredictionFile:
-    """A CSV or Parquet file, by its ending, of which a bounded number of rows is held in memory.
+    """A CSV or Parquet file, chosen by the file ending; keeps a bounded number of rows in memory.
 
-    Floats are written so that the same ones are read back.
+    Floats are written without loss: reading them back gives the same values.
 
     Args:
         path: of the file.
@@ -112,15 +113,15 @@ class PredictionFile:
             self._flush()
 
     def close(self) -> None:
-        """Writes what is held, and ends the file.
+        """Writes the remaining rows and closes the file.
 
         Raises:
-            DataError: nothing was written, so that not even the columns are known.
+            DataError: no table was given, so even the columns are not known.
         """
         if self._held:
             self._flush()
         if self._writer is None:
-            raise DataError("not one image could be read: there is no prediction to write")
+            raise DataError("no image could be read, so there is no prediction to write: check the paths of the images")
         self._writer.close()
 
     def _flush(self) -> None:
@@ -133,7 +134,7 @@ class PredictionFile:
 
 @contextlib.contextmanager
 def write_predictions(path: pathlib.Path) -> Iterator[PredictionFile]:
-    """Gives a file to write tables to, which stands at `path` when the block ends, and nowhere if it raises.
+    """Yields a file to write tables to; it appears at `path` when the block ends, and not at all if the block raises.
 
     Example:
         >>> with write_predictions(pathlib.Path("predictions.csv")) as file:

@@ -1,4 +1,4 @@
-"""`report.json`: all scores of a split, for machines."""
+"""Builds `report.json`: all scores of a split, for programs to read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,21 +14,21 @@ from dlexp.evaluation.split_scores import SplitScores
 
 @dataclass(frozen=True)
 class ReportSubject:
-    """What was evaluated, on what, and how.
+    """Which model was evaluated, on which data, and how.
 
     Attributes:
         run_id: of the run that trained the model.
-        run_name: its name.
+        run_name: name of that run.
         model: name of the architecture.
-        checkpoint: name of the file.
+        checkpoint: name of the checkpoint file.
         kind: `best` or `last`.
-        epoch: after which it was saved, counted from 1.
-        weights_digest: equal digests, equal models.
+        epoch: the checkpoint was saved after this epoch, counted from 1.
+        weights_digest: models with equal digests have equal weights.
         dataset_name: name of the dataset.
         dataset_id: ID of the dataset.
         split: `train`, `validation` or `test`.
         tta: test-time augmentations.
-        batch_size: examples that the model was given at once.
+        batch_size: number of examples in a batch.
     """
 
     run_id: str
@@ -48,12 +48,12 @@ class ReportSubject:
 def build_report(
     subject: ReportSubject, predictions: Predictions, scores: SplitScores, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Makes what `report.json` holds; what is not defined, or not finite, is None.
+    """Builds the contents of `report.json`; a value that is not defined or not finite is None.
 
     Args:
-        subject: what was evaluated.
+        subject: which model was evaluated, on which data.
         predictions: of the split.
-        scores: of the same.
+        scores: of the same split.
         class_names: name of each label.
     """
     report = {

@@ -1,4 +1,4 @@
-"""Scores of predictions: right answers, class by class, and one class against the rest."""
+"""Scores of predictions: top-k accuracy, scores per class, and one-vs-rest curves."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ TOP_K = (1, 3, 5)
 
 
 def score_top_k(labels: np.ndarray, probabilities: np.ndarray) -> dict[int, Share]:
-    """Shares of examples whose class is among the k most probable ones.
+    """Computes top-k accuracies: shares of examples whose class is among the k most probable classes.
 
     Args:
         labels: `int` `(n,)`.
-        probabilities: `(n, num_classes)`. Of equal ones, the first class is the more probable.
+        probabilities: `(n, num_classes)`. Ties go to the first class.
 
     Returns:
-        Shares by k: those of 1, 3 and 5 that are below the number of classes, and 1 always.
+        Shares by k: always k = 1; k = 3 and k = 5 if they are below the number of classes.
     """
     ranks = np.argsort(-probabilities, axis=1, kind="stable") == labels[:, np.newaxis]
     rank = ranks.argmax(axis=1)
@@ -31,15 +31,15 @@ def score_top_k(labels: np.ndarray, probabilities: np.ndarray) -> dict[int, Shar
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1 by class; NaN where they are not defined.
+    """Precision, recall and F1 per class; NaN if not defined.
 
     Attributes:
         precision: `(num_classes,)`; NaN for a class that was never predicted.
         recall: `(num_classes,)`; NaN for a class without examples.
-        f1: `(num_classes,)`; NaN for a class with neither.
+        f1: `(num_classes,)`; NaN for a class that has no examples and was never predicted.
         support: `int` `(num_classes,)`, number of examples.
-        averages: `macro` and `weighted`, each with `precision`, `recall` and `f1`, over the classes that have examples,
-            what is not defined counting as 0.
+        averages: `macro` and `weighted`, both with `precision`, `recall` and `f1`, over the classes that have examples;
+            a score that is not defined counts as 0.
     """
 
     precision: np.ndarray
@@ -50,7 +50,7 @@ class ClassScores:
 
 
 def score_classes(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> ClassScores:
-    """Precision, recall and F1 of every class, and their averages.
+    """Computes precision, recall and F1 of every class, and their averages.
 
     Args:
         labels: `int` `(n,)`.
@@ -71,7 +71,7 @@ def score_classes(labels: np.ndarray, predictions: np.ndarray, num_classes: int)
 
 @dataclass(frozen=True)
 class Curve:
-    """One class against the rest, at every threshold of its probability.
+    """One-vs-rest curves of one class, over all thresholds of its probability.
 
     Attributes:
         false_positive_rate: x of the ROC curve.
@@ -79,7 +79,7 @@ class Curve:
         recall: x of the precision-recall curve.
         precision: y of the precision-recall curve.
         roc_auc: area under the ROC curve.
-        average_precision: mean precision over the steps of the recall.
+        average_precision: mean of the precision, weighted by the increase in recall.
     """
 
     false_positive_rate: np.ndarray
@@ -91,7 +91,7 @@ class Curve:
 
 
 def score_one_against_rest(labels: np.ndarray, probabilities: np.ndarray) -> list[Curve | None]:
-    """The curves of every class; None for a class that has no examples, or all of them.
+    """Computes the curves of every class; None for a class that has no examples, or all examples.
 
     Args:
         labels: `int` `(n,)`.
@@ -113,12 +113,12 @@ def _score_against_rest(positive: np.ndarray, probability: np.ndarray) -> Curve 
         recall,
         precision,
         roc_auc=float(auc(false_positive_rate, true_positive_rate)),
-        # As sklearn's average_precision_score has it, which would compute the curve once more.
+        # The formula of sklearn's average_precision_score, which would compute the curve again.
         average_precision=float(-np.sum(np.diff(recall) * precision[:-1])),
     )
 
 
 def mean_over_classes(values: Sequence[float]) -> float:
-    """Mean of the values that are defined; NaN if none is."""
+    """Returns the mean of the values that are not NaN; NaN if there are none."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")

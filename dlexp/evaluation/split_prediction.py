@@ -1,4 +1,4 @@
-"""What a model says about every example of a split, and the metrics that are recorded of it."""
+"""Predictions of a model for every example of a split, and the metrics that are recorded from them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ Forward = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about one split.
+    """Predictions of a model for one split.
 
     Attributes:
         split: `train`, `validation` or `test`.
-        metrics: loss, accuracy and the further metrics, by name.
-        per_source: the same by source, where there are several.
-        table: one row an example, in the order of the manifest: key, source, label, prediction, confidence
-            (probability of the prediction), loss (cross-entropy), and `probability_N` for every class. Where the model
-            gives NaN or infinity, probabilities are NaN and the prediction is the first class.
+        metrics: loss, accuracy and the additional metrics, by name.
+        per_source: the same metrics by source; empty if there is only one source.
+        table: one row per example, in the order of the manifest. Columns: key, source, label, prediction, confidence
+            (probability of the prediction), loss (cross-entropy), and `probability_N` for every class. If the model
+            returns NaN or infinity, probabilities are NaN and the prediction is the first class.
         logits: `float32` `(n, num_classes)`; with several views of an image, the logarithm of the mean probabilities.
     """
 
@@ -44,17 +44,17 @@ class Predictions:
 
 
 def compile_forward(model: keras.Model, datasets: Datasets, *, tta: Sequence[str] = ()) -> Forward:
-    """Makes the function from batches to logits; it is traced once, for all splits and for the last, smaller batches.
+    """Makes the function from batches to logits; it is traced once, for all splits and for smaller last batches too.
 
-    `model.predict` traces again for a smaller batch, and takes three times as long on small data.
+    `model.predict` traces again for a smaller batch, and takes three times as long on small datasets.
 
     Args:
         model: takes raw pixels, returns logits `(batch, num_classes)`.
-        datasets: whose images it will be given; grey ones are repeated for a model that takes colours.
+        datasets: contain the images; grey images are converted to RGB if the model expects RGB.
         tta: names of test-time augmentations, see `make_views`.
 
     Returns:
-        Function of `uint8` images `(batch, height, width, channels)`, giving `float32` logits `(batch, num_classes)`.
+        Function from `uint8` images `(batch, height, width, channels)` to `float32` logits `(batch, num_classes)`.
     """
     height, width, channels = datasets.dataset.image_shape
     repeats = model.input_shape[-1] // channels
@@ -76,12 +76,12 @@ def predict_split(forward: Forward, datasets: Datasets, split: str, *, metric_na
 
     Args:
         forward: from `compile_forward`.
-        datasets: where the split comes from.
+        datasets: contain the split.
         split: `train`, `validation` or `test`.
-        metric_names: Keras metrics beside loss and accuracy.
+        metric_names: Keras metrics in addition to loss and accuracy.
 
     Raises:
-        DataError: an image can no longer be read, naming it.
+        DataError: an image can no longer be read; the error names it.
     """
     dataset = datasets.dataset
     with naming_unreadable_images(dataset):

@@ -1,4 +1,4 @@
-"""All scores of a split together: what pictures and reports are made from."""
+"""Computes all scores of a split, from which pictures and reports are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from dlexp.evaluation.split_prediction import Predictions
 
 @dataclass(frozen=True)
 class Temperature:
-    """What logits are divided by before the softmax.
+    """A temperature: the logits are divided by it before the softmax.
 
     Attributes:
-        value: 1 changes nothing; more makes a model less sure.
-        fitted_on: the split that it fits best.
+        value: 1 changes nothing; a larger value lowers the confidence.
+        fitted_on: name of the split that it was fitted on.
     """
 
     value: float
@@ -30,16 +30,16 @@ class SplitScores:
     """All scores of a split.
 
     Attributes:
-        top_k: shares of right answers among the k most probable classes, by k.
-        per_source: shares of right answers by source, where there are several.
-        classes: class by class.
-        curves: one class against the rest; None where that cannot be.
+        top_k: top-k accuracies, by k.
+        per_source: accuracies by source; empty if there is only one source.
+        classes: precision, recall and F1 per class.
+        curves: one-vs-rest curves per class; None for a class that has no examples, or all examples.
         confusion: counts `(num_classes, num_classes)`; row: true class, column: predicted class.
-        calibration: of the probabilities as they are.
-        temperature: fitted.
+        calibration: without a temperature.
+        temperature: the fitted temperature.
         calibrated: calibration with this temperature.
-        not_finite: examples for which the model gave NaN or infinity; to all scores they are examples for which it
-            gave every class the same probability, and predicted the first.
+        not_finite: number of examples for which the model returned NaN or infinity. All scores treat them as if every
+            class had the same probability and the first class was predicted.
     """
 
     top_k: Mapping[int, Share]
@@ -54,12 +54,12 @@ class SplitScores:
 
     @property
     def accuracy(self) -> Share:
-        """Share of right answers."""
+        """Share of right predictions."""
         return self.top_k[1]
 
 
 def fit_split_temperature(predictions: Predictions) -> Temperature:
-    """The temperature that fits a split best."""
+    """Fits a temperature to a split."""
     logits, _ = finite_logits(predictions.logits)
     return Temperature(fit_temperature(predictions.labels, logits), predictions.split)
 
@@ -68,14 +68,14 @@ def score_split(predictions: Predictions, temperature: Temperature) -> SplitScor
     """Computes all scores of a split.
 
     Args:
-        predictions: of one example at least.
-        temperature: to measure the calibration with.
+        predictions: of at least one example.
+        temperature: the calibration is also measured with it.
     """
     labels, (logits, not_finite) = predictions.labels, finite_logits(predictions.logits)
     table, num_classes = predictions.table, logits.shape[1]
     probabilities = _probabilities(predictions, not_finite)
     right = (table["label"] == table["prediction"]).groupby(table["source"])
-    shares = {str(source): share_with_interval(int(of_source.sum()), len(of_source)) for source, of_source in right}
+    shares = {str(source): share_with_interval(int(is_right.sum()), len(is_right)) for source, is_right in right}
     return SplitScores(
         top_k=score_top_k(labels, probabilities),
         per_source=shares if len(shares) > 1 else {},
@@ -90,7 +90,7 @@ def score_split(predictions: Predictions, temperature: Temperature) -> SplitScor
 
 
 def finite_logits(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits with zeros in rows that are not finite, and `bool` `(n,)`, which rows these are."""
+    """Returns the logits with zeros in rows that are not finite, and a `bool` mask `(n,)` of these rows."""
     not_finite = ~np.isfinite(logits).all(axis=1)
     return np.where(not_finite[:, np.newaxis], 0.0, logits), not_finite
 

@@ -1,25 +1,25 @@
-"""Test-time augmentation: an image seen in several ways, whose probabilities are averaged."""
+"""Test-time augmentation: makes several views of an image, whose probabilities are averaged."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-_SHIFT_SHARE = 1 / 16  # half of what training shifts by at most, as every view should still show the object
+_SHIFT_SHARE = 1 / 16  # half of the largest shift in training, so that every view still shows the object
 
 
 def make_views(images: Any, names: Sequence[str]) -> list[Any]:
-    """The images, and their copies.
+    """Returns the images and changed copies of them.
 
-    `flip` adds the mirror image, left to right: 2 views. `shift` adds copies that are moved left, right, up and down by
-    2 pixels per 32, at least 1, with the edge repeated: 5 views. Both together give 10.
+    `flip` adds the horizontally mirrored images: 2 views. `shift` adds copies that are moved left, right, up and down
+    by 1/16 of the side, at least 1 pixel, with the edge pixels repeated: 5 views. Both together give 10 views.
 
     Args:
         images: `(batch, height, width, channels)`, of known height and width.
         names: some of `dlexp.evaluation.options.TTA`.
 
     Returns:
-        The views; the images as they are come first.
+        The views; the unchanged images come first.
     """
     views = [images]
     if "shift" in names:

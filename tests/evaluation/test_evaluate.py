@@ -108,7 +108,7 @@ def test_other_metrics_than_the_recorded_ones_are_an_error_and_the_record_stays(
     report = copy / "evaluation" / "test" / "report.json"
     report.write_text(report.read_text().replace('"accuracy": 0.', '"accuracy": 0.1'))
     before = files(report.parent)
-    with pytest.raises(EvaluationError, match="other metrics than those measured now: accuracy 0"):
+    with pytest.raises(EvaluationError, match=rf"now differ from those recorded by run {run.id[:8]}: accuracy 0"):
         evaluate_checkpoint(copy, store=store)
     assert files(report.parent) == before
     assert evaluate_checkpoint(copy, store=store, output=tmp_path / "out")["test"].path == tmp_path / "out" / "test"
@@ -198,7 +198,7 @@ def test_grey_images_are_repeated_for_a_model_that_takes_colours_and_not_the_oth
     of_both = written.predictions().set_index("key").join(own, rsuffix="_own", how="inner")
     assert len(of_both) > 5
     assert of_both["loss"].to_numpy() == pytest.approx(of_both["loss_own"].to_numpy(), rel=1e-5)
-    with pytest.raises(DataError, match="has images of 3 channels, and the checkpoint takes 1"):
+    with pytest.raises(DataError, match="has images of 3 channels, but the checkpoint takes 1"):
         evaluate_checkpoint(of_grey.path, dataset=f"folder:{tmp_path / 'colored'}")
 
 

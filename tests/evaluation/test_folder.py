@@ -114,7 +114,7 @@ def test_examples_without_finite_numbers_are_counted_and_told(tmp_path: pathlib.
     predictions = written.predictions()
     assert predictions["prediction"].tolist() == [0, 0, 2]
     assert predictions["confidence"].isna().tolist() == [False, True, False]
-    assert "For 1 of 3 examples the model gives no finite numbers" in read_page(written)
+    assert "For 1 of 3 examples the model returns NaN or infinity" in read_page(written)
 
 
 def test_page_is_one_file_that_needs_nothing_else_and_escapes_names(tmp_path: pathlib.Path) -> None:

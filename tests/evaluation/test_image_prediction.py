@@ -171,9 +171,9 @@ def test_last_checkpoint_and_a_checkpoint_file_are_taken(store: str, trained: pa
         (("empty",), 1, "there is no image in 'empty'"),
         (("nowhere.png",), 1, "no file or folder 'nowhere.png'"),
         (("photos/*.gif",), 1, "matches nothing"),
-        (("list.txt",), 1, "not one image could be read"),
+        (("list.txt",), 1, "no image could be read, so there is no prediction to write: check the paths"),
         (("--from_file=nowhere.txt",), 1, "from_file='nowhere.txt' cannot be read"),
-        (("photos", "--output=p.json"), 2, "must end with one of .csv .parquet"),
+        (("photos", "--output=p.json"), 2, "must end with .csv or .parquet"),
         (("photos", "--top_k=11"), 2, "top_k=11 must be from 1 to 10"),
         (("photos", "--kind=first"), 2, "unknown kind 'first'"),
         (("photos", "--batch_size=-1"), 2, "batch_size=-1"),
@@ -326,6 +326,6 @@ def test_output_is_checked_in_good_time(tmp_path: pathlib.Path) -> None:
 
 
 def test_file_without_a_prediction_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(DataError, match="not one image"), write_predictions(tmp_path / "p.csv"):
+    with pytest.raises(DataError, match="no image could be read"), write_predictions(tmp_path / "p.csv"):
         pass
     assert names_in(tmp_path) == set()

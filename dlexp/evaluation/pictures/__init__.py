@@ -1,1 +1,1 @@
-"""The pictures of one evaluation: confusion, curves, calibration, classes, and galleries of examples."""
+"""The pictures of an evaluation: confusion matrix, curves, calibration, scores per class, and image galleries."""

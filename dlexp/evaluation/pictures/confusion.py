@@ -1,4 +1,4 @@
-"""The confusion matrix of an evaluation, as a picture."""
+"""Draws the confusion matrix of an evaluation."""
 
 import pathlib
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def draw_confusion(path: pathlib.Path, matrix: np.ndarray, class_names: Sequence
         path: of the PNG file.
         matrix: counts `(num_classes, num_classes)`; row: true class, column: predicted class.
         class_names: name of each label.
-        title: above the picture.
+        title: text above the picture.
     """
     classes = len(class_names)
     labelled = classes <= _MOST_LABELLED_CLASSES

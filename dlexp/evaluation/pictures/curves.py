@@ -1,4 +1,4 @@
-"""Pictures of ROC and precision-recall curves, each class against the rest."""
+"""Draws one-vs-rest ROC and precision-recall curves."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SIZE, _MARGINS = (7.2, 4.75), (0.65, 0.55, 2.35, 0.55)  # the legend is at the 
 
 
 def draw_roc(path: pathlib.Path, curves: Sequence[Curve | None], class_names: Sequence[str], *, title: str) -> None:
-    """Draws the ROC curve of every class; with more than ten, the ten of the smallest area in colour.
+    """Draws the ROC curve of every class; of more than ten, only the ten with the smallest area are in colour.
 
     Args:
         path: of the PNG file.
@@ -38,7 +38,7 @@ def draw_roc(path: pathlib.Path, curves: Sequence[Curve | None], class_names: Se
 def draw_precision_recall(
     path: pathlib.Path, curves: Sequence[Curve | None], class_names: Sequence[str], *, title: str
 ) -> None:
-    """Draws the precision-recall curve of every class, as `draw_roc` does.
+    """Draws the precision-recall curve of every class, like `draw_roc`.
 
     Args:
         path: of the PNG file.
@@ -73,7 +73,7 @@ def _draw_lines(
     area: str,
     steps: bool = False,
 ) -> None:
-    """Draws (label, x, y, area) each as a line; the worst on top of the others, and first in the legend."""
+    """Draws a line for every (label, x, y, area); small areas are drawn on top and come first in the legend."""
     worst_first = sorted(lines, key=lambda line: line[3])
     colored, others = worst_first[:_MOST_COLORED], worst_first[_MOST_COLORED:]
     style = "steps-post" if steps else "default"
@@ -85,8 +85,8 @@ def _draw_lines(
     if others:
         axes.plot([], [], color="#c8c8c8", label=f"{len(others)} others")
     if not lines:
-        axes.text(0.5, 0.25, "no class has both examples\nand counter-examples", ha="center", va="center", color="gray")
+        axes.text(0.5, 0.25, "no class has positive\nand negative examples", ha="center", va="center", color="gray")
         return
-    heading = f"class against the rest: {area}" + (f",\nthe {len(colored)} smallest" if others else "")
+    heading = f"one-vs-rest {area}" + (f",\nthe {len(colored)} smallest" if others else "")
     legend = axes.legend(title=heading, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False)
     legend.get_title().set_fontsize(8)

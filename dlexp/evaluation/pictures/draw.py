@@ -1,4 +1,4 @@
-"""All pictures of a split, by file name."""
+"""Draws all pictures of a split."""
 
 import pathlib
 
@@ -19,10 +19,10 @@ def draw_pictures(
     """Draws all pictures of a split.
 
     Args:
-        folder: where they are written.
+        folder: where the pictures are written.
         predictions: of the split.
-        scores: of the same.
-        dataset: that the split is of.
+        scores: of the same split.
+        dataset: that the split belongs to.
 
     Returns:
         Paths by name: confusion, per_class, roc, precision_recall, reliability, mistakes, least_confident.
@@ -33,7 +33,7 @@ def draw_pictures(
     draw_confusion(
         paths["confusion"], scores.confusion, classes, title=f"{about}\naccuracy {scores.accuracy.value:.4f}"
     )
-    draw_per_class(paths["per_class"], scores.classes, classes, title=f"{about}\nclass by class")
+    draw_per_class(paths["per_class"], scores.classes, classes, title=f"{about}\nscores of each class")
     draw_roc(paths["roc"], scores.curves, classes, title=f"{about}\nROC curves")
     draw_precision_recall(paths["precision_recall"], scores.curves, classes, title=f"{about}\nprecision-recall curves")
     draw_reliability(paths["reliability"], scores, title=f"{about}\nreliability diagram")

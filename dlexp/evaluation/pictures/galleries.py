@@ -1,4 +1,4 @@
-"""Galleries: examples of a split that are worth looking at."""
+"""Draws image galleries: examples of a split that are worth a look."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ _COLUMNS, _INCHES = 5, 1.9
 
 
 def draw_mistakes(path: pathlib.Path, predictions: Predictions, dataset: Dataset) -> None:
-    """Draws the mistakes that the model was most sure of, with truth and prediction."""
+    """Draws the most confident mistakes, with true and predicted class."""
     table = predictions.table
     wrong = table[table["label"] != table["prediction"]]
     shown = wrong.sort_values("confidence", ascending=False, kind="stable").head(_MOST_IMAGES)
@@ -25,7 +25,7 @@ def draw_mistakes(path: pathlib.Path, predictions: Predictions, dataset: Dataset
 
 
 def draw_least_confident(path: pathlib.Path, predictions: Predictions, dataset: Dataset) -> None:
-    """Draws the examples that the model was least sure of, right or wrong."""
+    """Draws the examples with the least confident predictions, right or wrong."""
     shown = predictions.table.sort_values("confidence", kind="stable", na_position="first").head(_MOST_IMAGES)
     about = f"{shorten(dataset.name, 44)}, {predictions.split} split"
     title = f"{about}\nthe {len(shown)} least confident of {len(predictions.table):,}"

@@ -1,4 +1,4 @@
-"""The picture of precision, recall and F1 class by class."""
+"""Draws precision, recall and F1 of every class."""
 
 import pathlib
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _MARKS = {"precision": ("<", "#4878a8"), "recall": (">", "#dd8452"), "f1": ("o",
 
 
 def draw_per_class(path: pathlib.Path, scores: ClassScores, class_names: Sequence[str], *, title: str) -> None:
-    """Draws precision, recall and F1 of the classes, the worst F1 on top; of more than 40, the worst 40.
+    """Draws precision, recall and F1 of the classes, the smallest F1 at the top; of more than 40 classes, the worst 40.
 
     Args:
         path: of the PNG file.
-        scores: class by class; what is not defined is not drawn.
+        scores: per class; a score that is not defined is not drawn.
         class_names: name of each label.
         title: above the picture.
     """
@@ -42,9 +42,8 @@ def draw_per_class(path: pathlib.Path, scores: ClassScores, class_names: Sequenc
         ylabel="class (examples)",
     )
     axes.grid(color="#e4e4e4")
-    shown = (
-        f"\nthe {len(order)} classes of the smallest F1, of {len(class_names)}" if len(order) < len(class_names) else ""
-    )
+    is_part = len(order) < len(class_names)
+    shown = f"\nthe {len(order)} classes with the smallest F1, of {len(class_names)}" if is_part else ""
     axes.set_title(title + shown, fontsize=10)
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False)
     save_figure(figure, path)

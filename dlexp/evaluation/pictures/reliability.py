@@ -1,4 +1,4 @@
-"""The reliability diagram: how often a model is right, by how sure it is, before and after temperature scaling."""
+"""Draws the reliability diagram: accuracy over confidence, before and after temperature scaling."""
 
 import math
 import pathlib
@@ -15,7 +15,7 @@ _EDGES = np.linspace(0, 1, BINS + 1)
 
 
 def draw_reliability(path: pathlib.Path, scores: SplitScores, *, title: str) -> None:
-    """Draws accuracy over confidence, and how many examples each bin has, before and after temperature scaling.
+    """Draws accuracy over confidence and the number of examples per bin, before and after temperature scaling.
 
     Args:
         path: of the PNG file.
@@ -29,7 +29,7 @@ def draw_reliability(path: pathlib.Path, scores: SplitScores, *, title: str) -> 
     )
     temperature = scores.temperature
     headings = (
-        "as the model gives them (T = 1)",
+        "without temperature scaling (T = 1)",
         f"with temperature T = {temperature.value:.3g}, fitted on {temperature.fitted_on}",
     )
     for column, calibration in enumerate((scores.calibration, scores.calibrated)):
@@ -37,7 +37,7 @@ def draw_reliability(path: pathlib.Path, scores: SplitScores, *, title: str) -> 
         _draw_counts(axes[1, column], calibration.counts)
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("examples")
-    # Above the diagrams: within, it would hide bars of one model or of another.
+    # The legend is above the diagrams: inside, it would hide bars.
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.91), ncols=3, fontsize=8, frameon=False)
     save_figure(figure, path)
@@ -54,7 +54,7 @@ def _draw_diagram(axes: Axes, calibration: Calibration, *, heading: str) -> None
 
 
 def _draw_counts(axes: Axes, counts: np.ndarray) -> None:
-    """Draws log(1 + count), so that a bin of one example is seen beside one of thousands."""
+    """Draws log(1 + count), so that a bin with one example is visible next to a bin with thousands."""
     most = 10 ** math.ceil(math.log10(max(counts.max(), 10)))
     ticks = [0, *(10**power for power in range(1, 1 + round(math.log10(most))))]
     axes.stairs(np.log10(1 + counts), _EDGES, fill=True, color="#8c8c8c")
