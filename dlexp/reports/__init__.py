@@ -1,1 +1,1 @@
-"""How every picture and page looks: figures, galleries, curves of a run, and the frame of a page."""
+"""Pictures and pages in one style: figures, image grids, curves of a run, and the frame of HTML pages."""

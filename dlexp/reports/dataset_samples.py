@@ -1,4 +1,4 @@
-"""The picture of a dataset: examples of each class, as the source has them."""
+"""Draws a dataset: unaugmented examples of each class."""
 
 import pathlib
 
@@ -10,13 +10,14 @@ _MOST_CLASSES = 20
 
 
 def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) -> None:
-    """Draws the first training examples of each class, by key and before augmentation, a class in a row, with
-    its source where there are several.
+    """Draws the first training examples of each class, one class per row, sorted by key and without augmentation.
+
+    With several sources, the caption of an image names its source.
 
     Args:
         dataset: its first 20 classes are drawn.
         path: of the PNG file.
-        per_class: examples of each class.
+        per_class: number of examples of each class.
     """
     train = dataset.manifest[dataset.manifest["split"] == "train"]
     shown_classes = min(dataset.num_classes, _MOST_CLASSES)

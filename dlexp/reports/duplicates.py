@@ -1,4 +1,4 @@
-"""A picture of the copies in a dataset, for a person to judge: one group a row."""
+"""Draws the duplicate images of a dataset for inspection, one group per row."""
 
 import pathlib
 
@@ -13,14 +13,14 @@ _EMPTY = np.full((1, 1, 1), 255, np.uint8)
 
 
 def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, *, most_groups: int = 20) -> None:
-    """Draws groups of copies, each in a row, with key, class and split above each image.
+    """Draws groups of duplicates, one group per row, with key, class and split above each image.
 
     Args:
         path: of the PNG file.
-        dataset: where they are.
-        groups: as in `Duplicates`. Near duplicates, which are there to be judged, come before equal images; of each
-            group the first six are drawn.
-        most_groups: how many are drawn.
+        dataset: contains the duplicates.
+        groups: as in `Duplicates`. Near duplicates come before equal images, because a person has to judge them. At
+            most six images of a group are drawn.
+        most_groups: maximum number of groups that are drawn.
     """
     columns = ["key", "row", "label", "split", "digest"]
     examples = dataset.manifest[columns].iloc[groups["position"]].assign(group=groups["group"].to_numpy())
@@ -42,11 +42,11 @@ def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, 
         captions += [""] * padding
     shown = f", {most_groups} shown" if len(near_first) > most_groups else ""
     title = (
-        f"{dataset.name}\n{len(near_first):,} groups of copies, one a row{shown}\nabove each image: key, class, split"
+        f"{dataset.name}\n{len(near_first):,} groups of duplicates, one per row{shown}\nabove images: key, class, split"
     )
     draw_images(path, images, captions, title=title, columns=width, inches=1.6)
 
 
 def _end_of(key: str) -> str:
-    """The end of a path tells more than its beginning."""
+    """Returns the end of a key; the end of a path says more than its beginning."""
     return key if len(key) <= 27 else "\N{HORIZONTAL ELLIPSIS}" + key[-26:]

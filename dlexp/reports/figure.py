@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn with matplotlib without a display."""
+"""Makes and saves figures with matplotlib, without a display."""
 
 import functools
 import pathlib
@@ -24,15 +24,15 @@ def show_pixels(axes: Axes, image: np.ndarray, *, extent: tuple[float, float, fl
 
 
 def make_figure(width: float, height: float, *, margins: tuple[float, float, float, float] | None = None) -> Figure:
-    """An empty figure.
+    """Makes an empty figure.
 
     Args:
         width: in inches.
         height: in inches.
-        margins: inches left of the axes, below, to the right and above; None measures all text to find them, which
-            takes as long as the drawing.
+        margins: in inches: left, bottom, right, top; None: matplotlib measures all text to find them, which takes as
+            long as drawing.
     """
-    # A Figure of its own, without pyplot: no global state, no display, safe in any thread.
+    # A separate Figure, without pyplot: no global state, no display, safe in any thread.
     figure = Figure(figsize=(width, height), dpi=DPI, layout=None if margins else "constrained")
     if margins:
         left, bottom, right, top = margins
@@ -41,33 +41,33 @@ def make_figure(width: float, height: float, *, margins: tuple[float, float, flo
 
 
 def save_figure(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
-    # `savefig` would draw all of it twice, and its PNG has an alpha channel and takes three times as long to compress.
+    """Writes a figure as PNG, atomically."""
+    # `savefig` would draw everything twice, and its PNG has an alpha channel and takes three times as long to compress.
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     save_image(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"), path)
 
 
 def save_image(image: Image.Image, path: pathlib.Path) -> None:
-    """Writes an image as PNG, whole or not at all."""
+    """Writes an image as PNG, atomically."""
     with atomic_file(path) as temporary:
         image.save(temporary, format="PNG", compress_level=_COMPRESS_LEVEL, dpi=(DPI, DPI))
 
 
 @functools.cache
 def font(points: float) -> ImageFont.FreeTypeFont:
-    """The font of matplotlib for Pillow, in a size of so many points."""
+    """Returns matplotlib's default font for Pillow, in a size given in points."""
     path = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(path, points * DPI / 72)
 
 
 def longest_inches(texts: Iterable[str], points: float) -> float:
-    """Width of the longest of some texts, in inches."""
+    """Returns the width of the longest text, in inches."""
     return max((font(points).getlength(text) for text in texts), default=0.0) / DPI
 
 
 def fit_width(text: str, *, points: float, inches: float) -> str:
-    """The text, or its beginning and end with an ellipsis between where it would be wider than so many inches."""
+    """Returns the text; if it is wider than `inches`, its beginning and end with an ellipsis between them."""
     width = longest_inches([text], points)
     most = len(text) if width <= inches else int(len(text) * inches / width)
     while most > 1 and longest_inches([shorten(text, most)], points) > inches:
@@ -76,9 +76,9 @@ def fit_width(text: str, *, points: float, inches: float) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """The text, or its beginning and end with an ellipsis between where it has more than `most` characters.
+    """Returns the text; if it has more than `most` characters, its beginning and end with an ellipsis between them.
 
-    Long names that are alike differ at the end as often as at the beginning.
+    The end is kept because similar long names often differ there.
     """
     if len(text) <= most:
         return text

@@ -1,4 +1,4 @@
-"""The curves of a run as one picture, `history.png`."""
+"""Draws the curves of a run into one picture, `history.png`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ _BLUE, _ORANGE = "tab:blue", "tab:orange"
 
 @dataclass(frozen=True)
 class _Panel:
-    """One pair of axes.
+    """One diagram of the picture.
 
     Attributes:
         label: of the vertical axis.
         curves: key, name in the legend, and color of each curve.
-        logarithmic: the vertical axis is, where the values are positive and of different magnitudes.
+        logarithmic: whether the vertical axis is logarithmic if the values are positive and differ by a large factor.
     """
 
     label: str
@@ -32,7 +32,7 @@ class _Panel:
     logarithmic: bool = False
 
 
-# What is drawn beside the metrics that Keras measures.
+# What is drawn in addition to the metrics that Keras measures.
 _OTHERS = (
     _Panel("learning rate", [("learning_rate", "", _BLUE)]),
     _Panel("gradient norm, unclipped", [("gradient_norm", "", _BLUE)], logarithmic=True),
@@ -44,9 +44,9 @@ _OTHERS = (
 
 
 def draw_history(run: Run) -> None:
-    """Draws every curve of a run over its epochs into `history.png`; nothing if no epoch has ended.
+    """Draws every curve of a run over its epochs into `history.png`; does nothing if no epoch has ended.
 
-    Training is blue, validation orange, and the best epoch a dotted line.
+    Training is blue, validation is orange, and a dotted line marks the best epoch.
     """
     points, record = run.points(), run.record()
     epochs = points[~points["key"].str.startswith(("steps/", "test_"))]
@@ -62,7 +62,7 @@ def draw_history(run: Run) -> None:
 
 
 def _metric_panels(curves: pd.DataFrame) -> list[_Panel]:
-    """Loss first, then accuracy, then the others by name."""
+    """Makes the panels of the metrics: loss first, then accuracy, then the others by name."""
     names = [key.removeprefix("val_") for key in map(str, curves) if key.startswith("val_")]
     names.sort(key=lambda name: ({"loss": 0, "accuracy": 1}.get(name, 2), name))
     return [
@@ -72,7 +72,7 @@ def _metric_panels(curves: pd.DataFrame) -> list[_Panel]:
 
 
 def _draw_panel(axes: Axes, curves: pd.DataFrame, panel: _Panel, *, best_epoch: int | None) -> None:
-    marker = "o" if len(curves) == 1 else None  # one point makes no line
+    marker = "o" if len(curves) == 1 else None  # a single point draws no line
     for key, legend, color in panel.curves:
         axes.plot(curves.index, curves[key], label=legend, color=color, marker=marker)
     if len(panel.curves) > 1:

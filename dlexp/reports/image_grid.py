@@ -1,6 +1,6 @@
-"""Images in a grid, each with a caption.
+"""Draws images with captions in a grid.
 
-Drawn with Pillow, in matplotlib's font: matplotlib itself takes ten times as long for a hundred images.
+It uses Pillow with matplotlib's font: matplotlib itself takes ten times as long for a hundred images.
 """
 
 import math
@@ -26,15 +26,15 @@ def draw_images(
     columns: int,
     inches: float,
 ) -> None:
-    """Draws images in a grid, each with its caption above; none gives a picture that says so.
+    """Draws images in a grid, with a caption above each image; without images, the picture says "nothing to show".
 
     Args:
         path: of the PNG file.
-        images: each `uint8` (height, width, 1 or 3).
-        captions: one for each image, of up to three lines, each shortened to the width of an image.
-        title: above the grid, each line shortened to its width.
-        columns: images in a row of the grid.
-        inches: width of an image.
+        images: `uint8` arrays `(height, width, 1 or 3)`.
+        captions: one for each image, of up to three lines; a line is shortened to the width of an image.
+        title: text above the grid; a line is shortened to the width of the grid.
+        columns: number of images in a row of the grid.
+        inches: width of a cell of the grid.
     """
     rows, unit = max(1, math.ceil(len(images) / columns)), inches * DPI
     top = round((0.1 + _TITLE_INCHES_A_LINE * len(title.split("\n"))) * DPI)
@@ -44,7 +44,8 @@ def draw_images(
     draw.multiline_text((sheet.width / 2, top / 2), heading, "black", font(_TITLE_POINTS), "mm", align="center")
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, bottom = position % columns * unit, top + (position // columns + 1) * _CELL_HEIGHT * unit
-        text = _fit(caption, points=_CAPTION_POINTS, inches=_SIDE * inches)  # wider ones would touch their neighbours
+        # Wider captions would touch their neighbours.
+        text = _fit(caption, points=_CAPTION_POINTS, inches=_SIDE * inches)
         above = bottom - 0.98 * unit
         draw.multiline_text((left + unit / 2, above), text, "black", font(_CAPTION_POINTS), "md", align="center")
         _place_image(sheet, image, centre=left + unit / 2, top=bottom - 0.96 * unit, side=_SIDE * unit)
@@ -59,7 +60,7 @@ def _fit(text: str, *, points: float, inches: float) -> str:
 
 
 def _place_image(sheet: Image.Image, image: np.ndarray, *, centre: float, top: float, side: float) -> None:
-    """Puts an image, with its own proportions, at the top of a square of `side` pixels."""
+    """Puts an image at the top of a square of `side` pixels, and keeps its aspect ratio."""
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX

@@ -1,4 +1,4 @@
-"""The frame that all HTML pages share: one file that holds its style and pictures, without scripts or a network."""
+"""Renders HTML pages in a common frame; a page is one file that includes its style and pictures, without scripts."""
 
 import base64
 import functools
@@ -10,12 +10,12 @@ from PIL import Image
 
 
 def render_page(package: str, template: str, **values: Any) -> str:
-    """Makes the HTML text of a page.
+    """Renders the HTML text of a page.
 
     Args:
         package: Python package that holds the template.
         template: name of the file; it extends `frame.html`, and may import `interval` and `picture` from `parts.html`.
-            Besides jinja's own it has the filters `number` (four decimals, a dash for None) and `percent`.
+            In addition to jinja's filters it can use `number` (four decimals, a dash for None) and `percent`.
         values: what the template shows; text in them is escaped.
 
     Raises:
@@ -25,7 +25,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
 
 
 def embed_picture(path: pathlib.Path, caption: str) -> dict[str, Any]:
-    """What `picture` of `parts.html` shows of a PNG file: its bytes in base64, its width in pixels, and its caption."""
+    """Reads a PNG file for `picture` of `parts.html`: its bytes in base64, its width in pixels, and its caption."""
     with Image.open(path) as image:
         width = image.width
     return {"data": base64.b64encode(path.read_bytes()).decode("ascii"), "width": width, "caption": caption}
