@@ -1,1 +1,1 @@
-"""Runs on disk: folder, record, points, recipe, environment; how runs are listed, found and resumed."""
+"""Runs on disk: folder, record, points, recipe and environment; lists, finds and resumes runs."""

@@ -1,6 +1,6 @@
-"""What a run was made with: packages, commit, hardware, command, batch job; written into `environment/`.
+"""Records the environment of a run in `environment/`: packages, commit, hardware, command and batch job.
 
-Secrets are never written: of the environment only the variables named here, of texts what `scrub` leaves.
+Secrets are never written: only the environment variables named here are recorded, and texts pass through `scrub`.
 """
 
 import functools
@@ -21,17 +21,18 @@ from dlexp.config.scrubbing import scrub
 
 FOLDER = "environment"
 _GIT_SECONDS = 10
-# Which job of a batch system, or which pod, this is; and what changes how libraries compute.
+# Variables that identify the job of a batch system or the pod.
 _JOB_VARIABLES = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST", "PBS_JOBID", "PBS_ARRAY_INDEX",
     "LSB_JOBID", "LSB_JOBINDEX", "COBALT_JOBID", "AWS_BATCH_JOB_ID", "AWS_BATCH_JOB_ATTEMPT", "KUBERNETES_SERVICE_HOST",
     "CLOUD_ML_JOB_ID", "GITHUB_RUN_ID", "CI_JOB_ID",
 )  # fmt: skip
+# Variables that change how libraries compute.
 _COMPUTING_VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
     "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "XLA_FLAGS", "PYTHONHASHSEED",
 )  # fmt: skip
-# Where a container finds its own ID: the end of its cgroup (version 1), or what is mounted as its host name.
+# Where a process finds the ID of its container: at the end of its cgroup (version 1), or in the mount of /etc/hostname.
 _CONTAINER_IDS = {
     "/proc/self/cgroup": re.compile(r"([0-9a-f]{64})(?:\.scope)?$", re.MULTILINE),
     "/proc/self/mountinfo": re.compile(r"([0-9a-f]{64})/hostname /etc/hostname "),
@@ -53,12 +54,12 @@ def write_environment(run_folder: pathlib.Path) -> None:
 
 @functools.cache
 def installed_packages() -> Sequence[str]:
-    """`name==version` of every package that was installed when it was first asked for, sorted."""
+    """Returns `name==version` of every package that was installed at the first call, sorted."""
     return sorted({f"{package.metadata['Name']}=={package.version}" for package in distributions()}, key=str.lower)
 
 
 def describe_machine() -> dict[str, Any]:
-    """Python, operating system, host, processor, memory, GPUs, container, batch job and command."""
+    """Describes Python, operating system, host, processor, memory, GPUs, container, batch job and command."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -80,7 +81,7 @@ def _variables(names: Sequence[str]) -> dict[str, str]:
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs, where TensorFlow is in use; it is not imported for this."""
+    """Returns the names of the GPUs, if TensorFlow is already imported; does not import it."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         return []
@@ -89,7 +90,7 @@ def _gpus() -> list[str]:
 
 
 def _container() -> str | None:
-    """The ID of the container that this runs in, or its kind where it has no ID to be found; None outside of one."""
+    """Returns the ID of the container of this process, or its kind if no ID is found; None outside a container."""
     for path, pattern in _CONTAINER_IDS.items():
         try:
             found = pattern.search(pathlib.Path(path).read_text(encoding="utf-8", errors="replace"))
@@ -112,7 +113,7 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the working directory; None without git or a repository."""
+    """Returns the output of a git command in the working directory; None without git or a repository."""
     try:
         done = subprocess.run(
             ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=_GIT_SECONDS, check=True

@@ -1,4 +1,4 @@
-"""Measured values, and the file of a run that holds them all: `metrics.jsonl`."""
+"""Measured values of a run, and the file that stores them: `metrics.jsonl`."""
 
 import dataclasses
 import json
@@ -14,9 +14,9 @@ class Point:
     Attributes:
         key: name of the metric, such as `val_accuracy`.
         step: optimizer steps taken when it was measured.
-        epoch: epochs completed, counted from 1.
+        epoch: number of the epoch, counted from 1.
         value: the value; may be NaN or infinite.
-        time: when, as ISO 8601 in UTC.
+        time: when it was measured, as ISO 8601 in UTC.
     """
 
     key: str
@@ -27,16 +27,16 @@ class Point:
 
 
 class PointLog:
-    """Appends points to a file, each (key, step) once.
+    """Appends points to a file; a point with the same key and step is written only once.
 
-    A resume takes steps again that were taken after the last checkpoint; they give the same values, so that the first
-    measurement stands.
+    A resumed run repeats the steps that were taken after the last checkpoint. They give the same values, so the first
+    measurement is kept.
 
     Args:
-        path: of the file. A last line that a kill has cut short is removed.
+        path: of the file. An incomplete last line, left by a killed process, is removed.
 
     Attributes:
-        points: all there are, in the order of the file.
+        points: all points of the file, in its order.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -51,7 +51,7 @@ class PointLog:
                     file.truncate(whole)
 
     def append(self, points: Iterable[Point]) -> Sequence[Point]:
-        """Writes the points that are new, and returns them."""
+        """Writes the new points, and returns them."""
         new = [point for point in points if (point.key, point.step) not in self._seen]
         with self._path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in new))
@@ -61,6 +61,6 @@ class PointLog:
 
 
 def read_points(path: pathlib.Path) -> list[Point]:
-    """The points of a file, none if it is not there; a last line that is cut short does not count."""
+    """Reads the points of a file; returns none if there is no file, and ignores an incomplete last line."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [Point(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]

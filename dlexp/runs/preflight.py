@@ -1,4 +1,4 @@
-"""What is refused before TensorFlow is imported: unknown names, and a store that cannot be written."""
+"""Checks before TensorFlow is imported: names must be known, and the store must be writable."""
 
 import pathlib
 import tempfile
@@ -13,7 +13,7 @@ def check_names(config: ExperimentConfig) -> None:
     """Imports the plug-ins of a config, then looks up its model, source, augmentations, callbacks, trackers, optimizer.
 
     Raises:
-        UnknownNameError: one is not there; the nearest and all names are listed.
+        UnknownNameError: a name is unknown; the error lists the nearest names and all names.
         ConfigError: a plug-in cannot be imported.
     """
     load_plugins(config.plugins)
@@ -31,9 +31,9 @@ def check_names(config: ExperimentConfig) -> None:
 
 
 def check_store(store: str | pathlib.Path) -> None:
-    """Raises StoreError if runs cannot be written to `store`; makes nothing.
+    """Raises StoreError if runs cannot be written to `store`; creates nothing.
 
-    An old MLflow file store in the same folder does no harm, as it is neither read nor written.
+    An old MLflow file store in the same folder does no harm, because it is neither read nor written.
     """
     path = pathlib.Path(store).resolve()
     existing = next(parent for parent in (path, *path.parents) if _is_seen(parent))
@@ -46,7 +46,7 @@ def check_store(store: str | pathlib.Path) -> None:
 
 
 def _is_seen(path: pathlib.Path) -> bool:
-    """Whether a path exists, as far as this user may look."""
+    """Returns whether a path exists; False if this user has no permission to see it."""
     try:
         return path.exists()
     except PermissionError:

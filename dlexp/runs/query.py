@@ -1,4 +1,4 @@
-"""Rows of a table, selected by a pandas query and sorted by a column."""
+"""Selects rows of a table with a pandas query, and sorts them by a column."""
 
 import ast
 import difflib
@@ -11,20 +11,20 @@ from dlexp.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the syntax of pandas has and that of Python has not: `name` for any column name, and @ for a variable. Text in
-# quotes matches as well, so that no ` or @ in it is taken for one of these.
+# Syntax that pandas has and Python does not: `name` for any column name, and @ for a variable. Text in quotes also
+# matches, so that a ` or @ inside quotes is not mistaken for this syntax.
 _PANDAS_SYNTAX = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?P<column>(?:``|[^`])+)`|(?P<variable>@)""")
-# Names that pandas itself gives a query.
+# Names that pandas defines in every query.
 _NAMES_OF_PANDAS = {"index", "ilevel_0", "columns", "clevel_0", "inf", "Inf", "Timestamp", "datetime", "list", "tuple"}
 
 
 def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataFrame":
-    """The rows for which a pandas query holds, sorted by a column.
+    """Returns the rows for which a pandas query is true, sorted by a column.
 
     Args:
         table: any table.
         where: a pandas query over its columns; empty: all rows.
-        sort_by: a column; with `-` in front the largest come first; empty: as they are.
+        sort_by: a column: ascending, or descending with `-` in front; empty: the order stays.
 
     Raises:
         ConfigError: the query cannot be understood, or a column is unknown.
@@ -34,13 +34,13 @@ def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataF
     if sort_by:
         column = sort_by.removeprefix("-")
         if column not in table.columns:
-            raise ConfigError(f"sort_by={sort_by} names no column{_nearest_columns(column, table)}")
+            raise ConfigError(f"sort_by={sort_by} cannot be used{_nearest_columns(column, table)}")
         table = table.sort_values(column, ascending=not sort_by.startswith("-"), kind="stable", na_position="last")
     return table.reset_index(drop=True)
 
 
 def _query(table: "pd.DataFrame", where: str) -> "pd.DataFrame":
-    # pandas raises whatever its parser, tokenizer or operators raise: there is no common class but Exception.
+    # The parser, tokenizer and operators of pandas raise many classes; Exception is their only common base.
     try:
         return table.query(where, engine="python", local_dict={}, global_dict={})
     except Exception as err:
@@ -52,7 +52,7 @@ def _query(table: "pd.DataFrame", where: str) -> "pd.DataFrame":
 
 
 def find_unknown_column(where: str, columns: Collection[str]) -> str | None:
-    """The first name in a pandas query that is not a column; None if there is none, or if the syntax is wrong.
+    """Returns the first name in a pandas query that is not a column; None if there is none or the syntax is wrong.
 
     Example:
         >>> find_unknown_column("acuracy > 0.9 and `my model` == 'mlp'", ["accuracy", "my model"])
@@ -80,5 +80,5 @@ def find_unknown_column(where: str, columns: Collection[str]) -> str | None:
 
 def _nearest_columns(column: str, table: "pd.DataFrame") -> str:
     near = difflib.get_close_matches(column, list(table.columns), n=3, cutoff=0.4)
-    listed = ", ".join(near) if near else ", ".join(table.columns)
-    return f": there is no column {column!r}; {'near ones are' if near else 'columns are'} {listed}"
+    hint = f"did you mean {', '.join(near)}" if near else f"columns are {', '.join(table.columns)}"
+    return f": there is no column {column!r}; {hint}"

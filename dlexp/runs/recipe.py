@@ -1,7 +1,7 @@
-"""Recipes: what it takes to make the dataset of a run again, and to know that it is the same.
+"""Recipes: everything needed to make the dataset of a run again, and to verify that it is the same.
 
-A recipe is a JSON object, or lines of a flagfile, with the fields of `RECIPE_FIELDS`. Paths in it start from its
-`data_dir`, which `--data_dir` replaces where the data has moved.
+A recipe is a JSON object, or lines of a flagfile, with the fields of `RECIPE_FIELDS`. Paths in it are relative to its
+`data_dir`; if the data has moved, `--data_dir` replaces that folder.
 """
 
 import json
@@ -24,21 +24,21 @@ RECIPE_FIELDS = field_names("makes_dataset")
 _PREFIX = "recipe:"
 _PATH_KINDS = ("folder", "npz", "idx", "table", "pack")
 _MAX_CHARS = 1_000_000
-# Replaced where they differ, as a name and a place make no other dataset.
+# These may differ from the recipe and replace its values: a name and a place do not change the dataset.
 _MAY_DIFFER = ("dataset_name", "data_dir")
 
 
 def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str) -> dict[str, Any]:
-    """The recipe of a dataset.
+    """Makes the recipe of a dataset.
 
     Args:
-        data: how it was opened.
-        dataset_name: its name.
-        dataset_id: its ID, which the recipe insists on.
+        data: the config section that the dataset was opened with.
+        dataset_name: name of the dataset.
+        dataset_id: ID of the dataset; opening the recipe fails if the data has another ID.
     """
     recipe = {name: getattr(data, name) for name in RECIPE_FIELDS}
     terms, root = parse_expression(data.dataset, SOURCES.names()), os.path.abspath(data.data_dir)
-    if all(SOURCES.is_builtin(term.kind) for term in terms):  # what a plug-in makes of its text, nobody knows
+    if all(SOURCES.is_builtin(term.kind) for term in terms):  # the text of a plug-in's source need not be a path
         paths = {term: os.path.abspath(os.path.join(root, term.spec)) for term in terms if _is_path(term, root)}
         root = os.path.commonpath([os.path.dirname(path) for path in paths.values()]) if paths else ""
         terms = [replace(term, spec=os.path.relpath(paths[term], root)) if term in paths else term for term in terms]
@@ -53,18 +53,18 @@ def _is_path(term: SourceTerm, root: str) -> bool:
 
 
 def recipe_text(recipe: Mapping[str, Any], *, as_flags: bool = False) -> str:
-    """A recipe as JSON, or as lines of a flagfile."""
+    """Returns a recipe as JSON text, or as the lines of a flagfile."""
     if as_flags:
         return "".join(f"--{name}={value}\n" for name, value in recipe.items())
     return json.dumps(dict(recipe), indent=2) + "\n"
 
 
 def resolve_recipe(config: ExperimentConfig) -> ExperimentConfig:
-    """The config with what it points to written out: the recipe of `dataset=recipe:...`, and the file of `class_map`.
+    """Returns the config with references replaced by contents: the recipe of `dataset=recipe:...`, and `class_map`.
 
     Raises:
-        ConfigError: the recipe or the map is not there or wrong, or a field differs from the recipe.
-        RunNotFoundError: there is neither such a file nor such a run.
+        ConfigError: the recipe or the class map is missing or wrong, or a field differs from the recipe.
+        RunNotFoundError: there is no such recipe file and no such run.
     """
     data = config.data
     if not data.dataset.startswith(_PREFIX):
@@ -75,26 +75,27 @@ def resolve_recipe(config: ExperimentConfig) -> ExperimentConfig:
     default, given = DataConfig(), {name: getattr(data, name) for name in RECIPE_FIELDS if name != "dataset"}
     changed = {name: value for name, value in given.items() if value != getattr(default, name)}
     differing = [
-        f"{name}={value!r} (it has {recipe[name]!r})"
+        f"{name}={value!r} (the recipe has {recipe[name]!r})"
         for name, value in changed.items()
         if name not in _MAY_DIFFER and name in recipe and value != recipe[name]
     ]
     if differing:
         raise ConfigError(
-            f"{data.dataset} cannot be used with {', '.join(differing)}: leave that out, or write --dataset anew"
+            f"{data.dataset} cannot be used with {', '.join(differing)}: leave that out, or give a --dataset without "
+            "a recipe"
         )
     return config.replace(**recipe | changed)
 
 
 def config_of_moved_data(run: Run, data_dir: str) -> ExperimentConfig:
-    """The config of a run whose data is in another folder now; it need not have the same ID.
+    """Returns the config of a run whose data has moved to another folder; its ID is not checked.
 
     Args:
-        run: that has a recipe.
-        data_dir: what the recipe's paths start from now.
+        run: it has a recipe.
+        data_dir: folder that the paths of the recipe are now relative to.
 
     Raises:
-        ConfigError: its recipe is not there or wrong.
+        ConfigError: the recipe is missing or wrong.
     """
     plain = {name: getattr(DataConfig(), name) for name in RECIPE_FIELDS}
     recipe = {"dataset": f"{_PREFIX}{run.path / RECIPE_FILE}", "data_dir": data_dir}
@@ -116,7 +117,7 @@ def _read_recipe(reference: str, store: str) -> dict[str, Any]:
         if name not in RECIPE_FIELDS:
             raise ConfigError(f"recipe {str(path)!r}: {unknown_name('field', name, RECIPE_FIELDS)}")
     if "dataset" not in recipe:
-        raise ConfigError(f"recipe {str(path)!r} names no dataset")
+        raise ConfigError(f"recipe {str(path)!r} names no dataset: add the field dataset")
     return recipe
 
 

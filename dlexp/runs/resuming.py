@@ -1,4 +1,4 @@
-"""Which run is resumed, and with which config: decided before TensorFlow is imported."""
+"""Decides which run is resumed and with which config, before TensorFlow is imported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ from dlexp.errors import ConfigError
 from dlexp.runs.run import Run, Status
 from dlexp.runs.store import find_run, iterate_runs
 
-_WHERE_IT_IS = ("experiment", "run_name", "tracking_uri")  # not part of the result, but a resume must not move the run
+# These fields do not change the result, but a resumed run must keep them.
+_FIXED_FIELDS = ("experiment", "run_name", "tracking_uri")
 
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """How a run is resumed, decided once from its folder; `resume_run` carries it out.
+    """How a run is resumed; decided once from its folder, carried out by `resume_run`.
 
     Attributes:
-        run: the run.
+        run: the run to resume.
         config: its config with the changes of this resume.
-        is_finished: the run has all the epochs of `config` and its evaluation: there is nothing left to do.
+        is_finished: the run has finished all epochs of `config` and its evaluation, so there is nothing left to do.
     """
 
     run: Run
@@ -31,12 +32,12 @@ def plan_resume(run: Run, changes: Mapping[str, Any]) -> ResumePlan:
     """Decides how a run is resumed; writes nothing.
 
     Args:
-        run: the run.
-        changes: config fields with new values: `epochs` may be raised, and fields that the result does not depend on
-            may differ, such as `num_workers`.
+        run: the run to resume.
+        changes: config fields with new values: `epochs` may be larger, and fields that do not change the result may
+            differ, such as `num_workers`.
 
     Raises:
-        ConfigError: a change would make another training; all such fields are named with both values. Or the run has
+        ConfigError: a change would change the result, and all such fields are named with both values; or the run has
             diverged.
 
     Example:
@@ -51,11 +52,11 @@ def plan_resume(run: Run, changes: Mapping[str, Any]) -> ResumePlan:
 
 
 def find_resumed(reference: str, config: ExperimentConfig) -> Run | None:
-    """The run that `--resume` names; None to start a new one.
+    """Finds the run that `--resume` refers to; returns None to start a new run.
 
     Args:
-        reference: a RUN; `auto` for the newest unfinished run of the same config; or empty.
-        config: of the flags.
+        reference: a RUN; `auto` for the newest unfinished run with the same config; or empty.
+        config: made from the flags.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -73,11 +74,11 @@ def _change_config(run: Run, config: ExperimentConfig, changes: Mapping[str, Any
     stored, fields = config.flat(), config_fields()
     wanted = config.replace(**changes).flat()
     differences = [
-        f"{name}={wanted[name]!r} (it has {stored[name]!r})"
+        f"{name}={wanted[name]!r} (the run has {stored[name]!r})"
         for name in changes
         if wanted[name] != stored[name]
         and not (name == "epochs" and wanted[name] > stored[name])
-        and (fields[name].metadata["changes_result"] or name in _WHERE_IT_IS)
+        and (fields[name].metadata["changes_result"] or name in _FIXED_FIELDS)
     ]
     if differences:
         raise ConfigError(
@@ -86,8 +87,8 @@ def _change_config(run: Run, config: ExperimentConfig, changes: Mapping[str, Any
         )
     if run.status() == Status.DIVERGED:
         raise ConfigError(
-            f"run {run.id[:8]} diverged at step {run.record()['diverged_step']}, and would again: start a new run with "
-            f"a smaller --learning_rate, from its weights with --init_checkpoint={run.id[:8]}:best"
+            f"run {run.id[:8]} diverged at step {run.record()['diverged_step']} and would diverge again: start a new "
+            f"run with a smaller --learning_rate, from its weights with --init_checkpoint={run.id[:8]}:best"
         )
-    # The store may have been moved since, or its recorded path may be relative to another folder.
+    # The store may have been moved, or its recorded path may be relative to another folder.
     return config.replace(**wanted | {"store": str(run.path.parents[2])})

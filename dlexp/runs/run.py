@@ -1,7 +1,7 @@
-"""A run on disk: its folder, its record and its lock, with JSON and pandas alone.
+"""A run on disk: its folder, its record and its lock, with JSON and pandas only.
 
-A run folder holds all there is to know of one training; trackers such as MLflow are copies of it. With the default
-store it lies at `<store>/artifacts/<run_id>/artifacts`, which is also where MLflow looks for the run's artifacts.
+A run folder holds all information about one training run; trackers such as MLflow get copies of it. With the default
+store it is `<store>/artifacts/<run_id>/artifacts`, which is also where MLflow looks for the run's artifacts.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Status(enum.StrEnum):
-    """What became of a run."""
+    """Status of a run."""
 
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
@@ -50,13 +50,13 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True)
 class SweepTrial:
-    """Which trial of a sweep a run is; its fields stand in the record of the run.
+    """The trial of a sweep that a run belongs to; its fields are stored in the record of the run.
 
     Attributes:
         sweep: name of the sweep.
-        trial: number of the trial, from 0 on.
-        run_id: of the run, known before it begins, so that a trial never has two.
-        parent_run_id: the sweep's own run in MLflow; empty if there is none.
+        trial: number of the trial, counted from 0.
+        run_id: ID of the run, chosen before it begins, so that a trial never has two runs.
+        parent_run_id: ID of the MLflow run of the sweep; empty if there is none.
     """
 
     sweep: str
@@ -70,13 +70,13 @@ class SweepTrial:
         return f"{self.sweep}-{self.trial:04d}"
 
     def record(self) -> dict[str, Any]:
-        """What the record of the run says of it, beside the ID of the run."""
+        """Returns the fields for the record of the run, without the ID of the run."""
         return {"sweep": self.sweep, "trial": self.trial, "parent_run_id": self.parent_run_id}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run by its folder.
+    """A run, given by its folder.
 
     Attributes:
         id: 32 hex digits, the same in MLflow.
@@ -88,28 +88,28 @@ class Run:
 
     @property
     def checkpoints_folder(self) -> pathlib.Path:
-        """Where the run's checkpoints are."""
+        """Folder of the run's checkpoints."""
         return self.path / CHECKPOINTS_FOLDER
 
     @property
     def lock_path(self) -> pathlib.Path:
-        """Held by the process that trains the run; beside the run folder, which MLflow shows as artifacts."""
+        """Lock file, held by the process that trains the run; outside the folder that MLflow shows as artifacts."""
         return self.path.parent / "run.lock"
 
     def config(self) -> ExperimentConfig:
-        """The config that the run was started with."""
+        """Reads the config that the run was started with."""
         return ExperimentConfig.from_json((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says: name, status, times, dataset, best epoch, results."""
+        """Reads `run.json`: name, status, times, dataset, best epoch, results."""
         return read_json(self.path / RECORD_FILE)
 
     def update(self, **values: Any) -> None:
-        """Changes fields of `run.json`, all or none."""
+        """Changes fields of `run.json` atomically."""
         write_json(self.path / RECORD_FILE, self.record() | values)
 
     def status(self) -> Status:
-        """What became of the run: KILLED if it is said to be running, and nobody holds its lock."""
+        """Returns the status; KILLED if the run is marked as running but no process holds its lock."""
         return self._status(self.record())
 
     def _status(self, record: Mapping[str, Any]) -> Status:
@@ -118,41 +118,43 @@ class Run:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the lock of the run while the block lasts, and notes in its record who does.
+        """Holds the lock of the run during the block, and records process and host in `run.json`.
 
         Raises:
             StoreError: another process trains the run.
         """
-        with hold_lock(self.lock_path, self._tell_holder):
+        with hold_lock(self.lock_path, self._describe_holder):
             self.update(holder={"pid": os.getpid(), "host": socket.gethostname()})
             yield
 
-    def _tell_holder(self) -> str:
+    def _describe_holder(self) -> str:
         holder = self.record().get("holder", {})
         return (
             f"run {self.id[:8]} is being trained by process {holder.get('pid', '?')} on "
-            f"{holder.get('host', '?')}: wait until that has ended, or stop it"
+            f"{holder.get('host', '?')}: wait until that process has ended, or stop it"
         )
 
     def manifest(self) -> "pd.DataFrame":
-        """The manifest of the dataset that the run has recorded.
+        """Reads the manifest of the dataset, as recorded by the run.
 
         Raises:
-            StoreError: the run has none.
+            StoreError: the run has no manifest.
         """
         path = self.path / MANIFEST_FILE
         if not path.is_file():
-            raise StoreError(f"run {self.id[:8]} has no {MANIFEST_FILE}: its data cannot be compared")
+            raise StoreError(
+                f"run {self.id[:8]} has no {MANIFEST_FILE}, so its data cannot be compared: choose another run"
+            )
         import pandas as pd
 
         return pd.read_parquet(path)
 
     def point_log(self) -> PointLog:
-        """Writes `metrics.jsonl`."""
+        """Opens `metrics.jsonl` for appending."""
         return PointLog(self.path / POINTS_FILE)
 
     def points(self) -> "pd.DataFrame":
-        """All points as a table with the columns key, step, epoch, value, time, in the order they were written."""
+        """Reads all points as a table with the columns key, step, epoch, value, time, in the order of writing."""
         import pandas as pd
 
         columns = [field.name for field in dataclasses.fields(Point)]
@@ -160,29 +162,29 @@ class Run:
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC with milliseconds: `2026-11-23T20:15:00.123Z`."""
+    """Returns the current time as ISO 8601 in UTC with milliseconds: `2026-11-23T20:15:00.123Z`."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def artifacts_root(store: str | pathlib.Path) -> pathlib.Path:
-    """The folder that holds the store's run folders."""
+    """Returns the folder that holds the store's run folders."""
     return pathlib.Path(store).resolve() / "artifacts"
 
 
 def run_folder(store: str | pathlib.Path, run_id: str) -> pathlib.Path:
-    """The path of a run's folder, whether it exists or not."""
+    """Returns the path of a run's folder, which may not exist."""
     return artifacts_root(store) / run_id / "artifacts"
 
 
 def create_run(store: str | pathlib.Path, run_id: str, *, name: str, config: ExperimentConfig, **record: Any) -> Run:
-    """Makes a run folder with its config and a RUNNING record.
+    """Creates a run folder with its config and a record with status RUNNING.
 
     Args:
         store: folder of the store.
         run_id: 32 hex digits.
         name: name of the run in tables.
         config: written to `config.json`.
-        record: further fields of `run.json`.
+        record: additional fields of `run.json`.
 
     Raises:
         StoreError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""The runs of a store: listed as a table, and found by ID, name or folder."""
+"""Lists the runs of a store as a table, and finds a run by ID, name or folder."""
 
 import pathlib
 import re
@@ -18,7 +18,7 @@ _MIN_PREFIX = 4
 
 
 def iterate_runs(store: str | pathlib.Path) -> Iterator[Run]:
-    """All runs of a store, in no order; folders that hold no run record are passed over."""
+    """Yields all runs of a store in no particular order; ignores folders without a run record."""
     root = artifacts_root(store)
     if not root.is_dir():
         return
@@ -29,16 +29,16 @@ def iterate_runs(store: str | pathlib.Path) -> Iterator[Run]:
 
 
 def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by: str = "-started") -> "pd.DataFrame":
-    """The runs of a store as a table, one row a run.
+    """Lists the runs of a store as a table, one row per run.
 
     Args:
         store: folder of the store.
         where: a pandas query over the columns, such as `"test_accuracy > 0.9 and model == 'resnet20'"`.
-        sort_by: a column; with `-` in front the largest come first.
+        sort_by: a column: ascending, or descending with `-` in front.
 
     Returns:
         Columns run_id, name, status, started, ended, path, dataset_id, best_epoch, every config field, and every
-        metric by its name: `val_*` of the best epoch, `test_*` of the best checkpoint.
+        metric by name: `val_*` of the best epoch, `test_*` of the best checkpoint.
 
     Raises:
         ConfigError: the query or the column is wrong.
@@ -52,21 +52,21 @@ def list_runs(store: str | pathlib.Path = "mlruns", *, where: str = "", sort_by:
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """One row of `list_runs`: record, config and metrics of a run, flat."""
+    """Returns one row of `list_runs`: record, config and metrics of a run, flat."""
     record = run.record()
     record["status"] = str(run._status(record))
     metrics: Mapping[str, float] = record.pop("metrics", {})
     record.pop("holder", None)
     config = read_json(run.path / CONFIG_FILE)
-    # The record comes last: it has the names that the config may leave empty.
+    # The record comes last: it has the names of run and dataset, which may be empty in the config.
     return {"run_id": run.id, "path": str(run.path), **config, **metrics, **record}
 
 
 def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns") -> Run:
-    """The run that a RUN reference means: an ID or a prefix of it (4 or more digits), a name, a folder, or `latest`.
+    """Finds the run that a RUN refers to: an ID, an ID prefix (4 or more digits), a name, a folder, or `latest`.
 
     Raises:
-        RunNotFoundError: none or several match.
+        RunNotFoundError: no run matches, or several do.
     """
     path = pathlib.Path(reference)
     if (path / RECORD_FILE).is_file():
@@ -75,7 +75,7 @@ def find_run(reference: str | pathlib.Path, store: str | pathlib.Path = "mlruns"
     runs = list(iterate_runs(store))
     if not runs:
         raise RunNotFoundError(
-            f"no run {reference!r}: store {str(store)!r} holds no runs: train one, or give its --store"
+            f"no run {reference!r}: store {str(store)!r} holds no runs: train one, or give another --store"
         )
     matches = _match(reference, runs)
     if not matches:

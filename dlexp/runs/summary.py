@@ -1,4 +1,4 @@
-"""The result table at the end of a training, and what to type next."""
+"""Prints the result at the end of a training run, and suggests the next command."""
 
 import sys
 

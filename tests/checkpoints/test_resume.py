@@ -143,7 +143,7 @@ def test_resume_of_a_finished_run_changes_no_file(reference: Run) -> None:
 )
 def test_resume_with_another_value_is_refused_with_the_difference(reference: Run, changes: dict[str, Any]) -> None:
     (name,) = changes
-    with pytest.raises(ConfigError, match=rf"{name}=.* \(it has .*--init_checkpoint={reference.id[:8]}:best"):
+    with pytest.raises(ConfigError, match=rf"{name}=.* \(the run has .*--init_checkpoint={reference.id[:8]}:best"):
         resume_experiment(reference.path, **changes)
 
 

@@ -86,5 +86,5 @@ def test_rows_are_sorted_with_missing_values_last(table: pd.DataFrame) -> None:
 
 
 def test_unknown_column_to_sort_by_is_named_with_the_nearest(table: pd.DataFrame) -> None:
-    with pytest.raises(ConfigError, match="no column 'acuracy'; near ones are accuracy"):
+    with pytest.raises(ConfigError, match="no column 'acuracy'; did you mean accuracy"):
         select_rows(table, where="", sort_by="-acuracy")

@@ -80,7 +80,7 @@ def test_data_that_has_changed_is_refused(data: DataConfig, tmp_path: pathlib.Pa
 def test_field_that_differs_from_the_recipe_is_refused(data: DataConfig, tmp_path: pathlib.Path) -> None:
     (tmp_path / "recipe.json").write_text(recipe_text(recipe_of(data)))
     config = ExperimentConfig.of(dataset=f"recipe:{tmp_path / 'recipe.json'}", split_seed=6)
-    with pytest.raises(ConfigError, match=r"split_seed=6 \(it has 5\): leave that out"):
+    with pytest.raises(ConfigError, match=r"split_seed=6 \(the recipe has 5\): leave that out"):
         resolve_recipe(config)
 
 

@@ -57,7 +57,7 @@ def test_a_change_that_makes_another_training_is_refused_with_both_values(run: R
     old = run.config().flat()[field]
     with pytest.raises(ConfigError, match="cannot be resumed with") as caught:
         plan_resume(run, changes)
-    assert f"{field}={value!r} (it has {old!r})" in str(caught.value)
+    assert f"{field}={value!r} (the run has {old!r})" in str(caught.value)
     assert "--init_checkpoint=a1b2c3d4:best" in str(caught.value)
 
 
