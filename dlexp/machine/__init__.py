@@ -1,1 +1,1 @@
-"""This machine: processes, files, locks, signals, memory and the terminal; it knows nothing of experiments."""
+"""Operating system and hardware: processes, files, locks, signals, memory, terminal; independent of experiments."""

@@ -1,4 +1,4 @@
-"""Files that are either there whole or not at all."""
+"""Writes files atomically: a file is complete, or it does not appear."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ TEMPORARY_PREFIX = ".tmp-"
 
 @contextlib.contextmanager
 def atomic_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary path in the folder of `path`; what is written there becomes `path` when the block ends.
+    """Yields a temporary path in the folder of `path`; the file written there is renamed to `path` when the block ends.
 
-    The file is flushed to the disk before it is renamed and the folder after it, so that a power cut leaves the old
+    The file is flushed to disk before the rename, and the folder after it, so that a power cut leaves either the old
     file or the new one. If the block raises, the temporary file is removed and `path` stays as it was.
 
     Example:
@@ -32,7 +32,7 @@ def atomic_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_text_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes UTF-8 text to `path`, whole or not at all."""
+    """Writes UTF-8 text to `path` atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

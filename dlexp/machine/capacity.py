@@ -1,4 +1,4 @@
-"""What this machine has: processor cores, memory and disk; and whether something fits, before it is made."""
+"""Measures the capacity of this machine (cores, memory, disk), and checks whether something fits before it is made."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def check_fits_disk(needed_bytes: int, what: str, folder: pathlib.Path) -> None:
 
 
 def available_memory_bytes() -> int | None:
-    """Memory that can be taken without swapping, within the limit of the container; None where Linux does not say."""
+    """Returns the memory available without swapping, within the container's limit; None if Linux does not report it."""
     if not _MEMINFO.exists():
         return None
     fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
@@ -41,5 +41,5 @@ def _gib(count_bytes: int) -> str:
 
 
 def count_cores() -> int:
-    """Cores that this process may run on: in a batch job or under `taskset` fewer than the machine has."""
+    """Returns the number of cores this process may use; a batch job or `taskset` may allow fewer than there are."""
     return len(os.sched_getaffinity(0))

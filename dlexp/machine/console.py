@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors in one sentence on stderr."""
+"""Ends a command: with an exit code, and with an error as one sentence on stderr."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ EXIT_FAILED = 1
 
 
 def is_debug(words: Sequence[str]) -> bool:
-    """Whether a command line asks for tracebacks."""
+    """Returns whether a command line asks for tracebacks."""
     return any(word in ("--debug", "--debug=true") for word in words)
 
 
@@ -21,7 +21,7 @@ def report_errors(command: Callable[[], int], *, debug: bool) -> int:
 
     Args:
         command: does the work and returns an exit code.
-        debug: raise errors with their traceback instead.
+        debug: raise errors with their traceback instead of printing one sentence.
     """
     try:
         return command()
@@ -29,26 +29,26 @@ def report_errors(command: Callable[[], int], *, debug: bool) -> int:
         print("dlexp: stopped by Ctrl-C", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
-        # The reader of a pipe (`dlexp runs | head`) has left. Closing stderr keeps Python's shutdown from complaining.
+        # The reader of the pipe has ended (`dlexp runs | head`). Closing stderr avoids a warning as Python shuts down.
         sys.stderr.close()
         return 0
     except Exception as err:
         if debug:
             raise
-        return _tell_error(err)
+        return _print_error(err)
 
 
 def leave(exit_code: int) -> NoReturn:
     """Ends the process.
 
-    Python's last garbage collection would walk through all that TensorFlow has made, for nothing and for 1.8 s; what is
-    frozen it passes over. Exit handlers and finalizers run as ever.
+    Python's last garbage collection would visit every object of TensorFlow, which takes 1.8 s for nothing; it skips
+    frozen objects. Exit handlers and finalizers run as usual.
     """
     gc.freeze()
     sys.exit(exit_code)
 
 
-def _tell_error(err: Exception) -> int:
+def _print_error(err: Exception) -> int:
     if isinstance(err, DlexpError):
         print(f"dlexp: {err}", file=sys.stderr)
         return err.exit_code

@@ -1,4 +1,4 @@
-"""JSON files that hold one object: read, and written whole or not at all."""
+"""Reads JSON files that hold one object, and writes them atomically."""
 
 import json
 import pathlib
@@ -9,20 +9,20 @@ from dlexp.machine.atomic import write_text_atomically
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """The object in a file.
+    """Reads the object in a file.
 
     Raises:
-        OSError: the file is not there or cannot be read.
-        ValueError: it holds no JSON, or no object.
+        OSError: the file is missing or cannot be read.
+        ValueError: the file holds no JSON, or no object.
     """
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_json_if_there(path: pathlib.Path) -> dict[str, Any]:
-    """The object in a file; an empty one if there is no file, as a process may be killed before it writes it."""
+    """Reads the object in a file; returns an empty one if there is no file, as after an early kill of its writer."""
     return read_json(path) if path.is_file() else {}
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Writes an object to a file, for people to read: indented, whole or not at all."""
+    """Writes an object to a file atomically, indented for people to read."""
     write_text_atomically(path, json.dumps(dict(values), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""How busy the process and its machine are."""
+"""Measures the load of this process and its machine."""
 
 import psutil
 import tensorflow as tf
@@ -7,7 +7,7 @@ _MEGA = 1e6
 
 
 class LoadMeter:
-    """Measures load since it was last read, or made."""
+    """Measures load; processor and disk figures cover the time since the last read, or since construction."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -15,13 +15,13 @@ class LoadMeter:
         self.read()
 
     def read(self) -> dict[str, float]:
-        """Load by name.
+        """Reads the load, by name.
 
         Returns:
-            `load/process_cpu_percent` (100 for each core that is busy), `load/process_memory_mb`,
+            `load/process_cpu_percent` (100 per busy core), `load/process_memory_mb`,
             `load/machine_cpu_percent` (of all cores), `load/machine_memory_percent`, `load/disk_read_mb` and
-            `load/disk_written_mb` of the machine's disks where it tells, and `load/gpu_N_memory_mb` for each GPU.
-            Megabytes are of 10^6 bytes.
+            `load/disk_written_mb` of the machine's disks, if the system reports them, and `load/gpu_N_memory_mb` for
+            each GPU. A megabyte is 10^6 bytes.
         """
         load = {
             "process_cpu_percent": self._process.cpu_percent(),

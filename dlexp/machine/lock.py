@@ -1,4 +1,4 @@
-"""Locks that the kernel frees when the process that holds one ends, however it ends."""
+"""File locks that the kernel releases when the process that holds them ends, even if it is killed."""
 
 import contextlib
 import pathlib
@@ -8,19 +8,19 @@ import filelock
 
 from dlexp.errors import StoreError
 
-_LOOKING_SECONDS = 1.0  # who only looks whether a lock is held, holds it for a moment
+_LOOKING_SECONDS = 1.0  # `is_held` itself holds the lock for a moment
 
 
 @contextlib.contextmanager
 def hold_lock(path: pathlib.Path, refusal: Callable[[], str]) -> Iterator[None]:
-    """Holds a lock while the block lasts.
+    """Holds a lock during the block.
 
     Args:
         path: of the lock file.
-        refusal: what to tell the user where another process holds it.
+        refusal: returns the error message for the case that another process holds the lock.
 
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process holds the lock.
     """
     lock = filelock.FileLock(path, is_singleton=False)
     try:
@@ -34,7 +34,7 @@ def hold_lock(path: pathlib.Path, refusal: Callable[[], str]) -> Iterator[None]:
 
 
 def is_held(path: pathlib.Path) -> bool:
-    """Whether a process holds a lock; False where nobody could, as the folder cannot be written."""
+    """Returns whether a process holds a lock; False if the folder cannot be written, as no process can hold it then."""
     if not path.exists():
         return False
     try:

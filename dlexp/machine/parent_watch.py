@@ -1,7 +1,8 @@
-"""`python -m dlexp.machine.parent_watch COMMAND ...`: a command that ends with its parent, children included.
+"""`python -m dlexp.machine.parent_watch COMMAND ...`: runs a command, and kills it when its starter ends.
 
-A process that is killed cannot stop what it has started. So it starts this one instead, in a session of its own, and
-holds the other end of its stdin: the kernel closes that however the process ends.
+A killed process cannot stop the processes that it has started. So it starts this process instead, in a separate
+session, and holds the write end of its stdin: the kernel closes that end when the starter ends, for any reason. Then
+the command and all of its children are killed.
 """
 
 import os
@@ -19,7 +20,7 @@ def main() -> int:
 
 
 def _end_with_starter() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever written: this returns when the other end is closed
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written: read returns when the other end is closed
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

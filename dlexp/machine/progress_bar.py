@@ -1,4 +1,4 @@
-"""Progress of what takes long before a training begins: a bar on a terminal, nothing elsewhere."""
+"""Shows the progress of long work outside training: a bar on a terminal, nothing elsewhere."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
@@ -9,12 +9,12 @@ Batch = TypeVar("Batch", bound=Sized)
 
 
 def track(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
-    """Passes items on, and shows on stderr how many of the total are done, if stderr is a terminal.
+    """Yields the items; if stderr is a terminal, shows there how many of the total are done.
 
     Args:
-        items: what is waited for, one by one.
-        total: how many there will be.
-        doing: what is done, such as "reading images".
+        items: the items to yield.
+        total: number of items.
+        doing: text that names the work, such as "reading images".
     """
     if not sys.stderr.isatty():
         yield from items
@@ -28,11 +28,11 @@ def track(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
 
 
 def count(batches: Iterable[Batch], doing: str) -> Iterator[Batch]:
-    """Passes batches on, and shows on stderr how many items they had so far, if stderr is a terminal.
+    """Yields the batches; if stderr is a terminal, shows there how many items they had so far.
 
     Args:
-        batches: what is waited for, one by one; how many there will be is not known.
-        doing: what is done, such as "predicting".
+        batches: the batches to yield; their number is not known.
+        doing: text that names the work, such as "predicting".
     """
     if not sys.stderr.isatty():
         yield from batches

@@ -1,4 +1,4 @@
-"""Signals that end a training: the first asks it to save and leave, the second ends the process at once."""
+"""Signals that stop a training run: the first asks it to save and stop, the second ends the process at once."""
 
 import contextlib
 import os
@@ -13,12 +13,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequests:
-    """What has been asked for by signals while `catch_signals` lasts.
+    """Requests to stop, received as signals inside `catch_signals`.
 
     Attributes:
-        signal: the one that came; None before.
-        deferred: only remember a signal, until `check` is called between two steps; otherwise the handler raises
-            InterruptedRunError at once.
+        signal: the first signal that arrived; None before.
+        deferred: if true, a signal is only remembered until `check` is called between two steps; otherwise the handler
+            raises InterruptedRunError at once.
     """
 
     def __init__(self) -> None:
@@ -27,19 +27,19 @@ class StopRequests:
         self._has_raised = False
 
     def check(self) -> None:
-        """Raises InterruptedRunError if a signal has come."""
+        """Raises InterruptedRunError if a signal has arrived."""
         if self.signal is not None:
             raise InterruptedRunError(self._reason())
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """Within the block signals are only remembered, so that no write is interrupted halfway."""
+        """Only remembers signals during the block, so that no write is interrupted halfway."""
         with self._set_deferred(True):
             yield
 
     @contextlib.contextmanager
     def allow(self) -> Iterator[None]:
-        """Within the block, which only computes, a signal raises at once; one that came before it, too."""
+        """Lets a signal raise at once during the block, which only computes; an earlier signal raises at its start."""
         with self._set_deferred(False), self._restoring_the_interruption():
             self.check()
             yield
@@ -54,10 +54,10 @@ class StopRequests:
 
     @contextlib.contextmanager
     def _restoring_the_interruption(self) -> Iterator[None]:
-        """Raises InterruptedRunError in place of an error that a library made of it.
+        """Raises InterruptedRunError in place of an error that a library turned it into.
 
-        The handler raises wherever Python is, also within TensorFlow's C++ code: that gives a SystemError, from which
-        TensorFlow's Python code makes a TypeError.
+        The handler raises at any point of the program, also in a call from TensorFlow's C++ code: that gives a
+        SystemError, which TensorFlow's Python code turns into a TypeError.
         """
         try:
             yield
@@ -83,9 +83,9 @@ class StopRequests:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[StopRequests]:
-    """Catches SIGTERM, SIGINT and SIGUSR1, which batch systems send ahead of a time limit, while the block lasts.
+    """Catches SIGTERM, SIGINT and SIGUSR1 during the block; batch systems send them before a time limit.
 
-    Outside the main thread Python cannot catch signals: nothing changes then.
+    Python can catch signals only in the main thread; in other threads this changes nothing.
     """
     requests = StopRequests()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Makes a process ready for TensorFlow, before it is imported and before it has started anything."""
+"""Prepares a process for TensorFlow, before TensorFlow is imported."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# Numbers of `mallopt` (man 3 mallopt) and what they are set to, in bytes.
+# Parameters of `mallopt` (man 3 mallopt) and their values in bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _SETTINGS = {_TRIM_THRESHOLD: 1 << 30, _TOP_PAD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
 
@@ -18,13 +18,13 @@ _NOTICE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IW
 
 @contextlib.contextmanager
 def importing_tensorflow() -> Iterator[None]:
-    """Makes a process of ours ready for TensorFlow, which is imported within the block: how every command does it.
+    """Prepares the process for TensorFlow, which is imported inside the block; every command imports it this way.
 
-    The notices that TensorFlow writes meanwhile are kept off stderr; whatever else is written there stays.
-    TF_CPP_MIN_LOG_LEVEL does not reach those that come before its logging is set up.
+    The notices that TensorFlow writes during the import are removed from stderr; all other lines are kept.
+    TF_CPP_MIN_LOG_LEVEL does not suppress notices that are written before TensorFlow's logging is set up.
 
-    What is imported stays, so the garbage collector does not look at it: not while it is imported, and not at every
-    full collection afterwards, each of which would take 0.35 s.
+    Imported modules are never freed, so the garbage collector ignores them: it is off during the import, and later full
+    collections skip these objects, which saves 0.35 s per collection.
     """
     keep_freed_memory()
     gc.disable()
@@ -46,11 +46,11 @@ def importing_tensorflow() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep up to 1 GiB of freed memory in each of its heaps; with another C library nothing changes.
+    """Sets glibc to keep up to 1 GiB of freed memory in each of its heaps; does nothing with another C library.
 
-    A step allocates and frees the same large buffers again and again. By default glibc gives them back each time, and
-    the kernel then clears every page anew: on images of 224x224 that was a third of a MobileNet's processor time.
-    What users set in MALLOC_* variables or by another allocator is overruled or ignored.
+    A step allocates and frees the same large buffers again and again. By default glibc returns them to the kernel each
+    time, which then clears every page again: on 224x224 images this took a third of a MobileNet's processor time.
+    This overrides MALLOC_* variables that users set, and has no effect on another allocator.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

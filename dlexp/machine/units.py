@@ -1,4 +1,4 @@
-"""Times and sizes as people write them."""
+"""Parses and formats times and sizes, such as `45m` and `4GB`."""
 
 import math
 import re
@@ -10,25 +10,25 @@ _BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
 def parse_seconds(flag: str, text: str) -> float:
-    """Seconds of `90s`, `45m`, `2h` or `1d`; 0 for an empty text.
+    """Parses a time such as `90s`, `45m`, `2h` or `1d` into seconds; an empty text gives 0.
 
     Raises:
-        ConfigError: the text is no such time.
+        ConfigError: the text is not a time.
     """
     return _parse(flag, text, _SECONDS, example="90s, 45m or 2h")
 
 
 def parse_bytes(flag: str, text: str) -> int:
-    """Bytes of `800MB` or `4GB`, never less than one; 0 for an empty text.
+    """Parses a size such as `800MB` or `4GB` into bytes, at least one; an empty text gives 0.
 
     Raises:
-        ConfigError: the text is no such size.
+        ConfigError: the text is not a size.
     """
     return math.ceil(_parse(flag, text, _BYTES, example="800MB or 4GB"))
 
 
 def format_seconds(seconds: float) -> str:
-    """`42 s`, `3 min 20 s` or `2 h 5 min`."""
+    """Formats seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
