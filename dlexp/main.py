@@ -51,7 +51,7 @@ def _resume(plan: "ResumePlan") -> "ExperimentResult":
     from dlexp.runs.result import read_result
 
     if plan.is_finished:
-        print(f"dlexp: run {plan.run.id[:8]} is already finished: raise --epochs to continue it", file=sys.stderr)
+        print(f"dlexp: run {plan.run.id[:8]} is finished already: raise --epochs to continue it", file=sys.stderr)
         return read_result(plan.run)
     with importing_tensorflow():
         from dlexp.experiment import resume_run
