@@ -199,7 +199,7 @@ COMMAND = CommandGroup(
             ),
         ),
         "check": (
-            "find damaged files, copies, leaks between splits, contradicting labels, unusual sizes and color modes",
+            "find damaged files, copies, leaks between splits, contradicting labels, unusual sizes and modes",
             _subcommand(
                 _check,
                 {
