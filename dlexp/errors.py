@@ -1,4 +1,4 @@
-"""The errors that dlexp raises for what a user can mend: one sentence each, shown without a traceback.
+"""The errors that dlexp raises for what a user can correct: one sentence each, shown without a traceback.
 
 A message says what happened, what was given and what to do. Each class also inherits the builtin that Python code
 would expect, so that `except ValueError` keeps working in a notebook.
@@ -9,19 +9,19 @@ from collections.abc import Iterable
 
 
 class DlexpError(Exception):
-    """Base of all errors that are meant for a user's eyes; ends a command with `exit_code`."""
+    """Base of all errors that are shown to users; a command that raises one ends with `exit_code`."""
 
     exit_code = 1
 
 
 class ConfigError(DlexpError, ValueError):
-    """A flag or a config field has a value that cannot work; found before anything is built."""
+    """A flag or a config field has a value that cannot work; raised before anything is built."""
 
     exit_code = 2
 
 
 class UnknownNameError(ConfigError, LookupError):
-    """A name is not known; the message lists the nearest names and all of them."""
+    """A name is unknown; the message lists the nearest names and all known names."""
 
 
 class DataError(DlexpError, ValueError):
@@ -29,37 +29,39 @@ class DataError(DlexpError, ValueError):
 
 
 class ModelError(DlexpError, ValueError):
-    """A model cannot be built for this input, or its weights cannot be had."""
+    """A model cannot be built for this input, or its weights are not available."""
 
 
 class TrainingError(DlexpError, RuntimeError):
-    """A training came to no usable model."""
+    """A training gave no usable model."""
 
 
 class DivergedError(TrainingError):
-    """The loss is not finite any more.
+    """The loss is no longer finite.
 
     Attributes:
-        step: at which it was seen, counted from 1.
+        step: the step at which this was seen, counted from 1.
     """
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}: choose a smaller --learning_rate, or clip gradients")
+        super().__init__(
+            f"the loss is not finite at step {step}: choose a smaller --learning_rate, or set --gradient_clip_norm"
+        )
         self.step = step
 
 
 class PrunedError(DlexpError):
-    """A sweep has given up a training that is not among the better ones; it could be resumed."""
+    """A sweep stopped a trial early because others are better; the trial could be resumed."""
 
 
 class InterruptedRunError(DlexpError):
-    """A signal has stopped a training that can be resumed."""
+    """A signal stopped a training, which can be resumed."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class RunNotFoundError(DlexpError, LookupError):
-    """A RUN reference names no run of the store, or more than one."""
+    """A RUN reference matches no run of the store, or more than one."""
 
     exit_code = 2
 
@@ -69,23 +71,23 @@ class StoreError(DlexpError, OSError):
 
 
 class EvaluationError(DlexpError, RuntimeError):
-    """An evaluation does not give what was recorded."""
+    """An evaluation does not reproduce the recorded metrics."""
 
 
 class CheckpointError(DlexpError, ValueError):
-    """A checkpoint is damaged, foreign or not there."""
+    """A checkpoint is damaged, missing, or not written by dlexp."""
 
 
-# Of another library's message within one of ours; the traceback has all of it.
+# Limits on another library's message within one of ours; the traceback shows all of it.
 _MOST_CHARS_OF_LINE = 300
 _MOST_CHARS_JOINED = 1000
 
 
 def one_line(err: BaseException) -> str:
-    r"""What an exception of a library says, for the middle of a message: its first line, of 300 characters at most.
+    r"""Returns the first line of an exception's message, at most 300 characters, for use within another message.
 
-    Libraries put what helps into the first line; hints, addresses and whole queries follow. One without a text is
-    named by its class.
+    Libraries put the useful part into the first line; hints, addresses and whole queries follow. For an exception
+    without a message, the name of its class is returned.
 
     Example:
         >>> one_line(OSError("disk is full\n[SQL: INSERT ...]")), one_line(TimeoutError())
@@ -96,9 +98,9 @@ def one_line(err: BaseException) -> str:
 
 
 def joined_lines(err: BaseException) -> str:
-    """All that an exception says, on one line of 1,000 characters at most.
+    """Returns the whole message of an exception on one line, at most 1,000 characters.
 
-    For libraries that put the reason below their first line, as Keras does.
+    For libraries that put the reason below the first line, as Keras does.
     """
     return " ".join(str(err).split())[:_MOST_CHARS_JOINED]
 
@@ -126,7 +128,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     Args:
         kind: what was looked for, in the singular: "model", "optimizer".
         name: what was given.
-        known: all names there are; sorted for the message.
+        known: all known names; the message sorts them.
 
     Returns:
         The error, not yet raised.
@@ -136,7 +138,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
         "unknown model 'resnet2': did you mean resnet20? Known models: mlp, resnet20"
     """
     names = sorted(known, key=str.lower)
-    by_lower = {each.lower(): each for each in names}
+    by_lower = {known_name.lower(): known_name for known_name in names}
     nearest = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f": did you mean {' or '.join(nearest)}? " if nearest else ". "
     plural = kind[:-1] + "ies" if kind.endswith("y") else kind + "s"

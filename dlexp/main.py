@@ -36,7 +36,7 @@ def train(line: CommandLine) -> int:
 def _start(config: ExperimentConfig) -> "ExperimentResult":
     from dlexp.runs.preflight import check_store
 
-    # Only now is TensorFlow imported, when all that can be checked without it has been; a plug-in may import it too.
+    # The checks come first, because they do not need TensorFlow; a plug-in that `check_names` loads may import it.
     with importing_tensorflow():
         check_names(config)
         check_store(config.tracking.store)
@@ -64,14 +64,14 @@ def _resume(plan: "ResumePlan") -> "ExperimentResult":
 COMMAND = Command(
     run=train,
     example="--dataset=digits --model=small_cnn --epochs=5",
-    description="Keeps the best and the last checkpoint, evaluates the best on the test split, and logs it all.",
+    description="Keeps the best and the last checkpoint, evaluates the best on the test split, and logs everything.",
     flags={
         "resume": (
             "",
-            "Resume a run that was stopped or killed, with its own flags, exactly where it was: a run ID or a prefix, "
-            "a name, a folder, latest; or auto: the unfinished run of the flags given here, and a new one if there is "
-            "none. Only --epochs may be raised with it, and what no result depends on may differ, such as "
-            "--num_workers.",
+            "Resume a run that was stopped or killed, from its newest checkpoint and with its own flags. Give a run ID "
+            "or the start of one, a name, a folder, or latest; auto resumes the unfinished run with the flags given "
+            "here, or starts a new run if there is none. --epochs may be raised, and flags that do not change the "
+            "result, such as --num_workers, may differ.",
         )
     },
     config_flags=config_fields(),

@@ -1,6 +1,6 @@
 """Names for builders: what `--model=resnet20` or `--augment=flip` finds.
 
-A name gets in by a decorator, by an entry point of an installed package, or by a file given with `--plugins`.
+A name is registered by a decorator, by an entry point of an installed package, or by a file given with `--plugins`.
 Built-in names are known before the module that builds them is imported, so that `--help` can list them without
 TensorFlow.
 """
@@ -100,7 +100,7 @@ class Registry:
 
         def add(builder: Builder) -> Builder:
             taken = self._builders.get(name)
-            if taken is not None and not _same_definition(taken, builder):
+            if taken is not None and not _same_definition(builder, taken):
                 raise ConfigError(
                     f"{self.kind} name {name!r} is registered twice, by {_origin(taken)} and by {_origin(builder)}: "
                     "rename one of them"
@@ -111,25 +111,25 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
-        """All names, sorted without regard to case."""
+        """Returns all names, sorted without regard to case."""
         self._load_entry_points()
         return sorted({*self._builders, *self._modules}, key=str.lower)
 
     def builtin_names(self) -> list[str]:
-        """Names that dlexp itself registers, in the order of this module's tables."""
+        """Returns the names that dlexp itself registers, in the order of this module's tables."""
         return list(self._builtin)
 
     def builtin_module(self, name: str) -> str:
-        """The module of dlexp that registers a built-in name."""
+        """Returns the module of dlexp that registers a built-in name."""
         return self._builtin[name]
 
     def import_builtin(self) -> None:
-        """Imports the modules of all built-in names now, for a process that others are forked from."""
+        """Imports the modules of all built-in names now, so that processes forked from this one have them."""
         for module in self._builtin.values():
             importlib.import_module(module)
 
     def is_builtin(self, name: str) -> bool:
-        """Whether dlexp itself registers `name`, so that what it builds is known."""
+        """Returns whether dlexp itself registers `name`; it is then known what the builder makes."""
         return name in self._builtin
 
     def __contains__(self, name: str) -> bool:
@@ -141,40 +141,44 @@ class Registry:
             raise unknown_name(self.kind, name, self.names())
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The builder under `name`; imports its module if need be.
+        """Returns the builder registered under `name`; imports its module if necessary.
 
         Raises:
-            UnknownNameError: no such name.
+            UnknownNameError: nothing is registered under `name`.
+            ConfigError: the module that should register `name` does not.
         """
         self.check(name)
         if name not in self._builders:
             importlib.import_module(self._modules[name])
         if name not in self._builders:
-            raise ConfigError(f"module {self._modules[name]} was to register the {self.kind} {name!r}, and did not")
+            raise ConfigError(
+                f"module {self._modules[name]} does not register the {self.kind} {name!r}: decorate the builder with "
+                f"@register_{self.kind}({name!r}), or correct the entry point"
+            )
         return self._builders[name]
 
     @contextlib.contextmanager
     def override(self, name: str, builder: Callable[..., Any]) -> Iterator[None]:
-        """Puts `builder` under `name` while the block lasts; then the name finds what it found before, or nothing.
+        """Registers `builder` under `name` until the block ends; then the previous builder, or none, is restored.
 
-        For tests, and for notebooks that try one builder in the place of another.
+        For tests, and for notebooks that try one builder in place of another.
 
         Example:
             >>> with SOURCES.override("digits", lambda spec, *, data_dir: my_source):
             ...     dataset = open_dataset(DataConfig(dataset="digits"))
         """
         if name in self:
-            self.get(name)  # imports its module now: within the block, that would register the name twice
+            self.get(name)  # imports its module now: an import within the block would register the name twice
         with self.isolated():
             self._builders[name] = builder
             yield
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:
-        """Forgets, when the block ends, what a plug-in or a decorator has registered within it.
+        """Removes, when the block ends, what a plug-in or a decorator registered within it.
 
-        What was registered before is there again. Builders of modules that were first imported within the block stay:
-        Python does not import a module twice, so they would be lost.
+        Builders that were registered before are restored. Those of built-in modules that were first imported within the
+        block stay: Python does not import a module twice, so they would be lost.
         """
         before = dict(self._builders)
         try:
@@ -199,7 +203,7 @@ TRACKERS = Registry("tracker", _TRACKERS)
 
 
 def registered_names() -> dict[str, Sequence[str]]:
-    """The names that flags of an experiment can take, by what they are, for help texts."""
+    """Returns the names that experiment flags accept, by kind, for help texts."""
     return {
         "models": MODELS.names(),
         "datasets": SOURCES.names(),
@@ -227,8 +231,8 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
 def register_source(name: str) -> Callable[[Builder], Builder]:
     """Registers `open(spec, *, data_dir) -> dlexp.datasets.Source` as `--dataset=name:spec`.
 
-    `spec` is the text after the colon, `data_dir` the folder that relative paths start from. A source that remembers
-    what it has read may also take `reread`, a boolean: with True, as `dlexp data verify` asks, it reads every byte.
+    `spec` is the text after the colon, `data_dir` the folder that relative paths start from. A source that caches what
+    it has read may also take `reread`, a boolean: with True, as `dlexp data verify` gives, it reads every byte again.
 
     Example:
         >>> @register_source("noise")
@@ -247,9 +251,9 @@ def register_augmentation(name: str) -> Callable[[Builder], Builder]:
 def register_callback(name: str) -> Callable[[Builder], Builder]:
     """Registers `build() -> keras.callbacks.Callback`, or such a class, as `--callbacks=name`.
 
-    A callback that remembers something from epoch to epoch has `get_state() -> dict`, of what JSON can hold, and
-    `set_state(dict)`: checkpoints keep it, and a resume gives it back after `on_train_begin`. It may change the course
-    of the training, as it is called before the checkpoints of an epoch are written.
+    A callback with state that lasts from epoch to epoch defines `get_state() -> dict`, with values that JSON can hold,
+    and `set_state(dict)`: checkpoints store the state, and a resume sets it after `on_train_begin`. A callback may
+    change the training, because it is called before the checkpoints of an epoch are written.
 
     Example:
         >>> @register_callback("count_epochs")
@@ -287,7 +291,10 @@ def register_tracker(name: str) -> Callable[[Builder], Builder]:
 
 
 def load_plugins(plugins: Iterable[str]) -> None:
-    """Imports plug-ins, each a path of a `.py` file or the name of an importable module, for what they register.
+    """Imports plug-ins, which register their builders when they are imported.
+
+    Args:
+        plugins: paths of `.py` files, or names of importable modules.
 
     Raises:
         ConfigError: there is no such file or module, or it fails while it is imported.
@@ -298,12 +305,16 @@ def load_plugins(plugins: Iterable[str]) -> None:
         except ConfigError:
             raise
         except Exception as err:
-            raise ConfigError(f"plugin {plugin!r} cannot be imported: {type(err).__name__}: {err}") from err
+            raise ConfigError(
+                f"plugin {plugin!r} cannot be imported: {type(err).__name__}: {err}: correct it, or leave it out"
+            ) from err
 
 
 def _import_file(path: pathlib.Path) -> None:
     if not path.is_file():
-        raise ConfigError(f"plugin file {str(path)!r} is not there: give a path that exists from {pathlib.Path.cwd()}")
+        raise ConfigError(
+            f"plugin file {str(path)!r} does not exist: give a path that exists from {pathlib.Path.cwd()}"
+        )
     name = path.stem
     loaded = sys.modules.get(name)
     if loaded is not None:
@@ -322,8 +333,8 @@ def _import_file(path: pathlib.Path) -> None:
         raise
 
 
-def _same_definition(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    return _origin(one) == _origin(other)
+def _same_definition(builder: Callable[..., Any], taken: Callable[..., Any]) -> bool:
+    return _origin(builder) == _origin(taken)
 
 
 def _origin(builder: Callable[..., Any]) -> str:

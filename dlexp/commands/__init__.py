@@ -1,1 +1,1 @@
-"""The commands, one file for each, named as it is typed."""
+"""The commands: one file per command, with the name that is typed."""

@@ -1,4 +1,4 @@
-"""`dlexp checkpoints`: the checkpoint files of a store as a table; verifies them, and removes superseded ones."""
+"""`dlexp checkpoints`: lists the checkpoint files of a store, verifies them, and removes superseded ones."""
 
 import sys
 
@@ -16,7 +16,7 @@ def _list_checkpoints(line: CommandLine) -> int:
         return _prune_checkpoints(options["store"])
     chosen = {name: options[name] for name in ("kind", "where", "sort_by", "verify")}
     table = list_checkpoints(options["store"], **chosen)
-    print_listing(table, options, columns=_COLUMNS, nothing="no checkpoints", hint="dlexp runs lists what was trained")
+    print_listing(table, options, columns=_COLUMNS, nothing="no checkpoints", hint="dlexp runs lists its runs")
     return int(options["verify"] and not table.empty and bool((table["damaged"] != "").any()))
 
 
@@ -38,9 +38,9 @@ COMMAND = Command(
     example="--kind=best --where=\"model == 'resnet20'\" --sort_by=-score",
     flags={
         **LISTING_FLAGS,
-        "kind": ("", "best or last; empty: both."),
+        "kind": ("", "Kind of checkpoint, best or last; empty: both."),
         "sort_by": ("-written", SORT_HELP),
         "verify": (False, "Read every byte of every file; exit with 1 if one is damaged."),
-        "prune": (False, "List the files of ended runs that newer ones stand for, then remove them."),
+        "prune": (False, "List the checkpoints of ended runs that newer ones have replaced, then remove them."),
     },
 )

@@ -8,17 +8,17 @@ from dlexp.config.help import HELP_WORDS
 from dlexp.errors import unknown_name
 from dlexp.machine.console import is_debug, leave, report_errors
 
-# Each row is a module of this folder, by its name, that holds a `Command` or a `CommandGroup` as COMMAND.
+# Each name is that of a module in this folder, whose COMMAND is a `Command` or a `CommandGroup`.
 COMMANDS = {
     "train": "train one model and record everything",
-    "evaluate": "score a checkpoint on any dataset and split",
-    "predict": "classes and probabilities of images, by a checkpoint",
+    "evaluate": "evaluate a checkpoint on any dataset and split",
+    "predict": "predict classes and probabilities of images with a checkpoint",
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
-    "data": "describe, show, check and verify datasets",
-    "sweep": "train many models over a space of flags, side by side",
+    "data": "describe, draw, check, verify and pack datasets",
+    "sweep": "train many models over a search space of flags, in parallel",
     "sync": "bring MLflow and other trackers up to date from the run folders",
-    "ui": "look at the runs of a store in the MLflow UI or in TensorBoard",
+    "ui": "show the runs of a store in the MLflow UI or in TensorBoard",
 }
 _USAGE = """dlexp: train a hundred Keras models, and know which one is best.
 
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        argv: program name, command and flags; the process's own by default.
+        argv: program name, command and flags; by default those of the process.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage.
+        The exit code: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and can be resumed.
     """
     words = list(sys.argv if argv is None else argv)[1:]
     if not words or words[0] in ("help", *HELP_WORDS):
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """The help text of `dlexp` itself."""
+    """Returns the help text of `dlexp` itself."""
     commands = "\n".join(f"  {name:<13}{summary}" for name, summary in COMMANDS.items())
     return _USAGE.format(commands=commands)
 

@@ -1,4 +1,4 @@
-"""`dlexp data`: what a dataset holds, how it looks, what is wrong with it, and whether it is still the recorded one."""
+"""`dlexp data`: describes, draws, checks, verifies and packs datasets, and writes their recipes."""
 
 import json
 import pathlib
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from dlexp.runs.run import Run
 
 _WORDS = "DATASET|RUN"
-_DESCRIPTION = """DATASET is written as for dlexp train --dataset; RUN is a run ID or prefix, a name, a folder or
-latest, of --store=mlruns."""
-_MOST_TOLD = 20
-_FORMAT = ("table", "table (for people), json or csv.")
+_DESCRIPTION = """DATASET has the form of dlexp train --dataset. RUN is a run of --store: a run ID or the start of one,
+a name, a folder, or latest."""
+_MOST_SHOWN = 20
+_FORMAT = ("table", "Output format: table (for people), json or csv.")
 
 
 @dataclass(frozen=True)
 class DataTarget:
-    """What a subcommand is about.
+    """The dataset or the run that a subcommand was given.
 
     Attributes:
-        config: whose data section names the dataset.
-        run: the run that was named; None if it was a dataset.
-        options: own flags of the subcommand, by name.
+        config: a config whose data section names the dataset.
+        run: the run that was given; None if a dataset was given.
+        options: values of the subcommand's own flags, by name.
     """
 
     config: ExperimentConfig
@@ -40,11 +40,11 @@ class DataTarget:
     options: Mapping[str, Any]
 
     def open(self, *, pixels: bool = True, **changes: Any) -> "Dataset":
-        """Opens the dataset, even one that could not be trained on.
+        """Opens the dataset, even if no model could be trained on it.
 
         Args:
-            pixels: they will be read, for which encoded images need TensorFlow.
-            changes: fields of the config with other values.
+            pixels: whether pixels will be read; encoded images need TensorFlow for that.
+            changes: config fields with other values.
         """
         from dlexp.datasets import open_dataset
         from dlexp.datasets.sources.combined import are_encoded
@@ -108,8 +108,8 @@ def _check(target: DataTarget) -> int:
     problems = find_problems(dataset, duplicates, damage_of(dataset.source))
     write_table(problems, output_format=options["format"], columns=list(problems.columns))
     counts = problems["severity"].value_counts()
-    told = ", ".join(f"{counts.get(severity, 0)} {severity}(s)" for severity in SEVERITIES)
-    print(f"{dataset.name} ({dataset.id}), {len(dataset.manifest):,} examples: {told}", file=sys.stderr)
+    summary = ", ".join(f"{counts.get(severity, 0)} {severity}(s)" for severity in SEVERITIES)
+    print(f"{dataset.name} ({dataset.id}), {len(dataset.manifest):,} examples: {summary}", file=sys.stderr)
     if options["output"]:
         from dlexp.reports.duplicates import draw_duplicates
 
@@ -123,21 +123,21 @@ def _verify(target: DataTarget) -> int:
 
     if target.run is None:
         raise ConfigError(
-            "dlexp data verify needs a run, whose record the data is compared with: dlexp data verify RUN"
+            "dlexp data verify compares data with the record of a run, but was given a dataset: dlexp data verify RUN"
         )
     differences = compare_with_record(target.run.manifest(), target.config.data)
     if target.options["format"] == "json":
         print(json.dumps(differences.to_dict("records"), indent=2))
     else:
-        print(_tell_differences(target.run.id[:8], differences))
+        print(_describe_differences(target.run.id[:8], differences))
     return int(not differences.empty)
 
 
-def _tell_differences(run: str, differences: Any) -> str:
+def _describe_differences(run: str, differences: Any) -> str:
     if differences.empty:
         return f"the data is what run {run} saw: every byte was read"
-    first = "\n".join(f"  {row.key}: {row.difference}" for row in differences.head(_MOST_TOLD).itertuples())
-    more = f"\n  ... and {len(differences) - _MOST_TOLD:,} more" if len(differences) > _MOST_TOLD else ""
+    first = "\n".join(f"  {row.key}: {row.difference}" for row in differences.head(_MOST_SHOWN).itertuples())
+    more = f"\n  ... and {len(differences) - _MOST_SHOWN:,} more" if len(differences) > _MOST_SHOWN else ""
     return f"the data is not what run {run} saw, {len(differences):,} differences:\n{first}{more}"
 
 
@@ -185,7 +185,7 @@ COMMAND = CommandGroup(
     description=_DESCRIPTION,
     commands={
         "describe": (
-            "name, ID, sources, counts, sizes and channel statistics",
+            "print name, ID, sources, counts, sizes and channel statistics",
             _subcommand(_describe, {"format": _FORMAT}),
         ),
         "samples": (
@@ -194,27 +194,30 @@ COMMAND = CommandGroup(
                 _draw_samples,
                 {
                     "output": ("", "PNG file to write; samples-NAME.png by default."),
-                    "per_class": (10, "Examples of each class."),
+                    "per_class": (10, "Number of examples of each class."),
                 },
             ),
         ),
         "check": (
-            "find damaged files, copies, leaks between splits, contradicting labels, odd sizes and modes",
+            "find damaged files, copies, leaks between splits, contradicting labels, unusual sizes and modes",
             _subcommand(
                 _check,
                 {
                     "format": _FORMAT,
-                    "strict": (False, "Exit with 1 if there is an error: a damaged file, a leak, a contradiction."),
+                    "strict": (
+                        False,
+                        "Exit with 1 if there is an error: a damaged file, a leak, contradicting labels.",
+                    ),
                     "near_duplicates": (
                         True,
-                        "Look for re-encoded, resized and mirrored copies too, which reads every image.",
+                        "Find re-encoded, resized and mirrored copies too; this reads every image.",
                     ),
-                    "output": ("", "PNG file for a picture of the groups of copies; empty: none."),
+                    "output": ("", "PNG file to draw the groups of copies into; empty: no picture."),
                 },
             ),
         ),
         "verify": (
-            "is the data still what a run saw? Reads every byte; exits with 1 if not",
+            "check that the data is still the data of a run, by reading every byte; exit with 1 if not",
             _subcommand(_verify, {"format": _FORMAT}, example="latest"),
         ),
         "pack": (
@@ -223,12 +226,12 @@ COMMAND = CommandGroup(
                 _pack,
                 {
                     "output": ("", "Folder to write; NAME.pack by default."),
-                    "shard_mb": (256, "About the size of a file."),
+                    "shard_mb": (256, "Approximate size of each file in MiB."),
                 },
             ),
         ),
         "recipe": (
-            "write what --dataset=recipe:PATH makes the same dataset from",
+            "write a recipe, from which --dataset=recipe:PATH makes the same dataset",
             _subcommand(
                 _write_recipe,
                 {

@@ -1,4 +1,4 @@
-"""`dlexp evaluate`: a checkpoint on any dataset and split."""
+"""`dlexp evaluate`: evaluates a checkpoint on any dataset and split."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from dlexp.evaluation.folder import EvaluationFolder
 
 _OWN_FLAGS: dict[str, tuple[Any, str]] = {
-    "split": ("test", "test, validation or train; several joined by commas."),
-    "kind": ("best", "Which checkpoint of a RUN: best, or last for the newest."),
+    "split": ("test", "Split to evaluate: test, validation or train, or several joined by commas."),
+    "kind": ("best", "Which checkpoint of a RUN: best, or last (the newest)."),
     "tta": (
         "none",
-        "Test-time augmentation: mean of the probabilities over the image and its mirror image (flip), its copies "
-        "moved by a sixteenth left, right, up and down (shift), or both (flip,shift).",
+        "Test-time augmentation: average the probabilities over the image and its mirror image (flip), over its copies "
+        "shifted left, right, up and down by a sixteenth of its size (shift), or over all of these (flip,shift).",
     ),
     "output": (
         "",
-        "Folder to write SPLIT/ to; by default evaluation/ of the run: SPLIT/ for what the run has evaluated itself, "
-        "else DATASET-SPLIT/.",
+        "Folder that gets a subfolder SPLIT. Default: evaluation/ of the run, with the subfolder SPLIT if the run made "
+        "the same evaluation itself, else DATASET-SPLIT.",
     ),
 }
-_DESCRIPTION = """Without --dataset the dataset is that of the run, with the same ID, and the recorded metrics must come
-out, bit for bit. Any other dataset must have the classes of the checkpoint, by name. Images are resized to what the
-model takes; grey images are repeated for a model that takes colours."""
+_DESCRIPTION = """Without --dataset, the dataset of the run is used. It must have the same ID, and the metrics must be
+equal to the recorded ones, bit for bit. Another dataset must have classes with the same names as the checkpoint. Images
+are resized to the input size of the model; grey images are repeated on three channels for a model of colour images."""
 
 
 def _evaluate(line: CommandLine) -> int:
@@ -44,7 +44,7 @@ def _evaluate(line: CommandLine) -> int:
         plugins=config.plugins,
         **{name: getattr(config.data, name) for name in DATA_FIELDS if name in line.given},
     )
-    # Only now is TensorFlow imported, when all that can be checked without it has been.
+    # TensorFlow is imported only after all checks that do not need it.
     with importing_tensorflow():
         from dlexp.evaluation.checkpoint_evaluation import carry_out
     for written in carry_out(plan).values():

@@ -1,4 +1,4 @@
-"""`dlexp predict`: a checkpoint on images; their classes and probabilities as CSV or Parquet."""
+"""`dlexp predict`: writes the classes and probabilities of images, by a checkpoint, as CSV or Parquet."""
 
 import contextlib
 import itertools
@@ -22,22 +22,22 @@ from dlexp.registry import load_plugins
 
 _STDIN = "-"
 _FLAGS: dict[str, tuple[Any, str]] = {
-    "output": ("predictions.csv", "File to write, CSV or Parquet by its ending: .csv or .parquet."),
-    "top_k": (0, "Name this many classes, instead of a probability of every class; 0: of every class."),
-    "probabilities": (True, "Write the probability of every class."),
-    "from_file": ("", "A list of images and folders, separated by newlines or NUL, beside those on the command line."),
-    "strict": (False, "Exit with 1 if a file cannot be read; all others are written all the same."),
-    "batch_size": (0, "Images that the model takes at once; 0: as many as in its training."),
+    "output": ("predictions.csv", "File to write: CSV if it ends with .csv, Parquet if it ends with .parquet."),
+    "top_k": (0, "Write the K most probable classes instead of the probability of every class; 0: of every class."),
+    "probabilities": (True, "Write the probability of every class; if false, only the most probable class."),
+    "from_file": ("", "File with more images and folders, separated by newlines or NUL."),
+    "strict": (False, "Exit with 1 if a file cannot be read; the predictions for all others are still written."),
+    "batch_size": (0, "Images per batch; 0: as in the training of the model."),
     "kind": ("best", "Which checkpoint of a run: best or last."),
     "store": ("mlruns", "Folder of the runs."),
-    "plugins": ("", "Python files or modules that define the layers of the model; those of its run are known."),
-    "num_workers": (0, "Images decoded in parallel; 0: as many as there are cores."),
+    "plugins": ("", "Python files or modules that define layers of the model; empty: the plug-ins of its run."),
+    "num_workers": (0, "Number of images decoded in parallel; 0: one per core."),
 }
 _DESCRIPTION = """Images are decoded as in training.
 
-RUN is a run ID or prefix, a name, a folder or latest; PATH is a checkpoint file. A folder stands for all images in and
-below it, '**/*.jpg' (quoted) for what it matches, - for a list of paths on stdin. Files that cannot be read are
-reported on stderr and left out."""
+RUN is a run ID or the start of one, a name, a folder, or latest; PATH is a checkpoint file. FOLDER means all images in
+and below it, a quoted PATTERN such as '**/*.jpg' all files that match it, and - a list of paths on stdin. Files that
+cannot be read are reported on stderr and left out."""
 
 
 class Unreadable:
@@ -63,7 +63,7 @@ def _predict(line: CommandLine) -> int:
 
 
 def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path:
-    """The path of a checkpoint that is there and fits the options; plug-ins that its layers need are loaded."""
+    """Finds the checkpoint, checks the options against it, and loads the plug-ins that its layers need."""
     from dlexp.evaluation.prediction_file import check_top_k
 
     if options["kind"] not in KINDS:
@@ -79,10 +79,10 @@ def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path
 
 @contextlib.contextmanager
 def _open_images(words: Sequence[str], list_file: str) -> Iterator[Iterator[str]]:
-    """The images that were named, while the lists that name some of them are open.
+    """Yields the paths of all images that were named, and keeps the files that list some of them open meanwhile.
 
     Raises:
-        DataError: something is not there, or there is no image.
+        DataError: a path does not exist, or there is no image.
     """
     check_words(word for word in words if word != _STDIN)
     if _STDIN in words and sys.stdin.isatty():
@@ -111,7 +111,7 @@ def _listed(file: Any) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
-    """Notes signals while the block lasts, a batch system's too; one that is found ends it as Ctrl-C does."""
+    """Catches signals while the block runs, those of a batch system too; each ends the block as Ctrl-C does."""
     try:
         with catch_signals() as requests, requests.defer():
             yield requests
@@ -122,7 +122,7 @@ def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
 def _predict_images(
     checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]
 ) -> int:
-    # Only now is TensorFlow imported, when all that can be checked without it has been.
+    # TensorFlow is imported only after all checks that do not need it.
     with importing_tensorflow():
         from dlexp.evaluation.image_prediction import predict_images
         from dlexp.evaluation.prediction_file import write_predictions
@@ -133,7 +133,7 @@ def _predict_images(
         unreadable(path, reason)
         requests.check()
 
-    # A signal is looked at between batches: while Keras traces, it catches and forgets whatever a handler raises.
+    # Signals are checked between batches: while Keras traces, it swallows every exception of a signal handler.
     with _stopping_as_ctrl_c() as requests, write_predictions(output) as file:
         for table in count(predict_images(checkpoint, paths, on_unreadable=note_unreadable, **chosen), "predicting"):
             requests.check()

@@ -1,4 +1,4 @@
-"""`dlexp runs`: the runs of a store as a table."""
+"""`dlexp runs`: lists the runs of a store as a table."""
 
 from dlexp.commands.tables import LISTING_FLAGS, SORT_HELP, print_listing
 from dlexp.config.command import Command, CommandLine

@@ -1,4 +1,4 @@
-"""`dlexp sweep`: many trials over a space of flags, side by side; goes on with a sweep, and looks at one."""
+"""`dlexp sweep`: trains many trials over a search space of flags in parallel; resumes a sweep, or shows its status."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ from dlexp.sweeps.session import RUNNER, check_plan, conclude, drive
 from dlexp.sweeps.space.runs_file import Commands
 from dlexp.sweeps.space.space import Space
 
-# What a trial leaves out unless its flag is given: each takes longer than many a trial.
+# Off in trials unless the flag is given: each of these can take longer than the training of a trial.
 _LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
 _PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
 _PLAN_FIELDS = {"trials": "num_points"}
@@ -37,28 +37,31 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "sweep_name": ("", "Name of the sweep and of its folder; made from the time if empty."),
     "space": (
         "",
-        'What is varied: "learning_rate=log(1e-4,1e-1); model=choice(small_cnn,resnet20); seed=range(3)". '
-        "uniform(low,high) and int(low,high) as well; a name is a flag, model_args.dropout, or resnet20.dropout for "
-        "that model alone.",
+        'Flags to vary, such as "learning_rate=log(1e-4,1e-1); model=choice(small_cnn,resnet20); seed=range(3)"; '
+        "also uniform(low,high) and int(low,high). A name is a flag, model_args.dropout, or resnet20.dropout for that "
+        "model only.",
     ),
-    "space_file": ("", 'The same as JSON: {"learning_rate": {"log": [1e-4, 0.1]}, "batch_size": 64}.'),
-    "runs_file": ("", "In place of a space: a file with the flags of one run a line."),
+    "space_file": ("", 'JSON file with the space: {"learning_rate": {"log": [1e-4, 0.1]}, "batch_size": 64}.'),
+    "runs_file": ("", "File with the flags of one run on each line, in place of a space."),
     "search": ("grid", f"How points are chosen, one of {', '.join(SEARCHES)}."),
     "search_seed": (0, "Seed of the search."),
-    "trials": (0, "How many points are tried; 0: all of the grid. May be raised with --resume."),
-    "seeds": (1, "Trials of each point, with as many seeds; a point is judged by their mean."),
-    "objective": ("val_accuracy", "What is best: a metric, metric:min or metric:max; several by commas: Pareto front."),
-    "pruner": ("none", f"Gives up trials early, one of {', '.join(PRUNERS)}."),
+    "trials": (0, "Number of points to try; 0: the whole grid. May be raised with --resume."),
+    "seeds": (1, "Number of seeds, so of trials, for each point; a point is judged by their mean."),
+    "objective": (
+        "val_accuracy",
+        "Metric that decides which trial is best, or metric:min, metric:max; several joined by commas: Pareto front.",
+    ),
+    "pruner": ("none", f"Stops trials early, one of {', '.join(PRUNERS)}."),
     **LAUNCHER_FLAGS,
-    "time_budget": ("", "No trial starts after this time: 90s, 45m, 2h."),
-    "trial_time_limit": ("", "A trial that takes longer has failed: 90s, 45m, 2h."),
-    "trial_memory_limit": ("", "A trial whose process holds more has failed: 800MB, 4GB."),
-    "retries": (2, "How often a trial whose process has died is started again, from its checkpoint."),
-    "keep_checkpoints": ("all", "Keep the checkpoints of so many best trials; a number, or all."),
-    "resume": ("", "Go on with a sweep by its name, or latest: finished trials stand, unfinished ones go on."),
+    "time_budget": ("", "Start no trial after this time: 90s, 45m, 2h."),
+    "trial_time_limit": ("", "Stop a trial as failed if it takes longer: 90s, 45m, 2h."),
+    "trial_memory_limit": ("", "Stop a trial as failed if its process uses more memory: 800MB, 4GB."),
+    "retries": (2, "How often a trial is restarted from its checkpoint if its process died."),
+    "keep_checkpoints": ("all", "Keep the checkpoints of this many best trials: a number, or all."),
+    "resume": ("", "Resume a sweep, by its name or latest: finished trials are kept, unfinished ones are resumed."),
     "retry_failed": (False, "With --resume: start failed trials again."),
-    "allow_changes": (False, "With --resume: go on although the space or other flags have changed."),
-    "status": ("", "Show a sweep by its name, or latest, and do nothing else."),
+    "allow_changes": (False, "With --resume: resume although the space or other flags have changed."),
+    "status": ("", "Only show the state of a sweep, by its name or latest."),
 }
 
 
@@ -66,7 +69,7 @@ def _sweep(line: CommandLine) -> int:
     """Runs a sweep; returns 0, or 1 if all trials have failed.
 
     Raises:
-        InterruptedRunError: a signal has stopped it.
+        InterruptedRunError: a signal stopped the sweep.
     """
     given, store = line.options, line.config.tracking.store
     if given["status"]:
@@ -76,16 +79,16 @@ def _sweep(line: CommandLine) -> int:
     check_store(store)
     launcher, limits, keep = choose_launcher(given), _read_limits(given), _read_keep(given)
     if given["resume"]:
-        former, plan = _open_former(line)
+        resumed, plan = _open_resumed(line)
         if "keep_checkpoints" not in line.given:
-            keep = former.record().get("keep_checkpoints")
+            keep = resumed.record().get("keep_checkpoints")
     else:
-        former, plan = None, _make_plan(line, launcher.threads)
+        resumed, plan = None, _make_plan(line, launcher.threads)
         check_new_name(store, plan.name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with contextlib.closing(launcher.open(RUNNER)) as launched:
-        folder = former or create_sweep(store, plan.name, plan.to_dict())
+        folder = resumed or create_sweep(store, plan.name, plan.to_dict())
         with folder.hold():
             folder.update(plan=plan.to_dict(), keep_checkpoints=keep)
             status = drive(folder, plan, limits, launched, keep=keep)
@@ -109,7 +112,7 @@ def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
 
 
 def _trial_config(line: CommandLine, threads: int) -> ExperimentConfig:
-    """The config of the flags, as trials side by side need it."""
+    """Returns the config of the flags, changed for trials that run in parallel."""
     own: dict[str, Any] = {name: False for name in _LEFT_OUT if name not in line.given}
     own |= {name: threads for name in ("num_threads", "num_workers") if name not in line.given}
     store = str(pathlib.Path(line.config.tracking.store).resolve())
@@ -133,22 +136,22 @@ def _read_candidates(given: Mapping[str, Any], base: ExperimentConfig) -> Candid
     return Space.from_json(text, base)
 
 
-def _open_former(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
-    """A sweep that was begun before, with what is given now changed in it."""
+def _open_resumed(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
+    """Opens the sweep of `--resume`; the plan has the changes that the flags of this call make."""
     given = line.options
     folder = find_sweep(line.config.tracking.store, given["resume"])
     stored = folder.record()["plan"]
-    former = read_plan(folder.name, stored)
+    previous = read_plan(folder.name, stored)
     changed = line.given_fields(line.config)
-    base = former.base.replace(**changed, store=str(folder.store))
+    base = previous.base.replace(**changed, store=str(folder.store))
     if any(given[name] for name in ("space", "space_file", "runs_file")):
         candidates = _read_candidates(given, base)
     else:
-        candidates = former.candidates.with_base(base)
+        candidates = previous.candidates.with_base(base)
     own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if flag in line.given}
     if "objective" in line.given:
         own["objectives"] = parse_objectives(given["objective"])
-    plan = dataclasses.replace(former, candidates=candidates, **own)
+    plan = dataclasses.replace(previous, candidates=candidates, **own)
     if not given["allow_changes"]:
         check_same(plan, stored)
     check_plan(plan, {**given, "time_budget": given["time_budget"] or "resumed"})
@@ -169,19 +172,19 @@ def _read_limits(given: Mapping[str, Any]) -> SweepLimits:
 
 
 def _read_keep(given: Mapping[str, Any]) -> int | None:
-    """How many trials keep their checkpoints; None for all."""
+    """Returns how many trials keep their checkpoints; None for all."""
     text = given["keep_checkpoints"]
     if text == "all":
         return None
     if not text.isdecimal() or not int(text):
-        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number from 1 on")
+        raise ConfigError(f"--keep_checkpoints={text} must be all, or a whole number, at least 1")
     return int(text)
 
 
 COMMAND = Command(
     run=_sweep,
     example='--space="learning_rate=log(1e-4,1e-1)" --search=random --trials=20',
-    description="Every flag of dlexp train may be given too: see dlexp train --help.",
+    description="Accepts every flag of dlexp train too, for all trials: see dlexp train --help.",
     flags=_FLAGS,
     config_flags=config_fields(),
     listed_config_flags=("store",),

@@ -1,4 +1,4 @@
-"""`dlexp sync`: fills in what MLflow and other trackers lack of runs that have ended."""
+"""`dlexp sync`: adds to MLflow and other trackers what they lack of runs that have ended."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ def _sync(line: CommandLine) -> int:
 
     store, named, every = line.options["store"], line.positionals, line.options["all"]
     if named and every:
-        raise ConfigError(f"{line.program} {named[0]} --all: give a run, or --all, and not both")
+        raise ConfigError(f"{line.program} {named[0]} --all: give either a run or --all, and not both")
     if named:
         _sync_run(find_run(named[0], store), line)
         return 0
     runs = find_unsynced(store, every=every)
     if not runs:
-        print(f"no run of store {store!r} that a tracker failed for; --all syncs every run", file=sys.stderr)
+        print(f"no tracker failed in a run of store {store!r}; --all syncs every run", file=sys.stderr)
     failed = 0
     for run in runs:
         try:
@@ -47,7 +47,7 @@ COMMAND = Command(
     positionals=Positionals(usage="[RUN]", meaning="a run"),
     flags={
         "store": ("mlruns", "Folder of the runs."),
-        "all": (False, "All runs of the store; without RUN and without this: those that a tracker failed for."),
-        "tracking_uri": ("", "MLflow server to fill in, in place of the one that the run had."),
+        "all": (False, "Sync all runs of the store; without RUN and --all, only the runs in which a tracker failed."),
+        "tracking_uri": ("", "MLflow server to update, in place of the server of the run."),
     },
 )

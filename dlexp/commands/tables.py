@@ -1,4 +1,4 @@
-"""Tables that commands print, for people, for scripts or for spreadsheets, and the flags of commands that list."""
+"""Prints the tables of commands as text, JSON or CSV, and defines the flags of commands that list."""
 
 import json
 import math
@@ -16,24 +16,27 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 LISTING_FLAGS: dict[str, tuple[Any, str]] = {
     "store": ("mlruns", "Folder of the runs."),
-    "where": ("", "A pandas query over the columns: \"test_accuracy > 0.9 and model == 'resnet20'\"."),
-    "format": ("table", "table (for people), json (a list of flat objects) or csv; the last two have every column."),
+    "where": ("", "Pandas query over the columns, such as \"test_accuracy > 0.9 and model == 'resnet20'\"."),
+    "format": (
+        "table",
+        "Output format: table (for people), json (a list of flat objects) or csv; json and csv have all columns.",
+    ),
 }
-SORT_HELP = "Column; with - in front the largest come first."
+SORT_HELP = "Column to sort by; with - in front, the largest value comes first."
 _SHORT = {"run_id": 8, "started": 16}
 
 
 def print_listing(
     table: "pd.DataFrame", options: Mapping[str, Any], *, columns: Sequence[str], nothing: str, hint: str
 ) -> None:
-    """Prints the rows that a command lists to stdout; if there are none, says so on stderr.
+    """Prints the rows that a command lists to stdout; if there are none, reports that on stderr.
 
     Args:
         table: the rows.
         options: values of `LISTING_FLAGS`.
-        columns: what the format `table` shows.
-        nothing: what to say if there is no row: "no runs".
-        hint: what to do then.
+        columns: columns that the format `table` shows.
+        nothing: message if there is no row: "no runs".
+        hint: what the user can do then.
     """
     if table.empty:
         matching = " that match" if options["where"] else ""
@@ -50,7 +53,7 @@ def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[
         table: the rows.
         output_format: `table` (the chosen columns, for people), `json` (a list of flat objects with all columns, NaN as
             null) or `csv` (all columns).
-        columns: what `table` shows; those that the table lacks or that are empty in all rows are left out.
+        columns: columns that `table` shows; those that are missing, or empty in all rows, are left out.
     """
     if output_format not in FORMATS:
         raise unknown_name("format", output_format, FORMATS)
@@ -65,7 +68,7 @@ def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[
 def _print_table(table: "pd.DataFrame") -> None:
     """Prints aligned columns, numbers to the right; on a terminal, lines are cut at its width.
 
-    Not with rich: measuring and wrapping every cell takes it 3 s for 1,000 rows.
+    rich is not used, because it takes 3 s to measure and wrap the cells of 1,000 rows.
     """
     from pandas.api.types import is_numeric_dtype
 

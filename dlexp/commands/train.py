@@ -1,4 +1,4 @@
-"""`dlexp train`: one experiment. It is written in `dlexp.main`, which runs it too: `python -m dlexp.main`."""
+"""`dlexp train`: runs one experiment. The command is in `dlexp.main`, so that `python -m dlexp.main` runs it too."""
 
 from dlexp.main import COMMAND
 

@@ -1,4 +1,4 @@
-"""`dlexp ui`: the MLflow UI or TensorBoard over a store, until Ctrl-C."""
+"""`dlexp ui`: shows the runs of a store in the MLflow UI or TensorBoard, until Ctrl-C."""
 
 import contextlib
 import signal
@@ -13,7 +13,7 @@ def _open_ui(line: CommandLine) -> int:
 
     serve = serve_tensorboard if line.options["tensorboard"] else serve_mlflow
     print("starting the server; Ctrl-C stops it", file=sys.stderr)
-    # Stopped either way, the server must go too.
+    # SIGTERM must stop the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), serve(line.options["store"], port=line.options["port"]) as url:
         print(url, flush=True)
@@ -26,7 +26,7 @@ COMMAND = Command(
     example="--port=5001",
     flags={
         "store": ("mlruns", "Folder of the runs."),
-        "port": (5000, "Port on 127.0.0.1."),
+        "port": (5000, "Port of the server on 127.0.0.1."),
         "tensorboard": (False, "Open TensorBoard instead of the MLflow UI."),
     },
 )

@@ -14,14 +14,14 @@ def read_class_map(text: str, data_dir: str = "") -> ClassMap:
     """Reads a class map.
 
     Args:
-        text: a JSON object; or the path of a file that holds one.
+        text: a JSON object, or the path of a file that holds one.
         data_dir: folder that a relative path starts from.
 
     Returns:
-        New names, or None to leave a class out, by `class` or `source/class`.
+        New names by `class` or `source/class`; None leaves the class out.
 
     Raises:
-        ConfigError: the file is not there, or it is no JSON object of names.
+        ConfigError: the file cannot be read, or is not a JSON object of names.
 
     Example:
         >>> read_class_map('{"cat": "animal", "photos/blurred": null}')
@@ -35,18 +35,18 @@ def read_class_map(text: str, data_dir: str = "") -> ClassMap:
         except (OSError, UnicodeDecodeError) as err:
             raise ConfigError(f"{what} cannot be read: {err}: give a JSON file, or the JSON object itself") from err
     if len(text) > _MAX_CHARS:
-        raise ConfigError(f"{what} of {len(text):,} characters is too large: at most {_MAX_CHARS:,} are read")
+        raise ConfigError(f"{what} of {len(text):,} characters is too large: shorten it to at most {_MAX_CHARS:,}")
     try:
         mapping = json.loads(text)
     except (ValueError, RecursionError) as err:
-        raise ConfigError(f"{what} is not valid JSON: {err}") from err
+        raise ConfigError(f'{what} is not valid JSON: {err}: write {{"old": "new", "unwanted": null}}') from err
     if not isinstance(mapping, dict) or not all(
-        each is None or (isinstance(each, str) and each) for each in mapping.values()
+        new_name is None or (isinstance(new_name, str) and new_name) for new_name in mapping.values()
     ):
         raise ConfigError(f'{what} must be an object of class names or nulls: {{"old": "new", "unwanted": null}}')
     return mapping
 
 
 def class_map_text(class_map: ClassMap) -> str:
-    """One line of JSON that `read_class_map` reads; "" for an empty map."""
+    """Returns one line of JSON that `read_class_map` reads; "" for an empty map."""
     return json.dumps(dict(class_map), sort_keys=True) if class_map else ""

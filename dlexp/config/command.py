@@ -1,4 +1,4 @@
-"""What a command is, and how every command is called: help, flags, positionals, logging, then its work."""
+"""Command: what every command declares, and how it is called: help, flags, positionals, logging, then its work."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ class CommandLine:
         program: the command as it was typed, for messages: `dlexp runs`.
         positionals: the words that are not flags.
         options: values of the command's own flags, by name.
-        given: names of all flags that were typed or stand in a flagfile.
+        given: names of all flags that were typed or read from a flagfile.
         config: what the experiment flags of the command describe; fields without a flag have their default.
     """
 
@@ -32,9 +32,9 @@ class CommandLine:
     config: ExperimentConfig
 
     def given_fields(self, config: ExperimentConfig) -> dict[str, Any]:
-        """The fields of a config whose flags were given, as changes to a stored config.
+        """Returns the config fields whose flags were given, as changes to a stored config.
 
-        Without the store, which says where that config is.
+        The store is left out, because it only says where the stored config is.
         """
         return {name: value for name, value in config.flat().items() if name in self.given and name != "store"}
 
@@ -46,8 +46,8 @@ class Positionals:
     Attributes:
         usage: how the help shows them: `RUN|PATH`.
         meaning: what they are, for the error if they are missing: "a run or the path of a checkpoint".
-        least: how many are needed.
-        most: how many are taken; None for any number.
+        least: how many are required.
+        most: how many are accepted; None for any number.
         replaced_by: a flag that, if given, replaces one of them; empty for none.
     """
 
@@ -62,18 +62,18 @@ class Positionals:
 class Command:
     """One command: what it takes, what its help says, and what it does.
 
-    Its name and its summary stand in the table that lists it: `dlexp.commands.cli.COMMANDS`, or a `CommandGroup`.
+    Its name and its summary are in the table that lists it: `dlexp.commands.cli.COMMANDS`, or a `CommandGroup`.
 
     Attributes:
         run: does the work and returns an exit code; errors are raised. Called when the command line has been read
             and logging is set up.
-        example: words that call it, shown by its help and by the error if positionals are missing.
-        description: what its help says below the summary.
+        example: arguments of an example call, shown in its help and in the error for missing positionals.
+        description: text of its help, below the summary.
         flags: its own flags by name: default, which sets the type, and help text.
-        config_flags: names of the experiment flags that it takes.
+        config_flags: names of the experiment flags that it accepts.
         listed_config_flags: those that its help lists; None for all of them.
-        positionals: None if it takes none.
-        known_names: gives the names that its flags can take, by what they are; the help lists them below the flags.
+        positionals: None if it accepts none.
+        known_names: returns the names that its flags accept, by kind; the help lists them below the flags.
 
     Example:
         >>> COMMAND = Command(run=list_runs, example="--sort_by=-started", flags={"store": ("mlruns", "Folder.")})
@@ -89,17 +89,17 @@ class Command:
     known_names: Callable[[], Mapping[str, Iterable[str]]] | None = None
 
     def call(self, argv: Sequence[str], *, summary: str = "") -> int:
-        """Runs the command, or prints its help if that is asked for.
+        """Runs the command, or prints its help if a flag asks for it.
 
         Args:
-            argv: the command as it is typed, then its words.
+            argv: the command as it is typed, then its arguments.
             summary: the first line of its help.
 
         Returns:
             The exit code.
 
         Raises:
-            ConfigError: a flag is unknown, a value cannot be read, a positional is missing or one too many.
+            ConfigError: a flag is unknown, a value cannot be read, a positional is missing, or there are too many.
         """
         if any(word in HELP_WORDS for word in argv[1:]):
             print(command_help(argv[0], self, summary))
@@ -109,7 +109,7 @@ class Command:
         return self.run(line)
 
     def read(self, argv: Sequence[str]) -> CommandLine:
-        """Reads a command line; arguments and errors are those of `call`."""
+        """Reads a command line, with the arguments and errors of `call`."""
         config_flags, flag_values = tuple(self.config_flags), flags.FlagValues()
         define_experiment_flags(flag_values, names=config_flags)
         define_flags(flag_values, self.flags)
@@ -136,7 +136,7 @@ class CommandGroup:
 
     Attributes:
         usage: how the help shows the positionals of the subcommands.
-        description: what the help of the group says below the subcommands.
+        description: text of the group's help, below the subcommands.
         commands: summary and subcommand, by name.
     """
 
@@ -148,7 +148,7 @@ class CommandGroup:
         """Runs the subcommand that the first word names, or prints the help of the group.
 
         Args:
-            argv: the group as it is typed, then its words.
+            argv: the group as it is typed, then the subcommand and its arguments.
             summary: the first line of its help.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The grammar of `--dataset`: `kind:spec`, several joined by `+`, each perhaps with `*weight`."""
+"""The grammar of `--dataset`: `kind:spec`, several joined by `+`, each optionally with `*weight`."""
 
 import re
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ class SourceTerm:
 
     Attributes:
         kind: registered name of the source: `folder`.
-        spec: what follows the colon: a path, a name; "" if nothing does.
-        weight: how often an epoch shows each of its training examples; above 0.
+        spec: the text after the colon, such as a path; "" if there is none.
+        weight: how often an epoch shows each training example of this source; above 0.
     """
 
     kind: str
@@ -27,10 +27,10 @@ class SourceTerm:
 def parse_expression(text: str, known: Iterable[str]) -> list[SourceTerm]:
     """Reads a `--dataset`.
 
-    A `+` separates where the name of a source follows it, or any name with a colon, so that paths may hold a `+`.
+    A `+` separates two sources only if a source name, or any name with a colon, follows it; so paths may contain a `+`.
 
     Args:
-        text: such as `folder:a*2+folder:b+digits`.
+        text: the flag's value, such as `folder:a*2+folder:b+digits`.
         known: names of all sources.
 
     Raises:
@@ -45,7 +45,7 @@ def parse_expression(text: str, known: Iterable[str]) -> list[SourceTerm]:
 
 
 def format_expression(terms: Iterable[SourceTerm]) -> str:
-    """The text that `parse_expression` reads."""
+    """Returns the text that `parse_expression` reads."""
     return "+".join(
         term.kind + (f":{term.spec}" if term.spec else "") + ("" if term.weight == 1 else f"*{term.weight:g}")
         for term in terms

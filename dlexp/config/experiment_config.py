@@ -1,7 +1,7 @@
-"""ExperimentConfig: everything that says what one training is, frozen, checked and written as JSON.
+"""ExperimentConfig: all settings of one training, frozen, checked and written as JSON.
 
-Each field is at once a flag, a config field and an MLflow param of the same spelling; its help text stands here, so
-that the three can never differ. Fields are grouped in sections; outside (flags, JSON, MLflow, tables) they are flat.
+Each setting is a flag, a config field and an MLflow param of the same spelling. One declaration makes all three, so
+they cannot differ. Fields are grouped in sections; elsewhere (flags, JSON, MLflow, tables) they are flat.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ from dlexp.errors import ConfigError, unknown_name
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """One training, complete: the same config on the same data gives the same weights.
+    """The complete description of one training: the same config on the same data gives the same weights.
 
     Attributes:
-        seed: drives initial weights, order of the examples and augmentation.
+        seed: seed of the initial weights, the order of the examples and augmentation.
         plugins: files or modules that are imported before names are looked up.
 
     Example:
@@ -48,10 +48,12 @@ class ExperimentConfig:
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = setting(
-        0, "Seed of initial weights, order of the examples and augmentation.", range=SEEDS, traced=False
+        0, "Seed of the initial weights, the order of the examples and augmentation.", range=SEEDS, traced=False
     )
     plugins: tuple[str, ...] = setting(
-        (), "Python files or modules that register models, sources, augmentations.", changes_result=False
+        (),
+        "Python files or modules that register models, sources, augmentations, callbacks or trackers.",
+        changes_result=False,
     )
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class ExperimentConfig:
 
     @classmethod
     def of(cls, **values: Any) -> "ExperimentConfig":
-        """Makes a config from flat fields; what is not given keeps its default.
+        """Makes a config from flat fields; fields that are not given keep their defaults.
 
         Raises:
             ConfigError: a field is unknown, of the wrong type or out of range.
@@ -76,22 +78,22 @@ class ExperimentConfig:
         return cls(**sections, **checked)
 
     def flat(self) -> dict[str, Any]:
-        """All fields by name, in the order of the sections; values as JSON has them (lists for tuples)."""
+        """Returns all fields by name, in the order of the sections, with values of JSON's types (lists for tuples)."""
         values: dict[str, Any] = {}
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            if each.name in _SECTIONS:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name in _SECTIONS:
                 values |= {inner.name: json_value(getattr(value, inner.name)) for inner in dataclasses.fields(value)}
             else:
-                values[each.name] = json_value(value)
+                values[f.name] = json_value(value)
         return values
 
     def replace(self, **values: Any) -> "ExperimentConfig":
-        """A copy with some flat fields changed."""
+        """Returns a copy with some flat fields changed."""
         return ExperimentConfig.of(**(self.flat() | values))
 
     def to_json(self) -> str:
-        """JSON text of all fields; `from_json` gives an equal config."""
+        """Returns the JSON text of all fields; `from_json` makes an equal config of it."""
         return json.dumps(self.flat(), indent=2) + "\n"
 
     @classmethod
@@ -99,7 +101,7 @@ class ExperimentConfig:
         """Reads what `to_json` wrote.
 
         Raises:
-            ConfigError: not JSON, too large, or with a field that is unknown or wrong.
+            ConfigError: the text is not JSON, is too large, or has a field that is unknown or wrong.
         """
         if len(text) > _MAX_JSON_CHARS:
             raise ConfigError(f"config of {len(text):,} characters is too large: at most {_MAX_JSON_CHARS:,} are read")
@@ -112,7 +114,7 @@ class ExperimentConfig:
         return cls.of(**values)
 
     def digest(self) -> str:
-        """16 hex digits over the fields that the result depends on: not where it is logged, nor how data is cached."""
+        """Returns a hash, 16 hex digits, of the fields that change the result, not of those of logging or caching."""
         values = self.flat()
         relevant = {name: values[name] for name in field_names("changes_result")}
         return hashlib.blake2b(json.dumps(relevant, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -126,13 +128,13 @@ _SECTIONS: dict[str, Any] = {
 
 @functools.cache
 def config_fields() -> Mapping[str, dataclasses.Field[Any]]:
-    """Every flat field by name, in order; `.type`, `.default` and `.metadata` (see `setting`) describe its flag."""
+    """Returns all flat fields by name, in order; `.type`, `.default` and `.metadata` (see `setting`) define flags."""
     fields = {f.name: f for section in _SECTIONS.values() for f in dataclasses.fields(section)}
     return fields | {f.name: f for f in dataclasses.fields(ExperimentConfig) if f.name not in _SECTIONS}
 
 
 def field_names(mark: Mark) -> tuple[str, ...]:
-    """Names of the flat fields that have a mark, in order.
+    """Returns the names of the flat fields that have a mark, in order.
 
     Example:
         >>> field_names("makes_dataset")[:3]
@@ -142,7 +144,7 @@ def field_names(mark: Mark) -> tuple[str, ...]:
 
 
 def config_sections() -> Mapping[str, list[str]]:
-    """Names of the flat fields by section; `experiment` holds those of no section."""
+    """Returns the names of the flat fields by section; `experiment` has the fields outside all sections."""
     sections = {name: [f.name for f in dataclasses.fields(section)] for name, section in _SECTIONS.items()}
     placed = {name for names in sections.values() for name in names}
     return sections | {"experiment": [name for name in config_fields() if name not in placed]}

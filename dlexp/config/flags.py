@@ -1,4 +1,4 @@
-"""Every experiment flag: defined from the config's fields, read into a config, written as a flagfile."""
+"""The experiment flags: defined from the config's fields, and read into a config."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from dlexp.errors import ConfigError, unknown_name
 
 
 def define_experiment_flags(flag_values: flags.FlagValues, *, names: Iterable[str] | None = None) -> None:
-    """Defines one flag for every config field, or for some, with its default and its help text."""
+    """Defines a flag for every config field, or for those in `names`, with its default and its help text."""
     for name in config_fields() if names is None else names:
         setting = config_fields()[name]
         define = _DEFINERS.get(setting.type, flags.DEFINE_string)
@@ -22,16 +22,16 @@ def define_experiment_flags(flag_values: flags.FlagValues, *, names: Iterable[st
 
 
 def define_flags(flag_values: flags.FlagValues, definitions: Mapping[str, tuple[Any, str]]) -> None:
-    """Defines the flags of a command, each a default and what it means, and `--debug`, which all have."""
+    """Defines a command's own flags from their defaults and help texts, and `--debug`, which every command has."""
     for name, (default, text) in {**definitions, "debug": (False, DEBUG_HELP)}.items():
         _DEFINERS.get(type(default), flags.DEFINE_string)(name, default, text, flag_values=flag_values)
 
 
 def config_from_flags(flag_values: flags.FlagValues, *, names: Iterable[str] | None = None) -> ExperimentConfig:
-    """Makes the config that the flags describe, of all fields or of some; the others keep their default.
+    """Makes a config from the values of all flags, or of those in `names`; other fields keep their defaults.
 
     Raises:
-        ConfigError: a value cannot be read, or cannot work.
+        ConfigError: a value cannot be read, or is not allowed.
     """
     fields = config_fields()
     chosen = fields if names is None else names
@@ -41,10 +41,10 @@ def config_from_flags(flag_values: flags.FlagValues, *, names: Iterable[str] | N
 
 
 def config_from_words(words: Sequence[str]) -> ExperimentConfig:
-    """The config that flags of `dlexp train` describe, without the command.
+    """Makes a config from the flags of a `dlexp train` command line.
 
     Raises:
-        ConfigError: a flag is unknown, or a value cannot be read or cannot work.
+        ConfigError: a flag is unknown, or a value cannot be read or is not allowed.
     """
     flag_values = flags.FlagValues()
     define_experiment_flags(flag_values)
@@ -53,7 +53,7 @@ def config_from_words(words: Sequence[str]) -> ExperimentConfig:
 
 
 def value_from_text(name: str, text: str) -> Any:
-    """Value that `--name=text` gives its config field; for `model_args.depth`, what the pair depth=text gives.
+    """Returns the value of a field for `--name=text`; for `model_args.depth`, the value of the pair `depth=text`.
 
     Raises:
         ConfigError: the text cannot be read.
@@ -75,9 +75,9 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
     """Reads a command line into flags.
 
     Args:
-        flag_values: with the flags of the command defined.
+        flag_values: holds the definitions of the command's flags.
         argv: command and flags; `--flagfile=PATH` is expanded where it stands, so later values win.
-        max_positionals: how many words that are not flags the command takes; None for any number.
+        max_positionals: how many words that are not flags the command accepts; None for any number.
 
     Returns:
         The positionals.
@@ -92,7 +92,7 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
         nearest = str(unknown_name("flag", f"--{err.flagname}", known)).split("Known flags")[0].strip().rstrip("?.")
         raise ConfigError(f"{nearest}; {argv[0]} --help lists all flags") from err
     except flags.Error as err:
-        raise ConfigError(f"{str(err).strip().rstrip('.')}: {argv[0]} --help tells what is expected") from err
+        raise ConfigError(f"{str(err).strip().rstrip('.')}: {argv[0]} --help shows what is expected") from err
     if max_positionals is not None and len(positionals) > max_positionals:
         raise ConfigError(
             f"{positionals[max_positionals]!r} is not a flag: write --name=value, also for booleans ({command} --help)"

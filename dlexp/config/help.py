@@ -1,4 +1,4 @@
-"""How help texts look: of one command, of a group of commands, and of a field of the config."""
+"""Writes help texts: of a command, of a group of commands, and of a config field."""
 
 import textwrap
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
 _HELP_WIDTH = 100
-DEBUG_HELP = "Shows the traceback of an error."
+DEBUG_HELP = "Show the traceback of an error."
 _FLAGFILE_HELP = "Reads flags from a file, one --flag=value a line."
 
 
 def command_help(program: str, command: "Command", summary: str) -> str:
-    """Help text of a command: usage, summary, description, example, then its flags.
+    """Returns the help text of a command: usage, summary, description, example, then its flags.
 
     Args:
         program: the command as it is typed.
-        command: whose help it is.
-        summary: its line in the table of the commands; empty: the help opens with the description.
+        command: the command to describe.
+        summary: its line in the table of commands; if empty, the help starts with the description.
     """
     words = f" {command.positionals.usage}" if command.positionals else ""
     opening = [f"usage: {program}{words} [--flag=value ...]", _sentence(summary), _paragraphs(command.description)]
@@ -44,7 +44,7 @@ def command_help(program: str, command: "Command", summary: str) -> str:
 
 
 def group_help(program: str, group: "CommandGroup", summary: str) -> str:
-    """Help text of a group of commands: usage, summary, the subcommands, description."""
+    """Returns the help text of a group of commands: usage, summary, the subcommands, description."""
     width = max(map(len, group.commands)) + 2
     rows = [f"  {name:<{width}}{line}" for name, (line, _) in group.commands.items()]
     parts = [f"usage: {program} SUBCOMMAND {group.usage} [--flag=value ...]", _sentence(summary)]
@@ -54,7 +54,7 @@ def group_help(program: str, group: "CommandGroup", summary: str) -> str:
 
 
 def field_help(name: str) -> str:
-    """Help text of a config field, with the choices or the range that it must be in."""
+    """Returns the help text of a config field, with its choices or its range."""
     declared = config_fields()[name].metadata
     choices = f" One of {', '.join(declared['choices'])}." if declared["choices"] else ""
     limits = f" {declared['range'].rule.capitalize()}." if declared["range"] else ""

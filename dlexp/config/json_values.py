@@ -1,4 +1,4 @@
-"""Values as JSON holds them: what Python and NumPy have more kinds of, in the few kinds that JSON has."""
+"""Converts Python and NumPy values to the types that JSON has."""
 
 import math
 from collections.abc import Mapping
@@ -6,18 +6,18 @@ from typing import Any
 
 
 def json_value(value: Any, *, strict: bool = False) -> Any:
-    """A value as JSON holds it, at any depth: tuples and arrays as lists, NumPy's numbers as numbers.
+    """Converts a value to JSON's types, at any depth: tuples and arrays to lists, NumPy's numbers to numbers.
 
     Args:
-        value: of mappings, lists, tuples, arrays, numbers, text and None.
-        strict: give None for NaN and infinity, which the standard (RFC 8259) lacks. Otherwise they stay: Python
+        value: made of mappings, lists, tuples, arrays, numbers, text and None.
+        strict: replace NaN and infinity, which the standard (RFC 8259) lacks, by None. Otherwise they stay: Python
             writes and reads them.
 
     Example:
         >>> json_value({"loss": np.float32(0.5), "shape": (28, 28)}), json_value(math.nan, strict=True)
         ({'loss': 0.5, 'shape': [28, 28]}, None)
     """
-    if hasattr(value, "tolist"):  # of NumPy, which need not be imported for this
+    if hasattr(value, "tolist"):  # a NumPy value; this test does not import NumPy
         value = value.tolist()
     if isinstance(value, Mapping):
         return {key: json_value(inner, strict=strict) for key, inner in value.items()}

@@ -1,19 +1,19 @@
-"""Range: the numbers that a field of the config may be."""
+"""Range: the numbers that a config field accepts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers between two ends; an end that is not given is open to all finite numbers.
+    """Numbers between two bounds; a side without a bound accepts all finite numbers.
 
-    The ends are those of JSON Schema (`minimum`, `exclusiveMinimum`, `maximum`, `exclusiveMaximum`).
+    The bounds are those of JSON Schema (`minimum`, `exclusiveMinimum`, `maximum`, `exclusiveMaximum`).
 
     Attributes:
-        at_least: lowest number.
-        above: what every number is above; in place of `at_least`.
-        at_most: highest number.
-        below: what every number is below; in place of `at_most`.
+        at_least: lower bound, in the range itself.
+        above: lower bound, not in the range itself; in place of `at_least`.
+        at_most: upper bound, in the range itself.
+        below: upper bound, not in the range itself; in place of `at_most`.
 
     Example:
         >>> share = Range(at_least=0, below=1)
@@ -29,10 +29,10 @@ class Range:
     def __post_init__(self) -> None:
         assert self.at_least is None or self.above is None, "give at_least or above, not both"
         assert self.at_most is None or self.below is None, "give at_most or below, not both"
-        assert self.rule, "give at least one end"
+        assert self.rule, "give at least one bound"
 
     def __contains__(self, value: float) -> bool:
-        """Whether a number is in the range: NaN and infinity never are."""
+        """Returns whether a number is in the range; NaN and infinity never are."""
         return (
             float("-inf") < value < float("inf")
             and (self.at_least is None or value >= self.at_least)
@@ -51,5 +51,5 @@ class Range:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether it has an end on both sides, so that every number in it is finite."""
+        """Whether there is a bound on both sides, so that every number in the range is finite."""
         return (self.at_least, self.above) != (None, None) and (self.at_most, self.below) != (None, None)

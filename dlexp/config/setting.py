@@ -1,7 +1,7 @@
-"""How a field of the config is declared: default, help text, values, and the marks that every list of fields follows.
+"""Declares a config field: default, help text, allowed values, and the marks that lists of fields are derived from.
 
 A field is declared once, in `sections.py`. Flags, help, validation, digests, recipes, evaluation and warm trials read
-the declaration, so that no other list has to be kept.
+the declaration, so that no other list has to be maintained.
 """
 
 import dataclasses
@@ -23,18 +23,20 @@ def setting(
     makes_dataset: bool | None = None,
     traced: bool | None = None,
 ) -> Any:
-    """Declares a field; what it says is in the field's `metadata`, by the same names.
+    """Declares a field; the arguments are stored in the field's `metadata` by the same names.
 
     Args:
-        default: value of the field; a mapping cannot be changed afterwards.
+        default: default value of the field; a mapping is made read-only.
         help: full sentences; range and choices are added where they are shown.
-        range: what the value must lie in; every number needs one.
-        choices: what a text must be one of; empty: any text.
-        changes_result: the result depends on it; False for what two equal trainings may differ in.
-        makes_dataset: it takes part in making the dataset, so a recipe holds it. Every field of DataConfig says True
-            or False; no other field says it.
-        traced: it is a part of the traced training; as `changes_result` if not given. With False a warm trial takes a
-            network that was traced with another value, and `sweeps.warm_networks.renew` must set the new value.
+        range: range of the value; every numeric field needs one.
+        choices: allowed values of a text field; empty: any text.
+        changes_result: whether the result depends on the field. False if two trainings that differ only in this field
+            give the same result.
+        makes_dataset: whether the dataset depends on the field; a recipe stores it then. Every field of DataConfig sets
+            True or False; no other field sets it.
+        traced: whether the field is part of the traced training step; by default as `changes_result`. If False, a warm
+            trial reuses a network that was traced with another value, and `sweeps.warm_networks.renew` must set the
+            new value.
     """
     metadata = {
         "help": help,

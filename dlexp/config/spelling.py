@@ -1,4 +1,4 @@
-"""How a value of the config is spelled on the command line and in a flagfile, and read back."""
+"""Writes config values as text for the command line and for flagfiles, and reads them back."""
 
 import json
 import shlex
@@ -12,24 +12,24 @@ DEFAULTS = ExperimentConfig().flat()
 
 
 def config_to_flagfile(config: ExperimentConfig) -> str:
-    """Text of a flagfile that sets every field: `dlexp train --flagfile=run.flags` trains the same again."""
+    """Returns the text of a flagfile that sets every field: `dlexp train --flagfile=run.flags` repeats the run."""
     lines = [f"--{name}={flag_text(value)}" for name, value in config.flat().items()]
     return "\n".join(["# Every flag of this run: dlexp train --flagfile=run.flags", *lines]) + "\n"
 
 
 def store_option(store: str) -> str:
-    """What a printed command needs to find a store: nothing for the default one."""
+    """Returns the flag that a printed command needs to find a store; empty for the default store."""
     return "" if store == DEFAULTS["store"] else f" --store={shlex.quote(store)}"
 
 
 def flag_text(value: Any) -> str:
-    """How a field is spelled on the command line; `field_value` reads it back."""
+    """Returns the value of a field as text for the command line; `field_value` reads it back."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        simple = all(_is_simple(key, each) for key, each in value.items())
+        simple = all(_is_simple(key, inner) for key, inner in value.items())
         return ",".join(f"{k}={flag_text(v)}" for k, v in value.items()) if simple else json.dumps(dict(value))
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
@@ -37,7 +37,7 @@ def flag_text(value: Any) -> str:
 
 
 def _is_simple(key: str, value: Any) -> bool:
-    """Whether `key=value` on a command line reads back as the same pair; otherwise the whole is written as JSON."""
+    """Returns whether `key=value` as text is read back as the same pair; if not, the mapping is written as JSON."""
     if isinstance(value, (list, tuple, Mapping)) or key.startswith("{"):
         return False
     try:
@@ -47,12 +47,12 @@ def _is_simple(key: str, value: Any) -> bool:
 
 
 def field_value(name: str, kind: Any, value: Any) -> Any:
-    """The value of a config field from the value of its flag.
+    """Converts the value of a flag to the value of its config field.
 
     Args:
-        name: of the field, for messages.
+        name: name of the field, for messages.
         kind: type of the field.
-        value: what absl has read: a number, a boolean, or text.
+        value: the value that absl has read: a number, a boolean, or text.
 
     Raises:
         ConfigError: the text cannot be read.
@@ -68,7 +68,7 @@ def field_value(name: str, kind: Any, value: Any) -> Any:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """The names that commas join, without the spaces around them; empty ones are left out.
+    """Splits text at commas into names without the spaces around them; empty names are left out.
 
     Example:
         >>> parse_names("flip, crop,")
@@ -95,13 +95,13 @@ def _parse_pairs(name: str, text: str) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         key, separator, value = part.partition("=")
         if not separator or not key.strip():
-            raise ConfigError(f"--{name}={text}: {part!r} must be key=value, pairs joined by commas")
+            raise ConfigError(f"--{name}={text}: {part!r} must be key=value, with commas between pairs")
         pairs[key.strip()] = parse_scalar(value.strip())
     return pairs
 
 
 def parse_scalar(text: str) -> Any:
-    """A boolean, None, a whole number or a number, if the text is one; otherwise the text itself."""
+    """Returns the boolean, None, the integer or the float that the text spells; otherwise the text itself."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]

@@ -1,4 +1,4 @@
-"""Values of config fields: given their type, and refused where they cannot work."""
+"""Checks the values of config fields, and converts them to the types of the fields."""
 
 import dataclasses
 import re
@@ -12,16 +12,16 @@ from dlexp.errors import ConfigError, unknown_name
 
 
 def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]) -> None:
-    """Raises ConfigError where a value cannot work, whatever the data and the model are.
+    """Raises ConfigError for a value that cannot work with any data and model.
 
     Args:
         values: all flat fields of a config.
-        fields: how they are declared, with their ranges and choices.
+        fields: declarations of the fields, with their ranges and choices.
     """
     for name, setting in fields.items():
         value, choices, allowed = values[name], setting.metadata["choices"], setting.metadata["range"]
         if choices and value not in choices:
-            raise unknown_name(f"value of {name}", value, choices)
+            raise unknown_name(f"{name} value", value, choices)
         if allowed and value not in allowed:
             kind = "a whole number" if setting.type is int else "a number" if allowed.is_bounded else "a finite number"
             raise ConfigError(f"{name}={value} is out of range: it must be {kind}, {allowed.rule}")
@@ -45,13 +45,14 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
     _check_split(values)
     steps = values["steps_per_execution"]
     if steps != "auto" and not (steps.isdecimal() and int(steps) >= 1):
-        raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number from 1 on")
+        raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number, at least 1")
     if values["warmup_epochs"] >= values["epochs"]:
         raise ConfigError(f"warmup_epochs={values['warmup_epochs']:g} must be less than epochs={values['epochs']}")
     if holds_credentials(values["tracking_uri"]):
         raise ConfigError(
-            f"tracking_uri={scrub(values['tracking_uri'])} holds a secret, which every record would repeat: leave it "
-            "out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            f"tracking_uri={scrub(values['tracking_uri'])} contains a user name, password or token, which every "
+            "record would repeat: remove it, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN"
         )
 
 
@@ -61,38 +62,43 @@ def _check_split(values: Mapping[str, Any]) -> None:
         raise ConfigError(f"fold={fold} is not one of folds={folds}: use 0 to {folds - 1}")
     if method == "folds" and values["validation_fraction"] >= 1 - 1 / folds:
         raise ConfigError(
-            f"validation_fraction={values['validation_fraction']} leaves nothing to train on beside 1/{folds} for the "
-            f"test: it must be below {1 - 1 / folds:.2f}"
+            f"validation_fraction={values['validation_fraction']} leaves nothing to train on, since the test "
+            f"takes 1/{folds}: it must be below {1 - 1 / folds:.2f}"
         )
     if bool(values["group_column"]) + bool(values["group_pattern"]) != (method == "group"):
         raise ConfigError(
             f"split_method={method} with group_column={values['group_column']!r} and "
-            f"group_pattern={values['group_pattern']!r}: split_method=group needs one of the two, others neither"
+            f"group_pattern={values['group_pattern']!r}: split_method=group needs exactly one of the two, other "
+            "methods neither"
         )
     try:
         pattern = re.compile(values["group_pattern"])
     except re.error as err:
-        raise ConfigError(f"group_pattern={values['group_pattern']!r} is no regular expression: {err}") from err
+        raise ConfigError(
+            f"group_pattern={values['group_pattern']!r} is not a valid regular expression: {err}"
+        ) from err
     if values["group_pattern"] and not pattern.groups:
-        raise ConfigError(f"group_pattern={values['group_pattern']!r} has no group: put one in ( )")
+        raise ConfigError(
+            f"group_pattern={values['group_pattern']!r} has no group: put ( ) around the part that names the group"
+        )
 
 
 def _check_spelling(name: str, value: Any) -> None:
-    """Refuses text that a line of a flagfile cannot hold."""
+    """Raises ConfigError for text that does not fit on one line of a flagfile."""
     for text in value if isinstance(value, list) else [value]:
         if not isinstance(text, str):
             continue
         if text != text.strip() or len(text.splitlines()) > 1:
             raise ConfigError(f"{name}={text!r} must not start or end with white space, or have line breaks")
         if isinstance(value, list) and (not text or "," in text):
-            raise ConfigError(f"{name}={value} is a list joined by commas: no part may be empty or hold a comma")
+            raise ConfigError(f"{name}={value} is a list joined by commas: no item may be empty or contain a comma")
 
 
 _MAX_SIDE = 16384
 
 
 def convert_value(setting: dataclasses.Field[Any], value: Any) -> Any:
-    """Gives a JSON or Python value the type of its field, without guessing: 3 is a float, "3" is not.
+    """Converts a JSON or Python value to the type of its field, without guessing: 3 may become a float, "3" may not.
 
     Raises:
         ConfigError: the value is of another type.
@@ -101,10 +107,10 @@ def convert_value(setting: dataclasses.Field[Any], value: Any) -> Any:
     if kind == tuple[int, int] | None:
         if value is None:
             return None
-        if isinstance(value, (list, tuple)) and all(_is_int(each) for each in value):
+        if isinstance(value, (list, tuple)) and all(_is_int(side) for side in value):
             return tuple(value)
     elif kind == tuple[str, ...]:
-        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
             return tuple(value)
     elif typing.get_origin(kind) is Mapping:
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):

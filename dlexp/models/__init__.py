@@ -1,4 +1,4 @@
-"""Models by name: small ones of our own, and every network of keras.applications."""
+"""Models by name: small models of dlexp, and every network of keras.applications."""
 
 from dlexp.models.build import build_model, custom_layers
 

@@ -17,8 +17,8 @@ from dlexp.errors import ConfigError, ModelError, joined_lines
 from dlexp.models.head import build_logits
 from dlexp.registry import APPLICATIONS, register_model
 
-# What a network saw when it was trained on ImageNet. The families in none of these sets take raw pixels and scale them
-# themselves; a test compares each network with Keras' own `preprocess_input`.
+# How the pixels of each network were preprocessed for its training on ImageNet. Networks in none of these sets take raw
+# pixels and scale them themselves; a test compares each network with Keras' own `preprocess_input`.
 _BGR_MINUS_MEAN = {"ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"}
 _MEAN_AND_DEVIATION = {"DenseNet121", "DenseNet169", "DenseNet201"}
 _FROM_MINUS_1_TO_1 = {
@@ -55,17 +55,17 @@ def build_application(
         input_shape: (height, width, channels) with 1 or 3 channels.
         num_classes: number of logits.
         weights: None or "none": random; "imagenet": Keras' file, downloaded once; else the path of a `.weights.h5` or
-            `.keras` file that holds the weights of this backbone alone.
-            A file of Keras' own ImageNet weights belongs into Keras' cache folder instead, for "imagenet": with it,
-            EfficientNetB0 to B7 also scale their pixels differently.
+            `.keras` file that holds the weights of this backbone only.
+            Do not give the path of Keras' own ImageNet weights: put the file into Keras' cache folder and use
+            "imagenet", because EfficientNetB0 to B7 then scale their pixels differently.
         pooling: "avg" or "max", over the positions of the last feature map.
         dropout: share of the pooled features set to zero in training, in [0, 1).
         alpha: width multiplier of a MobileNet; None: 1.
         freeze_backbone: only the head trains; the backbone keeps its weights and batch-normalisation statistics.
 
     Raises:
-        ModelError: the images do not suit the network, or the weights cannot be had.
-        ConfigError: an argument that this network does not take.
+        ModelError: the images do not suit the network, or the weights are not available.
+        ConfigError: the network does not take an argument.
 
     Example:
         >>> model = build_application("ResNet50", (224, 224, 3), 10, weights="imagenet", freeze_backbone=True)
@@ -86,7 +86,7 @@ def build_application(
 
 
 def preprocess_pixels(name: str, pixels: Any) -> Any:
-    """Gives pixels the form that a network was trained on, by Keras' own layers, in `float32`.
+    """Preprocesses pixels as for the training of a network on ImageNet, with Keras' own layers, in `float32`.
 
     Args:
         name: one of `registry.APPLICATIONS`.
@@ -113,7 +113,7 @@ def preprocess_pixels(name: str, pixels: Any) -> Any:
 
 
 def smallest_side(name: str) -> int:
-    """Height and width in pixels that a network needs at least."""
+    """Returns the smallest height and width, in pixels, that a network accepts."""
     return _SMALLEST_SIDES.get(name, _SMALLEST_SIDE_OF_OTHERS)
 
 
@@ -169,13 +169,13 @@ def _load_weights(backbone: keras.Model, path: str, name: str) -> None:
             backbone.load_weights(path)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, UserWarning) as err:
         raise ModelError(
-            f"weights={path} do not fit {name}: give a file that save_weights wrote for the backbone of a {name} "
-            "alone, with the same alpha"
+            f"weights={path} do not fit {name}: give a file that save_weights wrote for only the backbone of a {name} "
+            "with the same alpha"
         ) from err
 
 
 def _weights_folder() -> pathlib.Path:
-    """Where Keras looks for its files of weights before it downloads them; see keras.utils.get_file."""
+    """Returns the folder where Keras looks for weights before it downloads them; see keras.utils.get_file."""
     home = pathlib.Path(os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras").expanduser()
     if not os.access(home, os.W_OK):
         home = pathlib.Path(tempfile.gettempdir()) / ".keras"

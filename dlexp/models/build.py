@@ -1,4 +1,4 @@
-"""From the name of a model to a model that keeps the contract of `registry.register_model`."""
+"""Builds a model by its name, and checks that it keeps the contract of `registry.register_model`."""
 
 import contextlib
 import inspect
@@ -16,7 +16,7 @@ from dlexp.registry import MODELS
 def build_model(
     model: ModelConfig, input_shape: tuple[int, int, int], num_classes: int, *, dtype_policy: str
 ) -> keras.Model:
-    """Builds the model that a config names. Seed Keras before: layers draw their seeds while they are built.
+    """Builds the model that a config names. Set Keras' seed first: layers draw their seeds while they are built.
 
     Args:
         model: name, arguments of the builder, and whether the backbone is frozen.
@@ -55,26 +55,26 @@ def build_model(
 
 
 def custom_layers(model: keras.Model) -> list[str]:
-    """Names of the classes and functions in a model that Keras cannot load by itself.
+    """Returns the names of the classes and functions in a model that Keras cannot load by itself.
 
     Returns:
         Sorted names: "my_plugin.Swish", or "package>Swish" if registered so; empty if plain `keras.saving.load_model`
         opens the saved model.
 
     Raises:
-        NotImplementedError: a layer cannot be saved for want of a `get_config`.
+        NotImplementedError: a layer cannot be saved because it has no `get_config`.
     """
     return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
 
 
 def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[str, Any]:
-    """Arguments of the builder beside shape and classes, from model_args and freeze_backbone."""
+    """Returns the builder's arguments after shape and classes, from model_args and freeze_backbone."""
     parameters = list(inspect.signature(builder).parameters.values())[2:]
-    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
-    known = {each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    known = {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
     arguments = dict(model.model_args)
     if "freeze_backbone" in arguments:
-        raise ConfigError("model_args of a model cannot hold freeze_backbone: set the field freeze_backbone")
+        raise ConfigError("model_args cannot contain freeze_backbone: set the field freeze_backbone instead")
     for name in arguments:
         if name not in known and not takes_any:
             choices = known - {"freeze_backbone"}
@@ -90,16 +90,16 @@ def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[st
 
 @contextlib.contextmanager
 def _use_dtype_policy(name: str) -> Iterator[None]:
-    former = keras.config.dtype_policy()
+    previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(former)
+        keras.config.set_dtype_policy(previous)
 
 
 def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raises ModelError, naming the builder, for what would only fail later, or never and give wrong results."""
+    """Raises ModelError, naming the builder, for a model that would fail later, or silently give wrong results."""
     if not isinstance(model, keras.Model):
         raise ModelError(f"the builder of model {name} must return a keras.Model, but returned {type(model).__name__}")
     if model.compiled:
@@ -118,14 +118,14 @@ def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_cla
         raise ModelError(f"model {name} could not be saved: {joined_lines(err)}") from err
     if LAMBDA in custom:
         raise ModelError(
-            f"model {name} holds a Python lambda, which no file can give back safely: write it as a layer, or as a "
-            "function under keras.saving.register_keras_serializable"
+            f"model {name} contains a Python lambda, which no file can store safely: write it as a layer, or as a "
+            "function with @keras.saving.register_keras_serializable()"
         )
-    unregistered = [each for each in custom if ">" not in each]
+    unregistered = [custom_name for custom_name in custom if ">" not in custom_name]
     if unregistered:
         raise ModelError(
-            f"model {name} has {', '.join(unregistered)}, which its checkpoints could not be loaded with: put "
-            "@keras.saving.register_keras_serializable() above each"
+            f"model {name} contains {', '.join(unregistered)}, which Keras cannot load from a checkpoint: put "
+            "@keras.saving.register_keras_serializable() above each definition"
         )
 
 

@@ -1,4 +1,4 @@
-"""The last layers of every built-in classifier."""
+"""The layers that the built-in classifiers share: scaling of the pixels, and the head."""
 
 from typing import Any
 
@@ -23,5 +23,5 @@ def build_logits(features: Any, num_classes: int, *, dropout: float = 0.0) -> An
 
 
 def scale_pixels(pixels: Any) -> Any:
-    """Maps pixels in [0, 255] to [0, 1], in `float32`: the layers behind cast to the precision they compute in."""
+    """Maps pixels in [0, 255] to [0, 1], in `float32`: the next layers cast to the precision they compute in."""
     return keras.layers.Rescaling(1 / 255, dtype="float32", name="scale_pixels")(pixels)

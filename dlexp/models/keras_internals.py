@@ -1,6 +1,6 @@
-"""The one place that knows what Keras does not document: one function for each such thing.
+"""All uses of undocumented members of Keras, one function for each.
 
-Each function names the file of Keras (below `keras/src`) and the attribute that it relies on, and what goes wrong
+Each function names the file of Keras (below `keras/src`) and the attribute that it relies on, and says what goes wrong
 without it. A test of each, in `tests/models/test_keras_internals.py`, fails with "Keras changed ..." if it no longer
 holds. The bound on Keras in `setup.cfg` is the version that these tests ran with.
 """
@@ -19,16 +19,16 @@ from keras import ops
 from dlexp.errors import DlexpError
 
 # Members of a `.keras` archive: `_VARS_FNAME_H5`, `_METADATA_FILENAME` and `_CONFIG_FILENAME` of saving/saving_lib.py.
-# Without them no archive could be written from kept bytes, and every checkpoint would be loaded as a new network.
+# Without them no archive could reuse the bytes of an earlier one, and each checkpoint would need a newly built network.
 WEIGHTS_MEMBER = "model.weights.h5"
 DATE_MEMBER = "metadata.json"
 NETWORK_MEMBER = "config.json"
 
-# What saving/serialization_lib.py writes in place of a function without a name. Without it a model with a lambda would
-# be trained, and its checkpoints could not be loaded.
+# What saving/serialization_lib.py writes in place of a function without a name. Without it, dlexp would train a model
+# with a lambda, and its checkpoints could not be loaded.
 LAMBDA = "__lambda__"
 
-# What Keras' own callbacks remember from epoch to epoch, and where: see `get_memory`.
+# The state that Keras' own callbacks keep from epoch to epoch, and the file that defines it: see `get_memory`.
 _REMEMBERED: Mapping[type, tuple[str, tuple[str, ...]]] = {
     keras.callbacks.EarlyStopping: ("callbacks/early_stopping.py", ("wait", "best", "best_epoch", "stopped_epoch")),
     keras.callbacks.ReduceLROnPlateau: ("callbacks/reduce_lr_on_plateau.py", ("wait", "best", "cooldown_counter")),
@@ -36,17 +36,17 @@ _REMEMBERED: Mapping[type, tuple[str, tuple[str, ...]]] = {
 
 
 class KerasChangedError(DlexpError, AttributeError):
-    """Keras does not have an attribute that dlexp relies on: it is of another version than the tested one."""
+    """Keras lacks an attribute that dlexp relies on: it is not the tested version."""
 
     def __init__(self, owner: str, name: str, file: str) -> None:
         super().__init__(
-            f"Keras changed {owner}: {name} is not there in Keras {keras.__version__} (see keras/src/{file}): install "
+            f"Keras changed {owner}: {name} is missing in Keras {keras.__version__} (see keras/src/{file}): install "
             "the version of Keras that dlexp asks for"
         )
 
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
-    """The optimizer that updates the weights, also where `compile` wrapped it for mixed_float16.
+    """Returns the optimizer that updates the weights, unwrapped if `compile` wrapped it for mixed_float16.
 
     Relies on `LossScaleOptimizer.inner_optimizer` (optimizers/loss_scale_optimizer.py). The wrapper has a learning
     rate, a weight decay and a `use_ema` too, and uses none of them: reading or setting those would be silently wrong.
@@ -57,11 +57,11 @@ def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
-    """The variables with the moving averages of the weights, in the order of `model.trainable_variables`.
+    """Returns the variables with the moving averages of the weights, in the order of `model.trainable_variables`.
 
     Relies on `_model_variables_moving_average` (optimizers/base_optimizer.py), made by `build` from the variables that
     it is given. Keras' own SwapEMAWeights reads it too. Without it no run with ema_decay can be validated or saved; in
-    another order, weights would be exchanged for the averages of others.
+    another order, weights would be replaced by the averages of other weights.
 
     Args:
         optimizer: built, with `use_ema`.
@@ -70,20 +70,20 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
 
 
 def learning_rate_source(optimizer: keras.optimizers.Optimizer) -> Any:
-    """What a traced step reads the learning rate from: the schedule itself, or a variable.
+    """Returns the object that a traced step reads the learning rate from: the schedule itself, or a variable.
 
-    Relies on `_learning_rate` (optimizers/base_optimizer.py); the public `learning_rate` gives the rate of the moment.
-    If it became a copy, a warm network would train with the learning rate of the trial before.
+    Relies on `_learning_rate` (optimizers/base_optimizer.py); the public `learning_rate` gives the current rate. If
+    it became a copy, a warm network would train with the learning rate of the previous trial.
     """
     return _read(inner_optimizer(optimizer), "_learning_rate", "optimizers/base_optimizer.py")
 
 
 def use_decay_variable(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
-    """Puts a variable in the place of the optimizer's weight decay, so that a traced step takes another value too.
+    """Replaces the optimizer's weight decay by a variable, so that a traced step uses a value that is set later.
 
     Relies on `_apply_weight_decay` (backend/tensorflow/optimizer.py), which casts `weight_decay` in every step; and on
     `BaseOptimizer.__setattr__`, which makes the variable one of `optimizer.variables`. If the number were read once, a
-    warm network would train with the weight decay of the trial before.
+    warm network would train with the weight decay of the previous trial.
 
     Args:
         optimizer: not built yet, and not wrapped.
@@ -93,7 +93,7 @@ def use_decay_variable(optimizer: keras.optimizers.Optimizer, weight_decay: floa
 
 
 def set_weight_decay(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
-    """Changes the weight decay of an optimizer that `use_decay_variable` prepared; leaves others as they are."""
+    """Changes the weight decay of an optimizer that `use_decay_variable` prepared; others stay unchanged."""
     inner = inner_optimizer(optimizer)
     if isinstance(inner.weight_decay, keras.Variable):
         inner.weight_decay.assign(weight_decay)
@@ -103,12 +103,12 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     """Calls a function with the gradients of every step, before they are clipped, and unscaled in mixed_float16.
 
     Relies on `train_step` (backend/tensorflow/trainer.py) ending in `apply_gradients`, which calls the public `apply`
-    with all gradients; a LossScaleOptimizer calls the `apply` of the inner one. If they went another way, the function
+    with all gradients; a LossScaleOptimizer calls the `apply` of the inner one. If they took another way, the function
     would never be called, and the recorded gradient norms would be NaN.
 
     Args:
         optimizer: of a model whose train function is not made yet.
-        watch: is traced with the step; is given a gradient or None for each of `model.trainable_variables`.
+        watch: is traced with the step; is called with a gradient or None for each of `model.trainable_variables`.
     """
     inner = inner_optimizer(optimizer)
     apply = inner.apply
@@ -124,7 +124,7 @@ def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:
     """Makes the train function of a model, and the iterator that `take_steps` takes its batches from.
 
     Relies on `make_train_function` and `distribute_strategy`, which `fit` uses (backend/tensorflow/trainer.py). Without
-    them nothing can be trained. That the loop around them does what `fit` does is shown by tests/training/test_loop.py.
+    them nothing can be trained. tests/training/test_loop.py shows that the loop around them does what `fit` does.
 
     Args:
         model: compiled.
@@ -142,7 +142,7 @@ def take_steps(model: keras.Model, batches: Iterator[Any]) -> dict[str, Any]:
 
     Returns:
         What `train_step` returned for the last step, as tensors. `CallbackList.on_train_batch_end` makes floats of
-        them, which waits for the device. A callback with `async_safe = True` changes nothing about that: with
+        them, which waits for the device. `async_safe = True` does not change that: with
         TensorFlow, Keras calls all callbacks in the training's thread (`IS_THREAD_SAFE` in backend/tensorflow/core.py,
         since https://github.com/keras-team/keras/pull/20383).
     """
@@ -151,7 +151,7 @@ def take_steps(model: keras.Model, batches: Iterator[Any]) -> dict[str, Any]:
 
 
 def steps_per_call(model: keras.Model) -> int:
-    """Steps in one call of the train function.
+    """Returns the number of steps in one call of the train function.
 
     Relies on `steps_per_execution` (trainers/trainer.py), set by `compile`. With another number, steps would be counted
     wrongly, and an epoch would end early or late.
@@ -160,7 +160,7 @@ def steps_per_call(model: keras.Model) -> int:
 
 
 def metrics_so_far(model: keras.Model) -> dict[str, float]:
-    """All metrics over the epoch so far, the loss too, by name; waits for the device.
+    """Returns all metrics of the epoch so far, including the loss, by name; waits for the device.
 
     Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch.
     """
@@ -168,9 +168,9 @@ def metrics_so_far(model: keras.Model) -> dict[str, float]:
 
 
 def loss_so_far(model: keras.Model) -> float:
-    """The mean loss over the epoch so far; waits for the device.
+    """Returns the mean loss of the epoch so far; waits for the device.
 
-    Relies on `Trainer.metrics` (trainers/trainer.py) having one named "loss"; in a model that lists metrics of its own
+    Relies on `Trainer.metrics` (trainers/trainer.py) having one named "loss"; in a model that lists its own metrics
     and none of that name, the first is taken. With another metric, a mid-epoch checkpoint could hold a model whose loss
     is NaN.
     """
@@ -180,7 +180,7 @@ def loss_so_far(model: keras.Model) -> float:
 
 
 def metric_variables(model: keras.Model) -> list[Any]:
-    """The variables of all metrics, in an order that is the same in another process.
+    """Returns the variables of all metrics, in an order that is the same in another process.
 
     Relies on `metrics_variables` (trainers/trainer.py). In another order, a run resumed mid-epoch would report mixed-up
     metrics for that epoch.
@@ -190,7 +190,7 @@ def metric_variables(model: keras.Model) -> list[Any]:
 
 
 def make_metric_variables(model: keras.Model) -> None:
-    """Makes the variables of all metrics, which Keras makes with the first batch; their values are then arbitrary.
+    """Makes the variables of all metrics, which Keras makes only with the first batch; their values are arbitrary.
 
     Relies on `compute_metrics` (trainers/trainer.py), which ignores the images and builds the metrics of `compile` with
     a dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
@@ -204,9 +204,9 @@ def make_metric_variables(model: keras.Model) -> None:
 
 
 def softmax_without_logits(logits: Any) -> Any:
-    """Probabilities as `float32` that do not remember the logits.
+    """Returns probabilities as `float32`, without Keras' reference to the logits.
 
-    `softmax` and `sigmoid` hang `_keras_logits` on their result (activations/activations.py and
+    `softmax` and `sigmoid` attach `_keras_logits` to their result (activations/activations.py and
     backend/tensorflow/nn.py). `binary_crossentropy` reads it in place of the probabilities, and takes the logits of a
     softmax for those of a sigmoid: BinaryCrossentropy and the like would be wrong.
 
@@ -217,34 +217,34 @@ def softmax_without_logits(logits: Any) -> Any:
 
 
 def get_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """What EarlyStopping or ReduceLROnPlateau remembers from epoch to epoch, by attribute; empty for other callbacks.
+    """Returns the state of EarlyStopping or ReduceLROnPlateau, by attribute; empty for other callbacks.
 
-    Relies on the attributes in `_REMEMBERED`. One that is not there is an error: passed over in silence, a resumed run
-    would stop, or lower its learning rate, at another epoch.
+    Relies on the attributes in `_REMEMBERED`. A missing attribute is an error: if it were ignored, a resumed
+    run would stop, or lower its learning rate, at another epoch.
 
     Args:
         callback: after its `on_train_begin`, which makes some of them.
 
     Raises:
-        KerasChangedError: an attribute is not there.
+        KerasChangedError: an attribute is missing.
     """
     file, names = _remembered_by(callback)
     return {name: _read(callback, name, file) for name in names}
 
 
 def set_memory(callback: keras.callbacks.Callback, values: Mapping[str, Any]) -> None:
-    """Gives a callback back what `get_memory` read.
+    """Restores the state of a callback that `get_memory` returned.
 
-    Relies on nothing resetting these attributes after `on_train_begin`. There is code of Keras whose
+    Relies on nothing resetting these attributes after `on_train_begin`. In a development version of Keras,
     `MonitorCallback._set_monitor_op` (callbacks/monitor_callback.py) sets `best` at the first epoch end: with it, a
-    resumed run takes its first epoch for the best.
+    resumed run takes its first epoch as the best.
 
     Args:
         callback: after its `on_train_begin`.
-        values: by attribute.
+        values: the state, by attribute.
 
     Raises:
-        KerasChangedError: an attribute is not there.
+        KerasChangedError: an attribute is missing.
     """
     file, _ = _remembered_by(callback)
     for name, value in values.items():
@@ -253,12 +253,12 @@ def set_memory(callback: keras.callbacks.Callback, values: Mapping[str, Any]) ->
 
 
 def _remembered_by(callback: keras.callbacks.Callback) -> tuple[str, tuple[str, ...]]:
-    """The file of Keras and the attributes; no attributes for a callback that is none of these."""
+    """Returns the file of Keras and the attributes of a callback; no attributes for a callback of another class."""
     return next((known for kind, known in _REMEMBERED.items() if isinstance(callback, kind)), ("callbacks/", ()))
 
 
 def with_date(metadata: bytes) -> str:
-    """The member DATE_MEMBER of a `.keras` archive with the time of now.
+    """Returns the member DATE_MEMBER of a `.keras` archive with the current time.
 
     Relies on its key `date_saved` and on the format of the time (saving/saving_lib.py). Keras does not read it.
     """
@@ -266,7 +266,7 @@ def with_date(metadata: bytes) -> str:
 
 
 def find_arrays(weights_member: bytes) -> list[tuple[int, int]]:
-    """Offset and size, in bytes, of every array that lies in WEIGHTS_MEMBER in one piece.
+    """Returns the offset and size, in bytes, of every array that is stored in WEIGHTS_MEMBER in one piece.
 
     Relies on `H5IOStore` (saving/saving_lib.py) writing each array as one HDF5 dataset, neither compressed nor in
     chunks. Where it does not, fewer arrays are found, and `NetworkArchive` leaves the writing to Keras: slower.
@@ -283,10 +283,10 @@ def find_arrays(weights_member: bytes) -> list[tuple[int, int]]:
 
 
 def serialize_network(model: keras.Model) -> dict[str, Any]:
-    """The config of a model, without how it was compiled.
+    """Returns the config of a model without its compile arguments.
 
     Relies on the key `compile_config` (saving/serialization_lib.py). If it had another name, a model of a plug-in whose
-    loss or optimizer cannot be made again would be refused.
+    loss or optimizer cannot be rebuilt would be refused.
     """
     config: dict[str, Any] = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
@@ -294,7 +294,7 @@ def serialize_network(model: keras.Model) -> dict[str, Any]:
 
 
 def find_custom_objects(config: Any) -> Iterator[str]:
-    """Names of the classes and functions in a serialized model that Keras cannot load by itself.
+    """Finds the classes and functions in a serialized model that Keras cannot load by itself.
 
     Relies on the keys `class_name`, `module`, `registered_name` and `config` of what `serialize_keras_object` returns,
     and on "function" as the class of a function (saving/serialization_lib.py). If they changed, a layer that no
@@ -304,7 +304,7 @@ def find_custom_objects(config: Any) -> Iterator[str]:
         config: what `serialize_keras_object` returned, or a part of it.
 
     Returns:
-        Each as often as it occurs: "package>Name" if registered, "module.Name" if not, LAMBDA for a lambda.
+        Their names, as often as they occur: "package>Name" if registered, "module.Name" if not, LAMBDA for a lambda.
     """
     if isinstance(config, dict):
         name, module = str(config.get("class_name")), str(config.get("module") or "")
@@ -323,7 +323,7 @@ def find_custom_objects(config: Any) -> Iterator[str]:
 
 
 def _read(owner: Any, name: str, file: str) -> Any:
-    """An attribute, or KerasChangedError; `getattr` with a default would hide that it is gone."""
+    """Returns an attribute or raises KerasChangedError; `getattr` with a default would hide that it is missing."""
     try:
         return getattr(owner, name)
     except AttributeError as err:

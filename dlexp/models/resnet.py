@@ -2,8 +2,8 @@
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2016 (https://arxiv.org/abs/1512.03385),
 section 4.2: three stages of n blocks, 6n + 2 weighted layers in all. Where the image shrinks, the shortcut is a
-strided 1x1 convolution (the paper's option B; its own CIFAR results use option A, zero padding, which has 2,752
-weights fewer at the default width).
+strided 1x1 convolution (option B of the paper; its CIFAR results use option A, zero padding, which has 2,752
+fewer weights at the default width).
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ def build_resnet(input_shape: tuple[int, int, int], num_classes: int, *, depth: 
         input_shape: (height, width, channels).
         num_classes: number of logits.
         depth: weighted layers, 6n + 2.
-        width: filters of the first stage; each further stage has twice as many.
+        width: filters of the first stage; each of the next two stages has twice as many.
     """
     pixels = keras.Input(input_shape)
     x = _convolve(scale_pixels(pixels), width, activation="relu")
@@ -51,7 +51,7 @@ def build_resnet(input_shape: tuple[int, int, int], num_classes: int, *, depth: 
 
 
 def _add_block(x: Any, filters: int, *, strides: int) -> Any:
-    """Two 3x3 convolutions, added to their own input."""
+    """Adds two 3x3 convolutions whose result is added to their input."""
     shortcut = x if strides == 1 else _convolve(x, filters, kernel_size=1, strides=strides)
     x = _convolve(x, filters, strides=strides, activation="relu")
     x = keras.layers.Add()([_convolve(x, filters), shortcut])
@@ -59,7 +59,7 @@ def _add_block(x: Any, filters: int, *, strides: int) -> Any:
 
 
 def _convolve(x: Any, filters: int, *, kernel_size: int = 3, strides: int = 1, activation: str | None = None) -> Any:
-    """Convolution, batch normalisation and perhaps an activation; He et al. 2015 give the initial weights."""
+    """Adds a convolution, batch normalisation and optionally an activation; initial weights as in He et al. 2015."""
     x = keras.layers.Conv2D(
         filters, kernel_size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)

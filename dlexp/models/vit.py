@@ -41,7 +41,7 @@ def build_vit_tiny(
         dropout: share of a block's activations set to zero, in [0, 1).
 
     Raises:
-        ModelError: the image cannot be cut into such patches, or the width not into such heads.
+        ModelError: height or width is not divisible by `patch_size`, or `width` not by `heads`.
     """
     if width % heads:
         raise ModelError(f"width={width} of vit_tiny is not divisible by heads={heads}: use {width // heads * heads}")
@@ -56,10 +56,10 @@ def build_vit_tiny(
 
 
 def choose_patch_size(height: int, width: int) -> int:
-    """Side of the largest patch, up to 16 pixels, that leaves about 7 patches or more along the shorter side.
+    """Returns the side of the largest patch, up to 16 pixels, with about 7 patches or more along the shorter side.
 
     Raises:
-        ModelError: the image has no such divisor and too many pixels to make each a patch.
+        ModelError: height and width have no suitable common divisor, and small patches would be too many.
 
     Example:
         >>> [choose_patch_size(side, side) for side in (8, 28, 32, 224)]
@@ -78,9 +78,9 @@ def choose_patch_size(height: int, width: int) -> int:
 
 
 def _embed_patches(x: Any, patch_size: int, width: int) -> Any:
-    """Cuts images into patches, and maps each to a vector by one matrix and a bias of its own position.
+    """Cuts images into patches, and maps each patch to a vector by a shared matrix and a bias for its position.
 
-    That bias is the learned position embedding: equation 1 of the paper in one of Keras' own layers.
+    The bias is the learned position embedding: equation 1 of the paper, in one of Keras' own layers.
     """
     _, image_height, image_width, channels = x.shape
     if image_height % patch_size or image_width % patch_size:
@@ -102,7 +102,7 @@ def _embed_patches(x: Any, patch_size: int, width: int) -> Any:
 
 
 def _add_block(x: Any, *, heads: int, dropout: float) -> Any:
-    """A pre-norm transformer block: attention, then two dense layers, each added to its input."""
+    """Adds a pre-norm transformer block: attention, then two dense layers, each with a residual connection."""
     width = x.shape[-1]
     attended = keras.layers.LayerNormalization(epsilon=1e-6)(x)
     attended = keras.layers.MultiHeadAttention(heads, width // heads, dropout=dropout)(attended, attended)

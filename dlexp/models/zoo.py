@@ -23,7 +23,7 @@ def build_mlp(
     Args:
         input_shape: (height, width, channels).
         num_classes: number of logits.
-        hidden_sizes: units of each hidden layer; one number is one layer.
+        hidden_sizes: units of each hidden layer; a single number gives one layer.
         dropout: share of units set to zero after each hidden layer, in [0, 1).
     """
     pixels = keras.Input(input_shape)
@@ -32,7 +32,9 @@ def build_mlp(
     for number, size in enumerate(inner, start=1):
         x = keras.layers.Dense(size, activation="relu")(x)
         if dropout:
-            x = keras.layers.Dropout(dropout, name=f"hidden_dropout_{number}")(x)  # the head has the one named dropout
+            x = keras.layers.Dropout(dropout, name=f"hidden_dropout_{number}")(
+                x
+            )  # the name "dropout" belongs to the head
     x = keras.layers.Dense(last, activation="relu")(x)
     return keras.Model(pixels, build_logits(x, num_classes, dropout=dropout), name="mlp")
 
@@ -50,7 +52,7 @@ def build_small_cnn(
     Args:
         input_shape: (height, width, channels); each convolution takes 2 pixels off height and width.
         num_classes: number of logits.
-        filters: filters of each convolution; one number is one convolution.
+        filters: filters of each convolution; a single number gives one convolution.
         dropout: share of the features set to zero before the dense layer, in [0, 1).
     """
     pixels = keras.Input(input_shape)
@@ -62,11 +64,11 @@ def build_small_cnn(
 
 
 def _as_sizes(name: str, sizes: int | Sequence[int]) -> list[int]:
-    """One size or several, as a list; the flag of a single number comes as an int, JSON as a list."""
+    """Returns one or several sizes as a list; a flag with a single number gives an int, JSON a list."""
     listed: list[Any] = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
     if not listed or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in listed):
         raise ConfigError(
-            f"model_args {name}={sizes!r} must be a whole number from 1 on or, as JSON, a list of them: "
+            f"model_args {name}={sizes!r} must be a whole number, at least 1, or a list of them as JSON: "
             f'{{"{name}": [32, 64]}}'
         )
     return listed

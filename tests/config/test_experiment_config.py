@@ -91,7 +91,7 @@ def test_digest_is_that_of_earlier_versions_which_resume_auto_looks_for(values: 
         ({"image_size": (0, 8)}, "image_size"),
         ({"steps_per_execution": "many"}, "must be auto or a whole number"),
         ({"warmup_epochs": 10, "epochs": 10}, "must be less than epochs=10"),
-        ({"cache": "ram"}, "unknown value of cache 'ram'"),
+        ({"cache": "ram"}, "unknown cache value 'ram'"),
         ({"lr_schedule": "cosin"}, "did you mean cosine"),
         ({"checkpoint_fields": ("lr",)}, "checkpoint_fields"),
         ({"epochs": "3"}, "config field epochs must be int, but is '3'"),
