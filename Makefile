@@ -1,10 +1,10 @@
-# dlexp: `make` lists what can be made. Needs make, git and Python 3.11 to 3.13 (what TensorFlow has wheels for).
+# dlexp: `make` lists the targets. Needs make, git and Python 3.11 to 3.13 (TensorFlow has wheels for these).
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS_HERE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
-	$$each -c '$(RUNS_HERE)' 2>/dev/null && echo $$each && break; done)
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(RUNS_HERE)' 2>/dev/null && echo $$python && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := TF_CPP_MIN_LOG_LEVEL=3 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest
 
@@ -12,13 +12,13 @@ PYTEST := TF_CPP_MIN_LOG_LEVEL=3 MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m 
 .PHONY: help venv dev quickstart test lint types contracts pytest format coverage notebooks docs integration soak bench pin clean
 
 help: ## List the targets
-	@echo "make quickstart trains a first model; make test shows that all is well. All targets:"
+	@echo "make quickstart trains a first model; make test checks everything. All targets:"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(VENV)/.installed ## Make .venv and install dlexp into it
-dev: $(VENV)/.installed-dev ## The same, with what tests and linters need
+dev: $(VENV)/.installed-dev ## The same, with the packages for tests and linters
 
-quickstart: venv ## Install, then train on digits: some seconds of training, no download
+quickstart: venv ## Install, then train on digits: takes some seconds, downloads no data
 	$(BIN)/dlexp train --flagfile=flags/quickstart.flags
 
 test: lint types contracts pytest ## Install, then lint, types, import contracts and tests
@@ -30,17 +30,17 @@ lint: dev ## Check style and format
 types: dev ## Check the types
 	$(BIN)/mypy
 
-contracts: dev ## Check that imports only point down
+contracts: dev ## Check the import rules: a module imports only from layers below its own
 	$(BIN)/lint-imports --no-logo
 
-pytest: dev ## Run the tests alone, two processes (each imports TensorFlow once)
+pytest: dev ## Run only the tests, in two processes (each one imports TensorFlow once)
 	$(PYTEST) -n 2 --dist loadfile
 
-format: dev ## Format, and mend what the linter can mend
+format: dev ## Format, and fix what the linter can fix
 	$(BIN)/ruff format -q
 	$(BIN)/ruff check -q --fix
 
-coverage: dev ## Run the tests and list the lines that none of them reaches
+coverage: dev ## Run the tests and list the lines that they do not reach
 	$(PYTEST) -n 2 --dist loadfile --cov
 
 notebooks: dev ## Execute the notebooks against a fresh store
@@ -49,16 +49,16 @@ notebooks: dev ## Execute the notebooks against a fresh store
 docs: dev ## Run every command of the README and of docs/ on small data
 	$(PYTEST) -n 2 tests/docs
 
-integration: dev ## Train on Fashion-MNIST, look at the MLflow UI (Debian: dataset-fashion-mnist, chromium)
+integration: dev ## Train on Fashion-MNIST, open the UIs in a browser (Debian: dataset-fashion-mnist, chromium)
 	$(PYTEST) tests/integration
 
-soak: dev ## Kill 200 trainings at random instants, resume them, compare them: about ten minutes
+soak: dev ## Kill trainings 200 times at random instants, resume and compare them: about ten minutes
 	$(BIN)/python -m tests.integration.soak --kills=200
 
 bench: dev ## Measure against hand-written code; prints a table
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks
 
-pin: ## Write the newest versions that fit together into constraints.txt
+pin: ## Write the newest versions that work together into constraints.txt
 	@$(check-python)
 	$(PYTHON) -m venv --clear build/pin
 	build/pin/bin/python -m pip install -qq --upgrade pip setuptools
@@ -66,11 +66,11 @@ pin: ## Write the newest versions that fit together into constraints.txt
 	{ echo '# All that dlexp[dev,hf,ray,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
 	  build/pin/bin/python -m pip freeze --all | grep -vE '^(dlexp|pip)( |=)'; } > constraints.txt
 
-clean: ## Remove caches and build products; .venv and the runs stay
+clean: ## Remove caches and build products; keep .venv and the runs
 	rm -rf build dist *.egg-info .coverage .hypothesis .*_cache
 	find dlexp tests -name __pycache__ -prune -exec rm -rf {} +
 
-# bin/pip is the last thing that venv makes: an interrupted one is made again.
+# bin/pip is the last file that venv creates: an interrupted environment is created again.
 $(BIN)/pip:
 	@$(check-python)
 	$(PYTHON) -m venv $(VENV)

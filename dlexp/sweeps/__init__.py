@@ -1,1 +1,1 @@
-"""Sweeps: many trials over a space of configs, in processes of their own."""
+"""Sweeps: many trials over a space of configs, each in a separate process."""

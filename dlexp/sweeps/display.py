@@ -1,4 +1,4 @@
-"""How a sweep looks on the terminal: a live table where there is one, plain lines where there is none."""
+"""Shows a running sweep on stderr: as a live table on a terminal, as plain lines otherwise."""
 
 import sys
 import time
@@ -18,10 +18,10 @@ _MOST_SHOWN = 5
 
 
 class Display:
-    """Plain lines on stderr: one for each trial that ends.
+    """Prints plain lines to stderr, one for each trial that ends.
 
     Args:
-        plan: of the sweep.
+        plan: the plan of the sweep.
     """
 
     def __init__(self, plan: SweepPlan) -> None:
@@ -37,14 +37,14 @@ class Display:
             self.print_line(f"trial {trial.number}  {trial.reason}: it will be started again from its checkpoint")
 
     def refresh(self, driver: "SweepDriver") -> None:
-        """Shows what has changed, where that is not done by lines."""
+        """Redraws the display; plain lines need no redrawing."""
 
     def print_line(self, line: str) -> None:
-        """Writes one line to stderr at once."""
+        """Writes one line to stderr immediately."""
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leaves the terminal as it should be."""
+        """Restores the terminal."""
 
 
 class LiveDisplay(Display):
@@ -72,17 +72,17 @@ class LiveDisplay(Display):
         self._console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Takes the table away."""
+        """Removes the table."""
         self._live.stop()
 
 
 def build_display(plan: SweepPlan) -> Display:
-    """A live table where stderr is a terminal, else lines."""
+    """Returns a live table if stderr is a terminal, else plain lines."""
     return LiveDisplay(plan) if sys.stderr.isatty() else Display(plan)
 
 
 def describe_trial(trial: Trial, plan: SweepPlan) -> str:
-    """One line: number, state, values, time, what is particular about it, and why it has failed."""
+    """Returns one line: number, state, values, time, the parameters that vary, and why it failed."""
     values = "  ".join(f"{name} {value:.4f}" for name, value in trial.values.items())
     parts = [f"trial {trial.number}", str(trial.state).lower(), values, _label(trial, plan)]
     if trial.reused_from is None:
@@ -93,12 +93,12 @@ def describe_trial(trial: Trial, plan: SweepPlan) -> str:
 
 
 def print_status(folder: SweepFolder) -> None:
-    """Prints a sweep to stdout: counts, what is running, the best points; the path of its folder comes last."""
+    """Prints the state of a sweep to stdout: counts, running trials, best points, and last the path of its folder."""
     plan, trials = read_plan(folder.name, folder.record()["plan"]), folder.trials()
     counts = count_states(trials)
     total = plan.total_points()
     of = f" of {total * plan.seeds}" if total else ""
-    driven = ", being driven" if folder.is_driven() else ""
+    driven = ", in progress" if folder.is_driven() else ""
     print(f"sweep {folder.name}: {len(trials)}{of} trials{driven}: {_counts_text(counts)}")
     for trial in trials:
         if trial.state is TrialState.RUNNING and driven:
@@ -117,7 +117,7 @@ def print_status(folder: SweepFolder) -> None:
 
 
 def describe_point(point: RankedPoint, plan: SweepPlan) -> str:
-    """Its means, over how many seeds, what is particular about it, and its trials."""
+    """Returns one line: mean values, number of seeds, the parameters that vary, and the trials of a point."""
     values = "  ".join(f"{name} {value:.4f}" for name, value in point.values.items())
     seeds = f" (mean of {len(point.trials)})" if plan.seeds > 1 else ""
     trials = ", ".join(str(trial.number) for trial in point.trials)
@@ -125,7 +125,7 @@ def describe_point(point: RankedPoint, plan: SweepPlan) -> str:
 
 
 def count_states(trials: Iterable[Trial]) -> dict[TrialState, int]:
-    """How many trials are in each state."""
+    """Counts the trials in each state."""
     counts = dict.fromkeys(TrialState, 0)
     for trial in trials:
         counts[trial.state] += 1
@@ -148,7 +148,7 @@ def _live_table(driver: "SweepDriver", now: float) -> Any:
     plan, trials = driver.plan, list(driver.trials.values())
     table = Table.grid(padding=(0, 2))
     for row in [*_running_rows(driver, now), *_best_rows(trials, plan), ("", _rate_text(driver, trials, now))]:
-        table.add_row(*map(Text, row))  # brackets in a value are no markup
+        table.add_row(*map(Text, row))  # brackets in a value are not markup
     return table
 
 
@@ -167,7 +167,7 @@ def _best_rows(trials: Sequence[Trial], plan: SweepPlan) -> list[tuple[str, str]
 
 
 def _rate_text(driver: "SweepDriver", trials: Sequence[Trial], now: float) -> str:
-    """Counts, trials per hour of this start, and how long the rest will take at that."""
+    """Returns counts, trials per hour since this start, and the time left at that rate."""
     elapsed = now - driver.started
     text = f"{_counts_text(count_states(trials))}  {format_seconds(elapsed)}"
     per_hour = 3600 * driver.ended_now / elapsed if elapsed > 0 else 0.0

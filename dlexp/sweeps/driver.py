@@ -1,7 +1,7 @@
-"""Drives a sweep: keeps the launcher's slots filled, writes down what comes of each trial, and tells observers.
+"""Drives a sweep: keeps the launcher's slots filled, records the result of each trial, and notifies observers.
 
-The sweep's folder is written before a trial starts and after it ends, so that a driver that is killed at any instant
-leaves nothing that a next one could not make sense of.
+The sweep's folder is written before a trial starts and after it ends. So a driver can be killed at any instant, and the
+next one can resume from the folder.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ _ENDED_RUNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SweepLimits:
-    """What may differ from one start of a sweep to the next.
+    """Limits that may differ from one start of a sweep to the next.
 
     Attributes:
-        time_budget_s: no trial starts after so many seconds of this start; 0: no limit.
+        time_budget_s: seconds after this start in which new trials may begin; 0: no limit.
         trial_seconds: a trial that takes longer is ended as FAILED; 0: no limit.
         trial_bytes: a trial whose process holds more memory is ended as FAILED; 0: no limit.
-        retries: how often a trial is started again whose process has died.
-        retry_failed: start those again that have failed.
+        retries: how often a trial is started again after its process has died.
+        retry_failed: whether failed trials are started again.
     """
 
     time_budget_s: float = 0.0
@@ -49,29 +49,29 @@ class SweepLimits:
 
 
 class Observer(Protocol):
-    """Is told of what happens; never holds the driver up."""
+    """Is notified of what happens in a sweep; never blocks the driver."""
 
     def changed(self, trial: Trial) -> None:
-        """A trial has another state, or a new epoch."""
+        """Called when a trial has a new state or a new epoch."""
 
     def refresh(self, driver: "SweepDriver") -> None:
-        """Called a few times a second."""
+        """Called a few times per second."""
 
 
 class SweepDriver:
-    """Drives one sweep to its end, or until it is told to stop.
+    """Drives one sweep to its end, or until `stop` is called.
 
     Args:
-        folder: of the sweep, whose lock is held.
-        plan: what it is.
-        limits: of this start.
+        folder: folder of the sweep; the caller holds its lock.
+        plan: the plan of the sweep.
+        limits: limits of this start.
         launcher: runs the trials.
-        observers: are told.
+        observers: are notified of changes.
 
     Attributes:
-        stopping: no trial is started any more.
-        started: when it began, by `time.monotonic`.
-        ended_now: trials that have ended since then.
+        stopping: whether `stop` was called: no more trials are started.
+        started: start time, by `time.monotonic`.
+        ended_now: number of trials that have ended since then.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class SweepDriver:
         self._queue = TrialQueue(folder, plan)
         self._launcher, self._observers = launcher, observers
         self._began: dict[int, float] = {}
-        self._settle_former()
+        self._settle_interrupted()
         self._search = self._build_search()
         self._pruning = self._build_pruning()
 
     def run(self) -> None:
-        """Runs trials until there are no more."""
+        """Runs trials until none are left."""
         while True:
             self._fill_slots()
             if not self._began:
@@ -102,17 +102,17 @@ class SweepDriver:
                 self._stop_running()
             for event in self._launcher.wait(_WAIT_SECONDS):
                 if isinstance(event, EpochEnded):
-                    self._note_epoch(event)
+                    self._record_epoch(event)
                 else:
-                    self._note_end(event)
+                    self._record_end(event)
             self._enforce_limits()
             for observer in self._observers:
                 observer.refresh(self)
 
     def stop(self) -> None:
-        """Starts no more trials, and has those that run save a checkpoint and leave.
+        """Starts no more trials, and makes running ones save a checkpoint and end.
 
-        It only notes that, so that a signal handler may call it at any instant, also while a trial is being started.
+        It only sets a flag, so that a signal handler may call it at any instant, even while a trial is being started.
         """
         self.stopping = True
 
@@ -122,16 +122,16 @@ class SweepDriver:
 
     @property
     def trials(self) -> Mapping[int, Trial]:
-        """All trials there are, by number."""
+        """All trials of the sweep, by number."""
         return self._queue.trials
 
     @property
     def running(self) -> Mapping[int, float]:
-        """When each trial that runs was started, by `time.monotonic`."""
+        """Start time of each running trial, by `time.monotonic`."""
         return dict(self._began)
 
-    def _settle_former(self) -> None:
-        """What a former driver has left: runs that ended unnoticed are noted, unfinished ones wait again."""
+    def _settle_interrupted(self) -> None:
+        """Records runs that ended after the previous driver was killed, and queues unfinished ones again."""
         for trial in list(self.trials.values()):
             if trial.state is TrialState.RUNNING or (trial.state is TrialState.FAILED and self.limits.retry_failed):
                 ended = self._ended_state(trial)
@@ -152,8 +152,8 @@ class SweepDriver:
         if self.plan.search == "grid":
             return GridSearch(self.plan.grid(), first=len(points))
         assert isinstance(self.plan.candidates, Space)  # checked when the plan was made
-        former = [(trials[0].point, self._queue.values_of_point(number)) for number, trials in points]
-        return SampledSearch(self.plan.candidates, self.plan, former)
+        previous = [(trials[0].point, self._queue.values_of_point(number)) for number, trials in points]
+        return SampledSearch(self.plan.candidates, self.plan, previous)
 
     def _build_pruning(self) -> Pruning | None:
         pruner = build_pruner(self.plan.pruner, epochs=self.plan.base.optimization.epochs)
@@ -191,13 +191,13 @@ class SweepDriver:
         return trial
 
     def _propose(self) -> bool:
-        """Adds the trials of the next point; False if there are no more."""
+        """Adds the trials of the next point; returns False if there are no more points."""
         number, total = len(self._queue.points()), self.plan.total_points()
         point = None if total is not None and number >= total else self._search.next_point()
         if point is None:
             return False
         for trial in self._queue.add_trials(number, point):
-            self._tell(trial)
+            self._notify(trial)
         return True
 
     def _start(self, trial: Trial) -> None:
@@ -216,17 +216,17 @@ class SweepDriver:
         self._launcher.start(job)
 
     def _is_compared(self, trial: Trial) -> bool:
-        """Whether a pruner may give it up: the first of each point, on which the other seeds wait."""
+        """Whether the pruner judges this trial: the first one of a point, which its other seeds wait for."""
         return self._pruning is not None and self._queue.leader_of(trial) is None
 
-    def _note_epoch(self, event: EpochEnded) -> None:
+    def _record_epoch(self, event: EpochEnded) -> None:
         trial = dataclasses.replace(self.trials[event.trial], epochs=event.epoch)
         if self._pruning is not None and self._is_compared(trial):
             self._launcher.answer(event.trial, goes_on=self._pruning.goes_on(event.trial, event.epoch, event.metrics))
         self._queue.trials[event.trial] = trial
-        self._tell(trial)
+        self._notify(trial)
 
-    def _note_end(self, event: TrialEnded) -> None:
+    def _record_end(self, event: TrialEnded) -> None:
         seconds = time.monotonic() - self._began.pop(event.trial)
         trial = self.trials[event.trial]
         trial = dataclasses.replace(trial, seconds=round(trial.seconds + seconds, 3))
@@ -243,7 +243,7 @@ class SweepDriver:
             self._finish(self._failed(trial, reason))
 
     def _with_results(self, trial: Trial, state: TrialState, reason: str = "") -> Trial:
-        """A trial with what its run has reached; FAILED if its objective cannot be read from that."""
+        """Returns a trial with the objectives of its run; FAILED if the run does not have them."""
         row = describe_run(self._queue.run_of(trial))
         try:
             values = values_of_run(row, self.plan.objectives)
@@ -282,8 +282,8 @@ class SweepDriver:
 
     def _write(self, trial: Trial) -> None:
         self._queue.write(trial)
-        self._tell(trial)
+        self._notify(trial)
 
-    def _tell(self, trial: Trial) -> None:
+    def _notify(self, trial: Trial) -> None:
         for observer in self._observers:
             observer.changed(trial)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: what it is, and one file a trial. It is the truth; a driver that is killed loses nothing.
+"""The folder of a sweep: its plan, and one file per trial. Its files are complete: a killed driver loses nothing.
 
 <store>/sweeps/<name>/   sweep.json  trials/00007.json  logs/00007.log  trials.csv  pictures
 """
@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class TrialState(enum.StrEnum):
-    """What became of a trial."""
+    """State of a trial."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -46,28 +46,28 @@ class TrialState(enum.StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come of it by itself."""
+        """Whether the trial has a result or has failed, and will not run again by itself."""
         return self in (TrialState.FINISHED, TrialState.PRUNED, TrialState.FAILED)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial, as its file tells it.
+    """One trial, as stored in its file.
 
     Attributes:
-        number: from 0 on.
-        point_number: trials of the same point differ in their seed alone.
-        point: values by the names of the space.
-        seed: of its config.
-        state: what became of it.
+        number: counted from 0.
+        point_number: number of its point; trials of the same point differ only in their seed.
+        point: values by parameter name.
+        seed: seed of its config.
+        state: current state.
         attempts: how often it was started.
-        reason: why it has failed or was given up, and the end of its log.
-        values: of the objectives; of a pruned trial, those it had reached.
-        reused_from: number of the equal trial whose run it shares, as that was not run again.
+        reason: why it failed or was pruned, and the last lines of its log.
+        values: values of the objectives; for a pruned trial, those it had reached.
+        reused_from: number of an earlier trial with the same config, whose run this trial shares.
         started: time of the first attempt.
         ended: time of the end.
-        seconds: that its attempts took.
-        epochs: that it trained.
+        seconds: total time of its attempts.
+        epochs: number of trained epochs.
     """
 
     number: int
@@ -110,49 +110,49 @@ class SweepFolder:
         return read_json(self.path / _SWEEP_FILE)
 
     def update(self, **values: Any) -> None:
-        """Changes fields of `sweep.json`, all or none."""
+        """Changes fields of `sweep.json` atomically."""
         write_json(self.path / _SWEEP_FILE, self.record() | values)
 
     def trials(self) -> list[Trial]:
-        """All trials, by number."""
+        """Reads all trials, ordered by number."""
         found = map(_read_trial, (self.path / "trials").glob("[0-9]*.json"))
         return sorted(found, key=lambda trial: trial.number)
 
     def write_trial(self, trial: Trial) -> None:
-        """Writes the file of a trial, whole or not at all."""
+        """Writes the file of a trial atomically."""
         write_json(self.path / "trials" / f"{trial.number:05d}.json", dataclasses.asdict(trial))
 
     def log_path(self, trial: int) -> pathlib.Path:
-        """Where a trial prints to."""
+        """Returns the path of the file that a trial prints to."""
         return self.path / "logs" / f"{trial:05d}.log"
 
     @functools.cached_property
     def _id(self) -> str:
-        """32 hex digits that are made with the sweep and never change; the run IDs of its trials come from them."""
+        """The ID of the sweep, 32 hex digits that never change; the run IDs of its trials are derived from it."""
         return str(self.record()["sweep_id"])
 
     def run_of(self, trial: Trial) -> Run:
-        """The run of a trial, whether it has begun or not; of one that is reused, the run it shares."""
+        """Returns the run of a trial, whether it has begun or not; for a reused trial, the run that it shares."""
         number = trial.number if trial.reused_from is None else trial.reused_from
         run_id = trial_run_id(self._id, number)
         return Run(run_id, run_folder(self.store, run_id))
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the lock of the sweep: one driver at a time.
+        """Holds the lock of the sweep inside the block: one driver at a time.
 
         Raises:
-            StoreError: another process drives the sweep.
+            StoreError: another process is running the sweep.
         """
         refusal = (
-            f"sweep {self.name} is being driven by another process: look at it with "
+            f"sweep {self.name} is being run by another process: look at it with "
             f"dlexp sweep --status={self.name}, or stop that process"
         )
         with hold_lock(self._lock_path, lambda: refusal):
             yield
 
     def is_driven(self) -> bool:
-        """Whether a process drives the sweep now."""
+        """Whether a process is running the sweep now."""
         return is_held(self._lock_path)
 
     @property
@@ -161,32 +161,34 @@ class SweepFolder:
 
 
 def trial_run_id(sweep_id: str, trial: int) -> str:
-    """The run ID of a trial, 32 hex digits: known before its run begins, so that a trial never has two runs."""
+    """Returns the run ID of a trial, 32 hex digits: fixed before its run begins, so that a trial never has two runs."""
     return hashlib.blake2b(f"{sweep_id}/{trial}".encode(), digest_size=16).hexdigest()
 
 
 def check_new_name(store: str | pathlib.Path, name: str) -> None:
-    """Raises ConfigError if this cannot be the name of a sweep, or if there is one of that name."""
+    """Raises ConfigError if a name is not valid for a sweep, or if a sweep of that name exists."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', 100 at the most"
+            f"--sweep_name={name} cannot name a folder: use letters, digits, '.', '_' and '-', at most 100 of them"
         )
     if name == LATEST:
-        raise ConfigError(f"--sweep_name={name} cannot name a sweep: --resume={name} is the one that was made last")
+        raise ConfigError(
+            f"--sweep_name={name} cannot name a sweep: --resume={name} means the newest one; choose another name"
+        )
     if (_sweeps_folder(store) / name / _SWEEP_FILE).exists():
-        raise ConfigError(f"there is a sweep {name} already: go on with --resume={name}, or choose another name")
+        raise ConfigError(f"sweep {name} already exists: continue it with --resume={name}, or choose another name")
 
 
 def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) -> SweepFolder:
-    """Makes the folder of a new sweep.
+    """Creates the folder of a new sweep.
 
     Args:
         store: folder of the store.
-        name: of the sweep; if empty, made from the time.
-        plan: what the sweep is, as JSON has it.
+        name: name of the sweep; if empty, made from the time.
+        plan: the plan of the sweep, as JSON values.
 
     Raises:
-        ConfigError: the name cannot be that of a sweep, or there is one of that name.
+        ConfigError: the name is not valid, or a sweep of that name exists.
         StoreError: the folder cannot be written.
     """
     name = name or default_name()
@@ -205,15 +207,15 @@ def create_sweep(store: str | pathlib.Path, name: str, plan: Mapping[str, Any]) 
 
 
 def default_name() -> str:
-    """`sweep-20261126-013000`, of the present time."""
+    """Returns a name made from the current time: `sweep-20261126-013000`."""
     return f"sweep-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def find_sweep(store: str | pathlib.Path, name: str) -> SweepFolder:
-    """The sweep of that name; `latest` is the one that was made last.
+    """Finds a sweep by its name; `latest` is the newest one.
 
     Raises:
-        RunNotFoundError: there is none; those that there are are named.
+        RunNotFoundError: no sweep has that name; the message lists the existing ones.
     """
     root = _sweeps_folder(store)
     known = {path.parent.name: SweepFolder(path.parent) for path in root.glob(f"*/{_SWEEP_FILE}")}
@@ -236,7 +238,7 @@ def _read_trial(path: pathlib.Path) -> Trial:
 
 
 def tabulate_trials(folder: SweepFolder, trials: Iterable[Trial]) -> "pd.DataFrame":
-    """One row a trial, by number: state, the values of its point, seed, the objectives, its run, and the rest."""
+    """Makes a table with one row per trial, by number: state, point, seed, objectives, run ID, and the other fields."""
     import pandas as pd
 
     rows = []

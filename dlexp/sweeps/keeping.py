@@ -1,4 +1,4 @@
-"""Which trials keep their checkpoints: the best so many; those of the others go when they have ended."""
+"""Keeps the checkpoints of the best trials, and removes those of the others when they end."""
 
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ class CheckpointKeeper:
     """Removes the checkpoints of trials that are not among the best; an observer of the driver.
 
     Args:
-        folder: of the sweep.
-        objective: by which trials are ranked.
-        keep: how many trials keep theirs.
+        folder: folder of the sweep.
+        objective: ranks the trials.
+        keep: how many trials keep their checkpoints.
     """
 
     def __init__(self, folder: SweepFolder, objective: Objective, keep: int) -> None:
@@ -26,7 +26,7 @@ class CheckpointKeeper:
             self.changed(trial)
 
     def changed(self, trial: Trial) -> None:
-        """Ranks a trial that has ended, and removes what falls off the end."""
+        """Ranks a trial that has ended, and removes the checkpoints of those that are no longer among the best."""
         if not trial.state.has_ended or trial.reused_from is not None:
             return
         others = [kept for kept in self._kept if kept.number != trial.number]
@@ -40,7 +40,7 @@ class CheckpointKeeper:
             self._remove(surplus)
 
     def refresh(self, driver: "SweepDriver") -> None:
-        """Nothing is shown."""
+        """Does nothing: this observer shows nothing."""
 
     def _remove(self, trial: Trial) -> None:
         run = self._folder.run_of(trial)

@@ -1,4 +1,4 @@
-"""What a sweep is judged by: metrics of finished runs, and which way each is better."""
+"""The objectives of a sweep: metrics of finished runs, each to be minimized or maximized."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ _MODES = ("min", "max")
 
 @dataclass(frozen=True)
 class Objective:
-    """A number of a finished run.
+    """A number of a finished run that trials are compared by.
 
     Attributes:
-        name: of a metric of the best epoch, of `test_*`, or of a fact such as `num_parameters`.
-        smaller_is_better: whether it should be small.
+        name: a metric of the best epoch, a `test_*` metric, or a fact such as `num_parameters`.
+        smaller_is_better: whether it is minimized.
     """
 
     name: str
@@ -26,15 +26,15 @@ class Objective:
 
     @property
     def direction(self) -> str:
-        """`minimize` or `maximize`, as Optuna has it."""
+        """`minimize` or `maximize`, as Optuna spells it."""
         return "minimize" if self.smaller_is_better else "maximize"
 
     def cost(self, value: float) -> float:
-        """A value as a number that should be small."""
+        """Returns the value as a cost: smaller is better."""
         return value if self.smaller_is_better else -value
 
     def spelled(self) -> str:
-        """As `parse_objectives` reads it."""
+        """Returns the text that `parse_objectives` reads."""
         return f"{self.name}:{'min' if self.smaller_is_better else 'max'}"
 
 
@@ -42,7 +42,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     """Reads `val_accuracy`, `val_loss:min` or several joined by commas.
 
     Raises:
-        ConfigError: nothing is given, a name comes twice, or a mode is neither min nor max.
+        ConfigError: no name is given, a name is given twice, or a mode is neither min nor max.
     """
     objectives = tuple(map(_parse_one, parse_names(text)))
     names = [objective.name for objective in objectives]
@@ -61,19 +61,19 @@ def _parse_one(part: str) -> Objective:
 
 
 def values_of_run(row: Mapping[str, Any], objectives: Sequence[Objective]) -> dict[str, float]:
-    """The values of a run's objectives.
+    """Returns the values of a run's objectives.
 
     Args:
-        row: from `describe_run`.
-        objectives: to look up.
+        row: the run, as `describe_run` returns it.
+        objectives: the objectives to look up.
 
     Raises:
-        ConfigError: the run has no such number.
+        ConfigError: the run has no number of that name.
     """
     missing = [objective.name for objective in objectives if not _is_number(row.get(objective.name))]
     if missing:
         known = sorted(name for name, value in row.items() if _is_number(value))
-        raise ConfigError(f"a run has no number {', '.join(missing)} to judge it by: it has {', '.join(known)}")
+        raise ConfigError(f"the run has no value for the objective {', '.join(missing)}: it has {', '.join(known)}")
     return {objective.name: float(row[objective.name]) for objective in objectives}
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a sweep, drawn by Optuna with matplotlib: how it went, and which parameters matter."""
+"""Pictures of a sweep, drawn by Optuna with matplotlib: its history, and which parameters matter."""
 
 import logging
 import pathlib
@@ -14,13 +14,13 @@ from dlexp.sweeps.search import frozen_trial, import_optuna
 from dlexp.sweeps.space.space import Space
 
 _log = logging.getLogger(__name__)
-_MOST_PARAMETERS = 8  # more axes than these nobody can read
+_MOST_PARAMETERS = 8  # more axes would be unreadable
 
 
 def draw_pictures(folder: SweepFolder, plan: SweepPlan, trials: Sequence[Trial]) -> list[pathlib.Path]:
-    """Draws what there is to see of the points that have a result, and returns the PNG files.
+    """Draws pictures of the points that have a result, and returns the PNG files.
 
-    Nothing is drawn for a list of commands, or of fewer than two points.
+    Nothing is drawn for a list of commands, or for fewer than two points.
     """
     points = rank_points(trials, plan)
     if not isinstance(plan.candidates, Space) or len(points) < 2:
@@ -35,7 +35,7 @@ def draw_pictures(folder: SweepFolder, plan: SweepPlan, trials: Sequence[Trial])
 
 
 def build_study(plan: SweepPlan, space: Space, points: Sequence[RankedPoint]) -> Any:
-    """A study of Optuna that holds the points in the order they were tried, each with its means."""
+    """Builds an Optuna study of the points, in the order they were tried, with their mean values."""
     optuna = import_optuna()
     study = optuna.create_study(directions=[objective.direction for objective in plan.objectives])
     for point in sorted(points, key=lambda point: point.trials[0].number):
@@ -63,10 +63,10 @@ def _plots(plan: SweepPlan, study: Any) -> Mapping[str, Callable[[], Any]]:
 
 
 def _draw(path: pathlib.Path, draw: Callable[[], Any]) -> bool:
-    """Draws one picture; False where Optuna finds nothing to draw, as of parameters that never varied."""
+    """Draws one picture; returns False if Optuna has nothing to draw, for example if no parameter varied."""
     import matplotlib
 
-    matplotlib.use("agg")  # the plots go through pyplot, which would look for a screen
+    matplotlib.use("agg")  # the plots use pyplot, which would look for a screen
     import matplotlib.pyplot as plt
 
     with warnings.catch_warnings():
@@ -76,9 +76,9 @@ def _draw(path: pathlib.Path, draw: Callable[[], Any]) -> bool:
             figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
             if path.stem == "parallel":
                 figure.set_size_inches(11, 5)
-                figure.subplots_adjust(bottom=0.25)  # for the slanting names; no layout engine can place these axes
+                figure.subplots_adjust(bottom=0.25)  # room for the slanted names; no layout engine can place these axes
             else:
-                # A color bar beside a single plot is more than the constrained layout can place.
+                # The constrained layout cannot place a color bar next to a single plot.
                 figure.set_layout_engine("constrained" if hasattr(axes, "flat") else "tight")
             save_figure(figure, path)
         except (ValueError, RuntimeError) as err:

@@ -1,4 +1,4 @@
-"""What a sweep is: its space, how it is searched and judged. Written once; a resume must agree with it."""
+"""The plan of a sweep: its space, its search, its objectives. It is stored once; a resumed sweep must agree with it."""
 
 import dataclasses
 import json
@@ -23,43 +23,43 @@ class Candidates(Protocol):
 
     @property
     def base(self) -> ExperimentConfig:
-        """What configs are where a point says nothing."""
+        """The config of all fields that a point does not set."""
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every point, in order; raises ConfigError if they are without end."""
+        """Yields every point in order; raises ConfigError if there are infinitely many."""
 
     def grid_size(self) -> int | None:
-        """How many points there are; None if they are without end."""
+        """Returns the number of points; None if there are infinitely many."""
 
     def config(self, point: Point) -> ExperimentConfig:
-        """The config of a point."""
+        """Returns the config of a point."""
 
     def corner_configs(self) -> Iterator[ExperimentConfig]:
-        """Configs that hold every value of a choice, and the ends of every interval, at least once."""
+        """Yields configs that contain every value of a choice, and both ends of every interval, at least once."""
 
     def label(self, point: Point) -> str:
-        """What is particular about a point, in a few words."""
+        """Returns a short text that distinguishes a point from the others."""
 
     def with_base(self, base: ExperimentConfig) -> "Candidates":
-        """The same candidates, of another base."""
+        """Returns the same candidates over another base config."""
 
     def to_json(self) -> str:
-        """Text that `from_json` of the same class reads."""
+        """Returns text that `from_json` of the same class reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What a sweep is.
+    """The plan of a sweep.
 
     Attributes:
-        name: of the sweep, and of its folder.
+        name: name of the sweep and of its folder.
         candidates: where its points come from.
-        search: `grid`, or a sampler of Optuna.
-        num_points: how many points are tried; 0: all of the grid, or as many as the time allows.
-        seeds: trials of each point, with `seed`, `seed + 1`, ... of its config; a point is judged by their mean.
-        objectives: what a point is judged by; the first one ranks.
-        pruner: gives up trials that are not among the better ones; `none`.
-        search_seed: of the sampler.
+        search: `grid`, or the name of an Optuna sampler.
+        num_points: how many points are tried; 0: all points of the grid, or as many as the time allows.
+        seeds: trials per point, with the seeds `seed`, `seed + 1`, ...; a point is judged by their mean.
+        objectives: what points are compared by; the first one ranks them.
+        pruner: name of an Optuna pruner, which ends trials early that are worse than others; or `none`.
+        search_seed: seed of the sampler.
     """
 
     name: str
@@ -73,21 +73,21 @@ class SweepPlan:
 
     @property
     def base(self) -> ExperimentConfig:
-        """The config that points change."""
+        """The config that the points modify."""
         return self.candidates.base
 
     def total_points(self) -> int | None:
-        """How many points will be tried; None if only the time limits them."""
+        """Returns how many points will be tried; None if only the time limits them."""
         size = self.candidates.grid_size() if self.search == "grid" else None
         if size is None:
             return self.num_points or None
         return min(size, self.num_points or size)
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """The points of a grid in the order they are tried: as given; shuffled, where a pruner compares them.
+        """Yields the points of a grid in the order they are tried: as given, or shuffled if there is a pruner.
 
-        A pruner lets pass what comes first, and in a grid neighbours are alike: in order of the learning rate, say,
-        each point may be better than all before it.
+        A pruner lets the first trials pass, and neighbours in a grid are similar: sorted by learning rate, for example,
+        each point may be better than all before it, and none would be pruned.
         """
         points = self.candidates.grid()
         if self.pruner == "none":
@@ -97,12 +97,12 @@ class SweepPlan:
         return iter(shuffled)
 
     def configs(self, point: Point) -> list[ExperimentConfig]:
-        """The configs of the trials of a point."""
+        """Returns the configs of the trials of a point."""
         config = self.candidates.config(point)
         return [config.replace(seed=config.seed + number) for number in range(self.seeds)]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
+        """Returns the plan as JSON values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         objectives = ",".join(objective.spelled() for objective in self.objectives)
         candidates = {"kind": type(self.candidates).__name__, "text": self.candidates.to_json()}
@@ -110,15 +110,15 @@ class SweepPlan:
 
 
 def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
-    """Raises ConfigError where a sweep is resumed that was another one; more points, and more time, are no difference.
+    """Raises ConfigError if the plan of a resumed sweep differs from the stored one; more points or time are allowed.
 
     Args:
-        plan: that is wanted.
-        stored: `to_dict` of the one that was begun.
+        plan: the plan that is wanted now.
+        stored: `to_dict` of the plan that the sweep was started with.
     """
     wanted = json.loads(json.dumps(plan.to_dict()))
-    former_base = ExperimentConfig.of(**stored["base"]).flat()  # with the defaults of fields that are new since then
-    base = {name for name in wanted["base"] if wanted["base"][name] != former_base[name]}
+    stored_base = ExperimentConfig.of(**stored["base"]).flat()  # with the defaults of fields that are new since then
+    base = {name for name in wanted["base"] if wanted["base"][name] != stored_base[name]}
     differences = [f"--{name}" for name in sorted(base & {*field_names("changes_result")})]
     flags = {"candidates": "runs_file" if isinstance(plan.candidates, Commands) else "space", "objectives": "objective"}
     differences += [
@@ -126,17 +126,17 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
     ]
     if differences:
         raise ConfigError(
-            f"sweep {plan.name} was begun with other values of {', '.join(differences)}: leave them out to go on with "
-            "it, give another --sweep_name, or --allow_changes to go on with the new ones"
+            f"sweep {plan.name} was started with other values of {', '.join(differences)}: leave them out to resume "
+            "it, give another --sweep_name, or give --allow_changes to resume with the new values"
         )
 
 
 def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
-    """Raises ConfigError where the trials of a sweep cannot be those of the plan that it goes on with.
+    """Raises ConfigError if the existing trials of a sweep do not fit its changed plan.
 
     Args:
-        plan: with other values than the sweep was begun with.
-        trials: all there are, by number.
+        plan: the new plan, with other values than the sweep was started with.
+        trials: all trials of the sweep, by number.
     """
     points = {trial.point_number: trial for trial in reversed(trials)}
     grid = plan.grid() if plan.search == "grid" else None
@@ -145,15 +145,15 @@ def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
         if not fits:
             values = " ".join(f"{name}={value}" for name, value in first.point.items())
             raise ConfigError(
-                f"trial {first.number} of sweep {plan.name} ({values}) would not be tried so now: a grid "
-                "may only grow at its end, another space must hold all that was tried; or give another --sweep_name"
+                f"trial {first.number} of sweep {plan.name} ({values}) does not fit the new plan: a grid may only "
+                "grow at its end, a new space must contain every tried point; or give another --sweep_name"
             )
     names = {objective.name for objective in plan.objectives}
     for trial in trials:
         if trial.state is TrialState.FINISHED and not names <= trial.values.keys():
             raise ConfigError(
-                f"sweep {plan.name} has trials that are judged by {', '.join(trial.values)}: give another --sweep_name "
-                "to judge by something else"
+                f"sweep {plan.name} has trials that were judged by {', '.join(trial.values)}: give another "
+                "--sweep_name to use another --objective"
             )
 
 
@@ -162,11 +162,11 @@ def _holds(candidates: Candidates, point: Point) -> bool:
 
 
 def read_plan(name: str, stored: Mapping[str, Any]) -> SweepPlan:
-    """Reads what `SweepPlan.to_dict` gave.
+    """Reads what `SweepPlan.to_dict` returned.
 
     Args:
-        name: of the sweep, which is that of its folder.
-        stored: the plan as JSON has it.
+        name: name of the sweep and of its folder.
+        stored: the plan as JSON values.
     """
     kinds: dict[str, Any] = {kind.__name__: kind for kind in (Space, Commands)}
     own = {name: stored[name] for name in ("search", "num_points", "seeds", "pruner", "search_seed")}

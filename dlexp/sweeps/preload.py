@@ -1,7 +1,7 @@
-"""The runner of trials, with all that a trial needs imported already: for the process that workers are forked from.
+"""Imports everything that a trial needs, in the process that workers are forked from.
 
-Importing this module does work, the only one that does: a fork server can only be given modules to import, and what it
-has imported, none of its workers has to. Nothing else imports this module; `session.RUNNER` names it for launchers.
+This is the only module that does work when it is imported: a fork server can only be given modules to import, and its
+workers share what it has imported. Nothing else imports this module; `session.RUNNER` names it for launchers.
 """
 
 import importlib
@@ -16,11 +16,11 @@ _MODULES = ("dlexp.datasets.sources.arrays", "dlexp.models.zoo", "pyarrow.parque
 
 
 def preload() -> None:
-    """Does once what every trial would do again in its own process: imports, and the list of installed packages."""
+    """Does once what every worker would repeat: imports modules, and lists the installed packages."""
     for module in _MODULES:
         importlib.import_module(module)
     TRACKERS.import_builtin()
-    installed_packages()  # which remembers them
+    installed_packages()  # its result is cached
 
 
 with importing_tensorflow():

@@ -1,4 +1,4 @@
-"""Which point of a sweep is best: the mean over its seeds, or the Pareto front of several objectives."""
+"""Ranks the points of a sweep: by the mean over their seeds, or as the Pareto front of several objectives."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ class RankedPoint:
     """A point whose trials have all ended.
 
     Attributes:
-        trials: of it that have finished, by number.
-        values: mean of each objective over them.
+        trials: its finished trials, by number.
+        values: mean of each objective over these trials.
     """
 
     trials: Sequence[Trial]
@@ -23,7 +23,7 @@ class RankedPoint:
 
 
 def group_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
-    """The trials of each point, by its number; those of one differ in their seeds."""
+    """Groups trials by the number of their point; the trials of a point differ in their seeds."""
     points: dict[int, list[Trial]] = {}
     for trial in trials:
         points.setdefault(trial.point_number, []).append(trial)
@@ -31,7 +31,7 @@ def group_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
 
 
 def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | None:
-    """Means of the objectives over the trials of a point; None unless all have ended and one has finished."""
+    """Returns the mean objectives over the trials of a point; None unless all have ended and one has finished."""
     finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
     if not finished or not all(trial.state.has_ended for trial in trials):
         return None
@@ -42,7 +42,7 @@ def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | 
 
 
 def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
-    """The points that have a result, the best by the first objective first; of equal ones the first tried."""
+    """Returns the points that have a result, best first by the first objective; ties stay in the order of trial."""
     ranked = []
     for _, of_point in sorted(group_by_point(trials).items()):
         values = mean_values(of_point, plan)
@@ -54,17 +54,17 @@ def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
 
 
 def pareto_front(points: Sequence[RankedPoint], objectives: Sequence[Objective]) -> list[RankedPoint]:
-    """The points that no other beats in every objective, in their order."""
+    """Returns the points that no other point dominates, in their order."""
 
-    def is_beaten(point: RankedPoint) -> bool:
-        mine = _costs(point, objectives)
-        for other in points:
-            theirs = _costs(other, objectives)
-            if theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True)):
+    def is_dominated(point: RankedPoint) -> bool:
+        costs = _costs(point, objectives)
+        for rival in points:
+            rival_costs = _costs(rival, objectives)
+            if rival_costs != costs and all(a <= b for a, b in zip(rival_costs, costs, strict=True)):
                 return True
         return False
 
-    return [point for point in points if not is_beaten(point)]
+    return [point for point in points if not is_dominated(point)]
 
 
 def _costs(point: RankedPoint, objectives: Sequence[Objective]) -> list[float]:

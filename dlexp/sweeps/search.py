@@ -1,7 +1,7 @@
-"""Which point is tried next, and which trial is given up: Optuna decides, from what the sweep's folder tells it.
+"""Chooses the next point, and the trials to prune: Optuna decides, from the trials in the folder of the sweep.
 
-The study lives in memory and is built anew from the trials at each start, so that there is no second record to get out
-of step, and none that a kill could damage.
+The Optuna study is kept in memory and built again from the trials at each start. So no second record exists that could
+disagree with the folder or be damaged by a kill.
 """
 
 import abc
@@ -26,72 +26,71 @@ _SEED_STRIDE = 1_000_003  # the sampler of a resumed sweep must not draw again w
 
 
 def check_search(search: str, pruner: str) -> None:
-    """Raises UnknownNameError for a search or a pruner that there is not."""
+    """Raises UnknownNameError for the name of a search or a pruner that does not exist."""
     for kind, name, known in (("search", search, SEARCHES), ("pruner", pruner, PRUNERS)):
         if name not in known:
             raise unknown_name(kind, name, known)
 
 
 class Search(abc.ABC):
-    """Proposes points, one after the other."""
+    """Proposes points, one at a time."""
 
     @abc.abstractmethod
     def next_point(self) -> dict[str, Any] | None:
-        """The next point; None when there are no more."""
+        """Returns the next point; None when there are no more."""
 
     @abc.abstractmethod
     def tell(self, point_number: int, values: Mapping[str, float] | None) -> None:
-        """What came of a point: the values of the objectives, or None if all its trials have failed."""
+        """Receives the result of a point: the values of the objectives, or None if all its trials failed."""
 
 
 class GridSearch(Search):
-    """Every point in order.
+    """Proposes every point of a grid in order.
 
     Args:
-        points: all there are.
-        first: number of the first one that was not proposed before.
+        points: all points of the grid.
+        first: number of the first point that was not proposed before.
     """
 
     def __init__(self, points: Iterator[dict[str, Any]], *, first: int) -> None:
         self._points = itertools.islice(points, first, None)
 
     def next_point(self) -> dict[str, Any] | None:
-        """The next point of the grid."""
+        """Returns the next point of the grid."""
         return next(self._points, None)
 
     def tell(self, point_number: int, values: Mapping[str, float] | None) -> None:
-        """A grid does not learn."""
+        """Does nothing: a grid does not depend on results."""
 
 
 class SampledSearch(Search):
-    """Points that a sampler of Optuna proposes.
+    """Proposes the points of an Optuna sampler.
 
     Args:
-        space: to draw from.
+        space: the space to draw from.
         plan: names the sampler and the objectives.
-        former: points that were proposed before, in order, each with its values; None for one that is not done or has
-            failed.
+        previous: points that were proposed before, in order, with their values; None for a point that has no result.
     """
 
     def __init__(
-        self, space: Space, plan: SweepPlan, former: Sequence[tuple[Mapping[str, Any], Mapping[str, float] | None]]
+        self, space: Space, plan: SweepPlan, previous: Sequence[tuple[Mapping[str, Any], Mapping[str, float] | None]]
     ) -> None:
         optuna = import_optuna()
         self._space, self._objectives = space, plan.objectives
-        seed = plan.search_seed + _SEED_STRIDE * len(former)
+        seed = plan.search_seed + _SEED_STRIDE * len(previous)
         self._study = optuna.create_study(
             sampler=_build_sampler(plan.search, seed), directions=[objective.direction for objective in plan.objectives]
         )
-        for point, values in former:
+        for point, values in previous:
             self._study.add_trial(frozen_trial(space, point, plan.objectives, values))
 
     def next_point(self) -> dict[str, Any] | None:
-        """Asks the sampler."""
+        """Draws a point from the sampler."""
         trial = self._study.ask()
         return self._space.draw(lambda parameter: suggest(trial, parameter))
 
     def tell(self, point_number: int, values: Mapping[str, float] | None) -> None:
-        """Tells the sampler."""
+        """Passes the result to the sampler."""
         import optuna
 
         if values is None:
@@ -103,7 +102,7 @@ class SampledSearch(Search):
 def frozen_trial(
     space: Space, point: Mapping[str, Any], objectives: Sequence[Objective], values: Mapping[str, float] | None
 ) -> "optuna.trial.FrozenTrial":
-    """A point as Optuna has it: complete with its values, else running."""
+    """Returns a point in Optuna's format: complete if it has values, else running."""
     import optuna
 
     active = {parameter.name: parameter for parameter in space.active(point) if not parameter.is_fixed}
@@ -116,7 +115,7 @@ def frozen_trial(
 
 
 def suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
-    """Has the sampler choose a value."""
+    """Asks the sampler for a value of a parameter."""
     if parameter.is_finite:
         chosen = trial.suggest_categorical(parameter.name, [_category(value) for value in parameter.values])
         return next(value for value in parameter.values if _category(value) == chosen)
@@ -127,12 +126,13 @@ def suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
 
 
 def build_pruner(name: str, *, epochs: int) -> Any:
-    """The pruner of Optuna; None for `none`.
+    """Builds the Optuna pruner of a name; returns None for `none`.
 
     `halving` is asynchronous successive halving (Li et al. 2018, https://arxiv.org/abs/1810.05934): a third of the
-    trials passes each rung. The first rung is a ninth of the epochs, but not before the third: on the digits, after one
-    epoch only the size of the learning rate shows. `hyperband` runs several with different first rungs (Li et al. 2016,
-    https://arxiv.org/abs/1603.06560); `median` gives up what is worse than the median at its epoch.
+    trials passes each rung. The first rung is a ninth of the epochs, but not before epoch 3: on the digits, the first
+    epoch shows little but the size of the learning rate. `hyperband` runs several brackets with different first rungs
+    (Li et al. 2016, https://arxiv.org/abs/1603.06560). `median` prunes trials that are worse than the median of the
+    trials at the same epoch.
     """
     if name == "none":
         return None
@@ -145,16 +145,16 @@ def build_pruner(name: str, *, epochs: int) -> Any:
 
 
 class Pruning:
-    """Compares running trials by the monitored value of their epochs.
+    """Compares running trials by the objective after each of their epochs.
 
     Args:
-        pruner: from `build_pruner`.
+        pruner: the pruner, from `build_pruner`.
         objective: a metric of an epoch.
-        former: of trials that ended before: values by epoch, and whether they went on to the end.
+        previous: trials that ended before: their values by epoch, and whether they trained all epochs.
     """
 
     def __init__(
-        self, pruner: Any, objective: Objective, former: Sequence[tuple[Mapping[int, float], bool]] = ()
+        self, pruner: Any, objective: Objective, previous: Sequence[tuple[Mapping[int, float], bool]] = ()
     ) -> None:
         optuna = import_optuna()
         self._objective = objective
@@ -162,18 +162,18 @@ class Pruning:
             sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner, direction=objective.direction
         )
         self._trials: dict[int, Any] = {}
-        for values, whole in former:
+        for values, whole in previous:
             self._add(values, whole=whole)
 
     def goes_on(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """The verdict on a trial after an epoch."""
+        """Returns whether a trial continues after an epoch."""
         if trial not in self._trials:
             self._trials[trial] = self._study.ask()
         self._trials[trial].report(metrics[self._objective.name], epoch)
         return not self._trials[trial].should_prune()
 
     def end(self, trial: int, *, pruned: bool, failed: bool) -> None:
-        """A trial has ended."""
+        """Reports the end of a trial to Optuna."""
         states = import_optuna().trial.TrialState
         running = self._trials.pop(trial, None)
         if running is None:
@@ -187,7 +187,7 @@ class Pruning:
             self._study.tell(running, min(values.values(), key=self._objective.cost))
 
     def _add(self, values: Mapping[int, float], *, whole: bool) -> None:
-        """Reports a former trial again, epoch by epoch, as pruners keep notes of their own on that."""
+        """Reports a previous trial again, epoch by epoch, because pruners keep their own record of each epoch."""
         number = -1 - len(self._study.trials)
         for epoch in sorted(values):
             self.goes_on(number, epoch, {self._objective.name: values[epoch]})
@@ -195,7 +195,7 @@ class Pruning:
 
 
 def import_optuna() -> Any:
-    """Optuna, without its messages; imported late, as it takes half a second."""
+    """Imports Optuna, which takes half a second, and silences its messages."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -229,5 +229,5 @@ def _to_optuna(parameter: Parameter, value: Any) -> Any:
 
 
 def _category(value: Any) -> Any:
-    """A value of a choice as Optuna takes it: no list and no mapping."""
+    """Returns a value of a choice in a form that Optuna accepts: lists and mappings as JSON text."""
     return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -1,4 +1,4 @@
-"""A sweep while this process drives it: checked, driven, concluded."""
+"""Runs a sweep in this process: checks its plan, drives its trials, and prints its result."""
 
 import contextlib
 import signal
@@ -29,7 +29,12 @@ RUNNER = "dlexp.sweeps.preload:TrialRunner"
 
 
 def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:
-    """Refuses, before the first trial, what could not work."""
+    """Raises ConfigError before the first trial if the plan cannot work.
+
+    Args:
+        plan: the plan of the sweep.
+        given: values of the flags of the command.
+    """
     for config in plan.candidates.corner_configs():
         check_names(config)
     if plan.seeds < 1 or plan.num_points < 0:
@@ -38,17 +43,27 @@ def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:
         if not isinstance(plan.candidates, Space):
             raise ConfigError(f"--search={plan.search} needs a space to draw from; a --runs_file is run line by line")
         if not plan.num_points and not given["time_budget"]:
-            raise ConfigError(f"--search={plan.search} has no end: give --trials=N or --time_budget=2h")
+            raise ConfigError(f"--search={plan.search} never ends by itself: give --trials=N or --time_budget=2h")
     else:
         plan.candidates.grid_size() or next(plan.candidates.grid())
     if plan.seeds > 1 and isinstance(plan.candidates, Space) and plan.candidates.varies("seed"):
-        raise ConfigError(f"--seeds={plan.seeds} repeats each point over seeds, which the space varies: leave one out")
+        raise ConfigError(
+            f"--seeds={plan.seeds} repeats each point with other seeds, but the space varies the seed: leave one out"
+        )
     if plan.pruner != "none" and len(plan.objectives) > 1:
         raise ConfigError(f"--pruner={plan.pruner} compares trials by one metric: give one --objective")
 
 
 def drive(folder: SweepFolder, plan: SweepPlan, limits: SweepLimits, launcher: Launcher, *, keep: int | None) -> Status:
-    """Runs trials, and records their results; returns the status of the sweep."""
+    """Runs the trials of a sweep, records their results, and returns the status of the sweep.
+
+    Args:
+        folder: folder of the sweep; the caller holds its lock.
+        plan: the plan of the sweep.
+        limits: limits of this start.
+        launcher: runs the trials.
+        keep: how many trials keep their checkpoints; None: all.
+    """
     from dlexp.sweeps.tracking import SweepTracking
 
     tracking = SweepTracking(folder, plan)
@@ -76,33 +91,33 @@ def _describe_start(plan: SweepPlan, folder: SweepFolder, limits: SweepLimits, *
 
 @contextlib.contextmanager
 def _stopping_at_signals(driver: SweepDriver) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets running trials save and leave, the second ends everything at once."""
+    """Inside the block, the first SIGINT or SIGTERM lets running trials save and end; the second ends all at once."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         if driver.stopping:
             raise KeyboardInterrupt
-        print("dlexp: stopping: running trials save a checkpoint; once more to end them at once", file=sys.stderr)
+        print("dlexp: stopping: running trials save a checkpoint; a second signal ends them at once", file=sys.stderr)
         driver.stop()
 
-    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def conclude(folder: SweepFolder, store: str, status: Status) -> int:
-    """Prints the result of a sweep, and gives the exit code of its command.
+    """Prints the result of a sweep, and returns the exit code of its command.
 
     Raises:
         InterruptedRunError: the sweep was stopped by a signal.
-        TrainingError: all trials have failed.
+        TrainingError: all trials failed.
     """
     print_status(folder)
     if status is Status.KILLED:
         command = f"dlexp sweep --resume={folder.name}{store_option(store)}"
-        raise InterruptedRunError(f"sweep {folder.name} was stopped; go on with: {command}")
+        raise InterruptedRunError(f"sweep {folder.name} was stopped; resume it with: {command}")
     if status is Status.FAILED:
         trials = folder.trials()
         raise TrainingError(f"all {len(trials)} trials of sweep {folder.name} have failed: {trials[0].reason}")

@@ -1,7 +1,7 @@
-"""A sweep in MLflow: a run of its own with its table and pictures, and the runs of its trials below it.
+"""Copies a sweep to MLflow: a parent run with the table and pictures, and the runs of the trials as its children.
 
-The trials themselves write their folders alone. The driver copies each to MLflow when it has ended, by one thread: so
-many trials at once never wait for each other's database locks, and none pays for importing and opening MLflow.
+Trials only write to their run folders. When a trial has ended, one thread of the driver copies it to MLflow. So trials
+that run in parallel never wait for each other's database locks, and do not spend time on importing and opening MLflow.
 """
 
 import logging
@@ -26,45 +26,45 @@ _GRACE_SECONDS = 60.0
 
 
 class SweepTracking:
-    """Copies a sweep to MLflow; an observer of the driver. What fails is told once, and `dlexp sync` fills it in.
+    """Copies a sweep to MLflow; an observer of the driver. Only the first failure is printed; `dlexp sync` repairs all.
 
     Args:
-        folder: of the sweep.
-        plan: what it is.
+        folder: folder of the sweep.
+        plan: the plan of the sweep.
     """
 
     def __init__(self, folder: SweepFolder, plan: SweepPlan) -> None:
         self._folder, self._plan = folder, plan
         self._queue: WriteQueue | None = None
         self._parent: SweepRun | None = None
-        self._has_told = False
+        self._has_warned = False
         try:
             self._parent = _open_parent(folder, plan)
         except Exception as err:  # noqa: BLE001
-            # sqlalchemy, alembic, requests and MLflow raise classes of their own, with no base in common.
-            self._tell(err)
+            # sqlalchemy, alembic, requests and MLflow raise separate classes without a common base.
+            self._warn(err)
             return
         self._queue = WriteQueue(_will_pass, grace_s=_GRACE_SECONDS)
         for trial in folder.trials():
             self.changed(trial)
 
     def changed(self, trial: Trial) -> None:
-        """Queues the run of a trial that has ended, unless MLflow has it."""
+        """Queues the copy of a trial that has ended, unless MLflow already has it."""
         if trial.state.has_ended and trial.reused_from is None:
             run = self._folder.run_of(trial)
             self._put(lambda parent: self._copy_if_missing(run, parent))
 
     def refresh(self, driver: SweepDriver) -> None:
-        """Nothing is shown."""
+        """Does nothing: this observer shows nothing."""
 
     def finish(self, trials: Sequence[Trial], *, status: str) -> None:
-        """Writes the table, the pictures and the best point, and closes the sweep's run when all is copied.
+        """Writes the table, the pictures and the best point, and closes the parent run after everything is copied.
 
-        The best checkpoints of the best point become LoggedModels; `dlexp sync RUN` makes those of other trials ones.
+        The best checkpoints of the best point become LoggedModels; `dlexp sync RUN` does the same for another trial.
 
         Args:
-            trials: all there are.
-            status: `FINISHED`, `FAILED` or `KILLED`, of the sweep.
+            trials: all trials of the sweep.
+            status: status of the sweep: `FINISHED`, `FAILED` or `KILLED`.
         """
         for point in rank_points(trials, self._plan)[:1]:
             for trial in point.trials:
@@ -75,16 +75,16 @@ class SweepTracking:
             try:
                 self._queue.close()
             except Exception as err:  # noqa: BLE001
-                self._tell(err)
+                self._warn(err)
 
     def _copy_if_missing(self, run: Run, parent: SweepRun) -> None:
-        """Copies one run, if it has begun, unless MLflow has it below this parent."""
+        """Copies one run, if it has begun, unless MLflow already has it as a child of this parent."""
         record = run.record() if (run.path / RECORD_FILE).is_file() else {}
         if record and (record.get("unsynced") or record.get("parent_run_id") != parent.id):
             self._copy(run, parent, registers_best=False)
 
     def _copy(self, run: Run, parent: SweepRun, *, registers_best: bool) -> None:
-        """Copies one run; where that cannot be done, the others go on."""
+        """Copies one run; a failure does not stop the other copies."""
         try:
             record = run.record()
             if record.get("parent_run_id") != parent.id:
@@ -94,7 +94,7 @@ class SweepTracking:
         except Exception as err:
             if _will_pass(err):
                 raise
-            self._tell(err, f"run {run.id[:8]}, ")
+            self._warn(err, f"run {run.id[:8]}, ")
 
     def _close(self, parent: SweepRun, trials: Sequence[Trial], status: str) -> None:
         metrics: dict[str, float] = {
@@ -111,22 +111,22 @@ class SweepTracking:
         parent.close(status)
 
     def _put(self, write: Callable[..., object]) -> None:
-        """Queues a write to the sweep's run, which it is given; nothing if there is none."""
+        """Queues a write, which gets the parent run as its argument; does nothing if there is no parent run."""
         queue, parent = self._queue, self._parent
         if queue is None or parent is None:
             return
         try:
             queue.raise_failed()
         except Exception as err:  # noqa: BLE001
-            self._tell(err)
+            self._warn(err)
             self._queue = None
             return
         queue.put(lambda: write(parent))
 
-    def _tell(self, err: Exception, what: str = "") -> None:
-        """Warns of the first thing that failed; when a database is lost, every further copy fails as well."""
-        if not self._has_told:
-            self._has_told = True
+    def _warn(self, err: Exception, what: str = "") -> None:
+        """Warns of the first failure only: when a database is lost, every further copy fails as well."""
+        if not self._has_warned:
+            self._has_warned = True
             _log.warning(
                 "MLflow does not have all of this sweep (%s%s: %s); its runs are complete in their folders: "
                 "dlexp sync copies them later", what, type(err).__name__, one_line(err),
@@ -134,7 +134,7 @@ class SweepTracking:
 
 
 def _open_parent(folder: SweepFolder, plan: SweepPlan) -> SweepRun:
-    """The run of the sweep, which a resumed sweep keeps; its ID is in the record before anything else can fail."""
+    """Opens the parent run, which a resumed sweep keeps; its ID is recorded before anything else can fail."""
     known = folder.record().get("parent_run_id")
     parent = SweepRun.open(plan.base.tracking, name=folder.name, known=known)
     if parent.id != known:
@@ -144,7 +144,7 @@ def _open_parent(folder: SweepFolder, plan: SweepPlan) -> SweepRun:
 
 
 def _will_pass(err: Exception) -> bool:
-    """Whether another try may help; the error of a library is the cause of ours."""
+    """Whether another try may help; a library's error is the `__cause__` of a dlexp error."""
     return will_pass(err.__cause__ if isinstance(err.__cause__, Exception) else err)
 
 

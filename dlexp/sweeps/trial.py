@@ -1,4 +1,4 @@
-"""One trial of a sweep, in a process of a launcher: an ordinary run, without MLflow, which the driver writes."""
+"""Runs one trial of a sweep in a worker process: an ordinary run, but the driver copies it to MLflow."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from dlexp.sweeps.warm_networks import WarmNetworks
 
 
 class TrialRunner:
-    """Runs trials one after the other; the `Runner` of `dlexp sweep`."""
+    """Runs trials one after another; the `Runner` of `dlexp sweep`."""
 
     def __init__(self) -> None:
         self._networks = WarmNetworks()
@@ -51,7 +51,7 @@ class TrialRunner:
             print(f"dlexp: {err}", file=sys.stderr)
             outcome, reason = Outcome.FAILED, str(err)
         except BaseException as err:  # noqa: BLE001
-            # Whatever a model or a plug-in raises ends this trial, and not the sweep.
+            # An exception of a model or a plug-in ends this trial, not the sweep.
             traceback.print_exc()
             outcome, reason = Outcome.FAILED, f"{type(err).__name__}: {err}"
         if outcome is not Outcome.FINISHED:
@@ -60,11 +60,11 @@ class TrialRunner:
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Reports every epoch, and ends the training of a trial that is given up.
+    """Reports every epoch, and ends the training if the trial is pruned.
 
     Args:
         trial: number of the trial.
-        report: sends the report, and returns whether the trial shall continue.
+        report: sends the report, and returns False if the trial is pruned.
     """
 
     def __init__(self, trial: int, report: Report) -> None:
@@ -72,13 +72,13 @@ class EpochReporter(keras.callbacks.Callback):
         self._trial, self._report = trial, report
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Reports the epoch; raises PrunedError if the trial is given up."""
+        """Reports the epoch; raises PrunedError if the trial is pruned."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not self._report(EpochEnded(self._trial, epoch + 1, metrics)):
-            raise PrunedError(f"given up after epoch {epoch + 1}: other trials were better by then")
+            raise PrunedError(f"pruned after epoch {epoch + 1}: other trials were better by then")
 
 
 def _use_one_gpu(number: int) -> None:
-    """Leaves the other GPUs to the other workers."""
+    """Uses one GPU, and leaves the others to the other workers."""
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[number % len(gpus)], "GPU")

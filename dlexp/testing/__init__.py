@@ -1,6 +1,6 @@
-"""Conformance suites: what every implementation of a contract must pass, for the tests of plug-ins too.
+"""Conformance suites: tests that every implementation of a contract must pass, plug-ins included.
 
-Needs pytest only where the suites are run; importing this package needs none.
+Running the suites needs pytest; importing this package does not.
 """
 
 from dlexp.testing.launchers import LauncherContract

@@ -1,4 +1,4 @@
-"""Run as a module: drives a launcher in a process of its own, which a test can kill."""
+"""Drives a launcher in a separate process, which a test can kill; that process runs this module as a script."""
 
 import contextlib
 import json
@@ -25,12 +25,12 @@ def start_driver(
     """Starts a process that makes a launcher and starts trials; kills it at the end of the block.
 
     Args:
-        name: `module:name` of what makes the launcher.
+        name: `module:name` of the class or function that makes the launcher.
         options: its arguments.
-        jobs: what each trial does, by its number: each must tell of an epoch.
+        jobs: the steps of each trial, by its number; every trial must report an epoch.
 
     Yields:
-        The process, and the others that it has brought: its children, theirs, and those that its trials have told of.
+        The process, and the processes that it has started: its descendants, and those that its trials reported.
     """
     command = [sys.executable, "-m", __name__, json.dumps([name, dict(options), dict(jobs)])]
     driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
@@ -47,27 +47,27 @@ def start_driver(
 
 
 def check_gone(processes: Collection[psutil.Process]) -> None:
-    """Waits until processes are gone; kills those that are left when patience ends, and fails.
+    """Asserts that processes end within `PATIENCE_SECONDS`, and kills those that do not.
 
     Args:
-        processes: made while they lived, as their numbers may be those of others later.
+        processes: objects made while the processes were alive, as process IDs are used again later.
     """
     seconds = launching.PATIENCE_SECONDS
     deadline = time.monotonic() + seconds
     while (left := _find_alive(processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    names = [f"{each.pid} ({each.name()})" for each in left]
-    for each in left:
+    names = [f"{process.pid} ({process.name()})" for process in left]
+    for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    assert not left, f"after {seconds:g} s these processes are left: {', '.join(names)}"
+            process.kill()
+    assert not left, f"after {seconds:g} s these processes are still running: {', '.join(names)}"
 
 
 def _find_alive(processes: Collection[psutil.Process]) -> list[psutil.Process]:
     alive = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            # A zombie is one that nobody has waited for.
+            # A zombie has ended; only its parent has not waited for it yet.
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 alive.append(process)
     return alive

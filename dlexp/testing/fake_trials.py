@@ -1,4 +1,4 @@
-"""Trials without TensorFlow, which start in milliseconds and do what their config says: for tests of launchers."""
+"""Fake trials for tests of launchers: they start in milliseconds, without TensorFlow, and run steps of their config."""
 
 import ctypes
 import math
@@ -16,44 +16,43 @@ from dlexp.runs.run import SweepTrial
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 
 RUNNER = "dlexp.testing.fake_trials:FakeTrials"
-_FOR_EVER_SECONDS = 600
+_FOREVER_SECONDS = 600
 _POLL_SECONDS = 0.01
 _leaked: list[bytes] = []
 
 
 def fake_job(trial: int, does: str, *, waits_for_verdict: bool = False, log_path: str = "") -> TrialJob:
-    """A job for `FakeTrials`.
+    """Returns a job for `FakeTrials`.
 
     Args:
-        trial: its number.
-        does: steps by spaces, one after the other, some with an argument, such as "report:3 sleep:0.5 raise"; an
-            argument has no spaces.
-        waits_for_verdict: of the job.
-        log_path: of the job.
+        trial: number of the trial.
+        does: steps that run in order, separated by spaces, some with an argument without spaces: "report:3 sleep:0.5".
+        waits_for_verdict: passed to the job.
+        log_path: passed to the job.
 
     Steps:
-        report:N - tells of N epochs; their metrics have `pid` of the process, its worker's `gpu`, NaN and infinity.
-        sleep:S - sleeps.
-        await:FILE - sleeps until there is such a file, which the test makes.
-        hang - sleeps for ever in Python.
-        hold - sleeps for ever with Python's lock held, so that no other thread runs.
-        save:FILE - sleeps until it is asked to stop and there is such a file, and reports one more epoch.
-        spawn - starts another process that sleeps for ever, and tells of an epoch, with its `pid`.
-        allocate:N - fills N megabytes, and tells of an epoch.
-        leak:N - fills N megabytes, which are kept after the trial.
-        say:WORD - prints it to stdout and stderr, by C's stdio, and by another process.
-        raise, leave, exit:N, abort, die - an exception, SystemExit, `os._exit`, `os.abort`, SIGKILL.
-        diverge, fail - ends so.
+        report:N - reports N epochs with the metrics `pid` (its process ID), `gpu` (of its worker), NaN and infinity.
+        sleep:S - sleeps S seconds.
+        await:FILE - sleeps until the file exists, which the test creates.
+        hang - sleeps forever in Python.
+        hold - sleeps forever while it holds the GIL, so that no other thread runs.
+        save:FILE - sleeps until it is asked to stop and the file exists, then reports one more epoch.
+        spawn - starts another process that sleeps forever, and reports an epoch with the `pid` of that process.
+        allocate:N - fills N megabytes, and reports an epoch.
+        leak:N - fills N megabytes, which are not freed after the trial.
+        say:WORD - prints the word to stdout and stderr, from Python, from C, and from another process.
+        raise, leave, exit:N, abort, die - ends by an exception, SystemExit, `os._exit`, `os.abort`, SIGKILL.
+        diverge, fail - ends with the outcome DIVERGED or FAILED.
     """
     config = ExperimentConfig.of(tags={"does": does})
     return TrialJob(SweepTrial("fake", trial, f"{trial:032x}"), config, waits_for_verdict, log_path)
 
 
 class FakeTrials:
-    """The `Runner` of `fake_job`."""
+    """The `Runner` of the jobs of `fake_job`."""
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
-        """Does its steps; raises what they raise, though a `Runner` should not."""
+        """Runs the steps; raises what they raise, although a `Runner` should not."""
         trial = job.trial.trial
         with catch_signals() as requests, requests.defer():
             steps = _Steps(trial, report, requests)
@@ -62,7 +61,7 @@ class FakeTrials:
                     name, _, argument = step.partition(":")
                     outcome = steps.by_name[name](argument)
                     if outcome is not None:
-                        return TrialEnded(trial, outcome, f"told to {name}")
+                        return TrialEnded(trial, outcome, f"asked to {name}")
             except InterruptedRunError as err:
                 return TrialEnded(trial, Outcome.STOPPED, str(err))
             except PrunedError as err:
@@ -71,25 +70,25 @@ class FakeTrials:
 
 
 class _Steps:
-    """What a trial can do; each takes its argument, and returns an outcome if the trial ends with it."""
+    """The steps of a trial; a step takes its argument, and returns an outcome if it ends the trial."""
 
     def __init__(self, trial: int, report: Report, requests: StopRequests) -> None:
         self._trial, self._report, self._requests = trial, report, requests
         self._epoch = 0
         self._held = b""
         self.by_name: dict[str, Callable[[str], Outcome | None]] = {
-            "report": self._tell_epochs,
+            "report": self._report_epochs,
             "sleep": lambda seconds: self._sleep(float(seconds)),
             "await": self._await,
-            "hang": lambda _: self._sleep(_FOR_EVER_SECONDS),
-            "hold": lambda _: ctypes.PyDLL(None).sleep(_FOR_EVER_SECONDS),
+            "hang": lambda _: self._sleep(_FOREVER_SECONDS),
+            "hold": lambda _: ctypes.PyDLL(None).sleep(_FOREVER_SECONDS),
             "save": self._save,
             "spawn": self._spawn,
             "allocate": self._allocate,
             "leak": lambda megabytes: _leaked.append(_fill(megabytes)),
             "say": _say,
             "raise": lambda _: _raise(),
-            "leave": lambda _: sys.exit("told to leave"),
+            "leave": lambda _: sys.exit("asked to leave"),
             "exit": lambda code: os._exit(int(code)),
             "abort": lambda _: os.abort(),
             "die": lambda _: os.kill(os.getpid(), signal.SIGKILL),
@@ -97,7 +96,7 @@ class _Steps:
             "fail": lambda _: Outcome.FAILED,
         }
 
-    def _tell(self, pid: int) -> None:
+    def _report_epoch(self, pid: int) -> None:
         self._epoch += 1
         metrics = {
             "pid": pid,
@@ -106,11 +105,11 @@ class _Steps:
             "inf": math.inf,
         }
         if not self._report(EpochEnded(self._trial, self._epoch, metrics)):
-            raise PrunedError(f"given up after epoch {self._epoch}")
+            raise PrunedError(f"pruned after epoch {self._epoch}")
 
-    def _tell_epochs(self, count: str) -> None:
+    def _report_epochs(self, count: str) -> None:
         for _ in range(int(count or 1)):
-            self._tell(os.getpid())
+            self._report_epoch(os.getpid())
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -125,15 +124,15 @@ class _Steps:
     def _save(self, path: str) -> None:
         while self._requests.signal is None or not os.path.exists(path):
             time.sleep(_POLL_SECONDS)
-        self._tell(os.getpid())
+        self._report_epoch(os.getpid())
         self._requests.check()
 
     def _spawn(self, _: str) -> None:
-        self._tell(subprocess.Popen(["sleep", str(_FOR_EVER_SECONDS)]).pid)
+        self._report_epoch(subprocess.Popen(["sleep", str(_FOREVER_SECONDS)]).pid)
 
     def _allocate(self, megabytes: str) -> None:
         self._held = _fill(megabytes)
-        self._tell(os.getpid())
+        self._report_epoch(os.getpid())
 
 
 def _fill(megabytes: str) -> bytes:
@@ -148,4 +147,4 @@ def _say(word: str) -> None:
 
 
 def _raise() -> None:
-    raise ValueError("told to raise")
+    raise ValueError("asked to raise")

@@ -27,9 +27,9 @@ _TRIALS = 7
 
 
 class LauncherContract:
-    """Every promise of `dlexp.sweeps.launchers.base.Launcher`, one test each.
+    """Tests every promise of `dlexp.sweeps.launchers.base.Launcher`.
 
-    A subclass whose name begins with Test gives the fixture `maker`.
+    Use it as the base of a class whose name begins with Test, and which has the fixture `maker`.
 
     Example:
         >>> class TestMyLauncher(LauncherContract):
@@ -39,7 +39,7 @@ class LauncherContract:
     """
 
     def test_each_trial_ends_once_after_all_of_its_epochs(self, maker: LauncherMaker) -> None:
-        """Seven trials through two slots, with epochs in their order, and metrics as they were."""
+        """Seven trials in two slots, with epochs in order and unchanged metrics."""
         with maker.open() as launcher:
             waiting = list(range(_TRIALS))
             events: list[Event] = []
@@ -49,13 +49,13 @@ class LauncherContract:
                 events += wait_until(launcher, bool)
             events += launcher.wait(0.25)
         for trial in range(_TRIALS):
-            told = [(type(each), getattr(each, "epoch", 0)) for each in events if each.trial == trial]
+            reported = [(type(event), getattr(event, "epoch", 0)) for event in events if event.trial == trial]
             expected = [(EpochEnded, 1), (EpochEnded, 2), (EpochEnded, 3), (TrialEnded, 0)]
-            assert told == expected, f"trial {trial} told {told}, not {expected}"
+            assert reported == expected, f"trial {trial} reported {reported}, not {expected}"
         check_metrics(events)
 
     def test_as_many_trials_as_it_has_slots_run_at_once(self, maker: LauncherMaker) -> None:
-        """Each waits for its verdict until all of them do; and a start does not wait for a trial."""
+        """Every trial waits for its verdict until all of them wait; `start` does not wait for a trial."""
         with maker.open() as launcher:
             for trial in range(launcher.slots):
                 launcher.start(fake_job(trial, "report", waits_for_verdict=True))
@@ -67,53 +67,53 @@ class LauncherContract:
             check_end(end, Outcome.FINISHED)
 
     def test_a_wait_lasts_until_something_happens(self, maker: LauncherMaker) -> None:
-        """One call is enough, though the trial reports nothing for a while."""
+        """One call is enough, although the trial reports nothing for a while."""
         with maker.open() as launcher:
             launcher.start(fake_job(0, "report sleep:0.5 report hang"))
             wait_for_epochs(launcher, 1)
             events = launcher.wait(launching.PATIENCE_SECONDS)
-        assert events, "wait has returned nothing, before its time was over"
+        assert events, "wait returned nothing before its timeout"
 
     def test_a_wait_in_which_nothing_happens_ends_with_nothing(self, maker: LauncherMaker) -> None:
-        """With a trial that runs, and without."""
+        """With a running trial, and without one."""
         with maker.open() as launcher:
-            # A wait that is not bounded by its timeout returns the second epoch.
+            # A wait that ignores its timeout would return the second epoch.
             launcher.start(fake_job(0, f"report sleep:{launching.PATIENCE_SECONDS} report hang"))
             wait_for_epochs(launcher, 1)
             events = launcher.wait(0.25)
-            assert not events, f"wait has not ended after its timeout, but with {events}"
+            assert not events, f"wait did not end at its timeout, but returned {events}"
             launcher.kill(0, "no longer needed")
             wait_for_ends(launcher, 0)
             events = launcher.wait(0.25)
-            assert not events, f"nothing runs, and wait returns {events}"
+            assert not events, f"no trial is running, but wait returned {events}"
 
-    def test_what_its_runner_says_of_an_end_is_passed_on(self, maker: LauncherMaker) -> None:
-        """Outcome and reason; the next trial is none the worse for it."""
+    def test_the_outcome_that_the_runner_returns_is_passed_on(self, maker: LauncherMaker) -> None:
+        """Outcome and reason; the next trial is not affected."""
         expected = {"diverge": Outcome.DIVERGED, "fail": Outcome.FAILED}
         with maker.open() as launcher:
             for trial, (does, outcome) in enumerate(expected.items()):
-                check_end(run_trial(launcher, trial, does), outcome, f"told to {does}")
+                check_end(run_trial(launcher, trial, does), outcome, f"asked to {does}")
             check_end(run_trial(launcher, 9, ""), Outcome.FINISHED)
 
     def test_a_verdict_reaches_the_trial_that_waits_for_it(self, maker: LauncherMaker) -> None:
-        """One is given up after its second epoch, one goes on to the end."""
+        """One trial is pruned after its second epoch, the other one continues to the end."""
         with maker.open() as launcher:
             for trial in (0, 1):
                 launcher.start(fake_job(trial, "report:3", waits_for_verdict=True))
             events: list[Event] = []
             while len(ends_of(events)) < 2:
                 arrived = wait_until(launcher, bool)
-                for each in arrived:
-                    if isinstance(each, EpochEnded):
-                        launcher.answer(each.trial, goes_on=each.trial == 0 or each.epoch < 2)
+                for event in arrived:
+                    if isinstance(event, EpochEnded):
+                        launcher.answer(event.trial, goes_on=event.trial == 0 or event.epoch < 2)
                 events += arrived
         check_end(ends_of(events)[0], Outcome.FINISHED)
-        check_end(ends_of(events)[1], Outcome.PRUNED, "given up after epoch 2")
+        check_end(ends_of(events)[1], Outcome.PRUNED, "pruned after epoch 2")
 
-    def test_a_trial_that_waits_for_no_verdict_goes_on_without(
+    def test_a_trial_that_waits_for_no_verdict_continues_without_one(
         self, maker: LauncherMaker, tmp_path: pathlib.Path
     ) -> None:
-        """And the next trial does not take for its own what was said nevertheless."""
+        """The unexpected verdict does not reach the next trial either."""
         with maker.open(workers=1) as launcher:
             for trial in (0, 1):
                 answered = tmp_path / f"answered-{trial}"
@@ -124,8 +124,8 @@ class LauncherContract:
                 check_end(wait_for_ends(launcher, trial)[trial], Outcome.FINISHED)
 
     def test_an_exception_of_the_runner_fails_the_trial(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
-        """With its name and message for a reason, and the traceback in the log."""
-        reasons = {"raise": "ValueError: told to raise", "leave": "SystemExit: told to leave"}
+        """Its name and message are the reason, and the traceback is in the log."""
+        reasons = {"raise": "ValueError: asked to raise", "leave": "SystemExit: asked to leave"}
         log = tmp_path / "trial.log"
         with maker.open() as launcher:
             for trial, (does, reason) in enumerate(reasons.items()):
@@ -134,15 +134,15 @@ class LauncherContract:
                 assert reason.partition(":")[0] in log.read_text(), f"the log lacks the traceback of a {reason}"
 
     def test_a_runner_that_cannot_be_made_fails_the_trial(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
-        """As where a plug-in is not installed on the machine that the trial runs on."""
+        """For example because a plug-in is not installed on the machine that runs the trial."""
         log = tmp_path / "trial.log"
         with maker.open(runner="no_such_module:Runner") as launcher:
             ended = run_trial(launcher, 0, "", log_path=str(log))
         check_end(ended, Outcome.FAILED, "ModuleNotFoundError: No module named 'no_such_module'")
         assert "Traceback" in log.read_text(), "the log lacks the traceback"
 
-    def test_a_process_that_dies_is_told_with_what_ended_it(self, maker: LauncherMaker) -> None:
-        """A signal by its name, or the exit code; also where it dies between two words of its own."""
+    def test_a_process_that_dies_is_reported_with_its_cause(self, maker: LauncherMaker) -> None:
+        """The reason names the signal or the exit code, even if the process dies between two reports."""
         ends = {"report die": "SIGKILL", "report abort": "SIGABRT", "exit:7": "7", "report:50 die": "SIGKILL"}
         with maker.open() as launcher:
             for trial, (does, word) in enumerate(ends.items()):
@@ -151,7 +151,7 @@ class LauncherContract:
                 assert word in ended.reason, f"the reason for {does!r} does not name {word}: {ended.reason}"
 
     def test_a_process_that_dies_does_no_harm_to_the_others(self, maker: LauncherMaker) -> None:
-        """Neither where it is killed from outside."""
+        """Other trials continue, even if the process is killed from outside."""
         with maker.open() as launcher:
             launcher.start(fake_job(0, "report", waits_for_verdict=True))
             launcher.start(fake_job(1, "report hang"))
@@ -163,7 +163,7 @@ class LauncherContract:
             check_end(wait_for_ends(launcher, 0)[0], Outcome.FINISHED)
 
     def test_a_trial_that_is_killed_has_failed_with_that_reason(self, maker: LauncherMaker) -> None:
-        """Whatever it is doing, with the processes that it has started."""
+        """It works at any step, and ends the processes that the trial has started."""
         with maker.open() as launcher:
             for trial, does in enumerate(("report hang", "report hold", "spawn hang")):
                 launcher.start(fake_job(trial, does))
@@ -173,13 +173,13 @@ class LauncherContract:
                 check_gone([process])
 
     def test_a_kill_that_comes_too_late_spares_the_next_trial(self, maker: LauncherMaker) -> None:
-        """The trial had ended, unnoticed yet: it has finished, and so does the one that comes after it."""
+        """The trial has ended, but `wait` has not returned it yet: it is FINISHED, and the next trial finishes too."""
         with maker.open(workers=1) as launcher:
             trial = _kill_too_late(launcher)
             check_end(run_trial(launcher, trial + 1, "report"), Outcome.FINISHED)
 
     def test_a_trial_that_is_stopped_may_save_first(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
-        """However often it is asked to."""
+        """It saves once, even if `stop` is called several times."""
         may_save = tmp_path / "may-save"
         with maker.open() as launcher:
             launcher.start(fake_job(0, f"report save:{may_save}"))
@@ -190,8 +190,8 @@ class LauncherContract:
                 events += launcher.wait(0.2)
             may_save.touch()
             events += wait_until(launcher, lambda new: ends_of([*events, *new]))
-        told = [type(each) for each in events]
-        assert told == [EpochEnded, TrialEnded], f"it has ended before it has saved: {events}"
+        reported = [type(event) for event in events]
+        assert reported == [EpochEnded, TrialEnded], f"it ended before it had saved: {events}"
         check_end(ends_of(events)[0], Outcome.STOPPED)
 
     def test_a_trial_can_be_stopped_as_soon_as_it_is_started(self, maker: LauncherMaker) -> None:
@@ -201,19 +201,19 @@ class LauncherContract:
             launcher.stop(0)
             check_end(wait_for_ends(launcher, 0)[0], Outcome.STOPPED)
 
-    def test_what_is_asked_of_a_trial_that_has_ended_is_passed_over(self, maker: LauncherMaker) -> None:
-        """It may have ended just then."""
+    def test_requests_to_a_trial_that_has_ended_are_ignored(self, maker: LauncherMaker) -> None:
+        """The trial may have ended just before the call."""
         with maker.open() as launcher:
             check_end(run_trial(launcher, 0, "report"), Outcome.FINISHED)
             launcher.answer(0, goes_on=False)
             launcher.stop(0)
             launcher.kill(0, "too slow")
             memory = launcher.memory_bytes(0)
-            assert memory is None, f"a trial that has ended is said to hold {memory} bytes"
+            assert memory is None, f"memory_bytes returned {memory} for a trial that has ended"
             check_end(run_trial(launcher, 1, "report"), Outcome.FINISHED)
 
     def test_the_memory_of_a_trial_is_known_or_none(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:
-        """Where it is known, it grows with what the trial allocates; a launcher may look a moment later."""
+        """If it is known, it grows when the trial allocates memory; a launcher may measure it a moment later."""
         measured = tmp_path / "measured"
         with maker.open() as launcher:
             launcher.start(fake_job(0, f"report await:{measured} allocate:300 hang"))
@@ -226,12 +226,12 @@ class LauncherContract:
             deadline = time.monotonic() + launching.PATIENCE_SECONDS
             while (after := launcher.memory_bytes(0) or 0) < before + 250e6 and time.monotonic() < deadline:
                 launcher.wait(0.1)
-        assert 250e6 < after - before < 400e6, f"300 MB more were told as {before} and then {after} bytes"
+        assert 250e6 < after - before < 400e6, f"300 MB were added, but {before} bytes became {after} bytes"
 
     def test_what_a_trial_prints_is_added_to_its_log(
         self, maker: LauncherMaker, tmp_path: pathlib.Path, capfd: Any
     ) -> None:
-        """From Python, from C and from other processes; to the log alone, and all of it, however the trial ends."""
+        """All output, from Python, C and other processes, is only in the log, however the trial ends."""
         logs = [tmp_path / f"{trial}.log" for trial in range(2)]
         with maker.open() as launcher:
             capfd.readouterr()
@@ -244,36 +244,37 @@ class LauncherContract:
             # C's own buffer is lost with a process that is killed.
             expected = {f"{word} {source}" for word in words for source in sources} - {"c C"}
             found = sorted(set(log.read_text().splitlines()) - {"c C"})
-            assert found == sorted(expected), f"a log has {found}, not {sorted(expected)}"
+            assert found == sorted(expected), f"a log contains {found}, not {sorted(expected)}"
         assert not any(source in printed for source in sources), f"trials printed {printed[:200]!r}"
 
     def test_close_ends_all_processes(self, maker: LauncherMaker) -> None:
-        """Those of trials that run, with what they have started, and those that wait for more; twice does no harm."""
+        """Processes of running trials, their child processes, and idle workers; a second call is harmless."""
         with maker.open(workers=3) as launcher:
             for trial, does in enumerate(("report hang", "spawn hang", "report")):
                 launcher.start(fake_job(trial, does))
             events = wait_until(launcher, lambda events: len(events) == 4)
-            pids = [int(each.metrics["pid"]) for each in events if isinstance(each, EpochEnded)]
+            pids = [int(event.metrics["pid"]) for event in events if isinstance(event, EpochEnded)]
             processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
             launcher.close()
         check_gone(processes)
 
     def test_nothing_outlives_a_process_that_is_killed(self, maker: LauncherMaker) -> None:
-        """Whatever trials are doing, the processes are gone that the launcher has brought.
+        """All processes of the launcher end, whatever their trials are doing.
 
-        The promise is five seconds; the suite is more patient, as a busy machine must not fail it.
+        The contract says within five seconds; the suite waits longer, so that a busy machine does not fail it.
         """
         jobs = {0: "report hang", 1: "report hold", 2: "spawn hang"}
-        with start_driver(maker.name, maker.arguments(workers=3), jobs) as (driver, brought):
+        with start_driver(maker.name, maker.arguments(workers=3), jobs) as (driver, started):
             driver.kill()
             driver.wait()
-            check_gone(brought)
+            check_gone(started)
 
 
 def _kill_too_late(launcher: Launcher) -> int:
-    """Kills trials until one had ended before, unnoticed yet; asserts that it has finished, and returns its number.
+    """Kills trials until one had already ended; asserts that it is FINISHED, and returns its number.
 
-    Nothing but `wait`, which would notice it, says that a trial has ended: it is given more time at each attempt.
+    Only `wait` shows that a trial has ended, but here it must not be called before the kill. So every attempt gives the
+    trial more time to end.
     """
     trial, pause = 0, 0.1
     while True:

@@ -21,18 +21,18 @@ _RUN_ID_PATTERN = re.compile("[0-9a-f]{32}")
 _TIME = "2026-11-23T20:15:{:02d}.123Z"
 _KEYS = ("loss", "val_loss", "test_accuracy/camera 1", "system/cpu-percent")
 _RELATIVE_ERROR = 1e-6  # of float32, which some trackers keep
-_INFINITE = 1e300  # some trackers have no infinity, and keep the largest number instead
+_INFINITE = 1e300  # some trackers cannot store infinity, and keep the largest number instead
 _ENDS = (Status.FAILED, Status.KILLED, Status.DIVERGED, Status.PRUNED, Status.FINISHED)
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run that nothing has been logged of yet, and how a tracker of it is opened and read.
+    """A run that has not been logged yet, and functions that open a tracker for it and read what was logged.
 
     Attributes:
-        run: with its config and record.
-        open: makes a tracker anew, as each process that works on the run does.
-        read: what can be found of the run once its trackers are finished, as (key, step, value), in any order.
+        run: the run, with its config and record.
+        open: makes a new tracker, as every process that works on the run does.
+        read: returns the logged points after the trackers are finished, as (key, step, value), in any order.
     """
 
     run: Run
@@ -52,10 +52,10 @@ def make_tracked_run(
 
     Args:
         store: an empty folder.
-        build: makes the tracker from a `TrackingConfig`, as it is registered.
-        read: takes the run folder; gives what was logged, as (key, step, value).
-        run_id: 32 hex digits.
-        values: config fields.
+        build: the registered function, which makes the tracker from a `TrackingConfig`.
+        read: takes the run folder, and returns the logged points as (key, step, value).
+        run_id: ID of the run, 32 hex digits.
+        values: config fields of the run.
     """
     config = ExperimentConfig.of(store=str(store), **values)
     run = create_run(store, run_id, name="conformance", config=config)
@@ -63,9 +63,9 @@ def make_tracked_run(
 
 
 class TrackerContract:
-    """Every promise of `dlexp.Tracker`, one test each.
+    """Tests every promise of `dlexp.Tracker`.
 
-    A subclass whose name begins with Test gives the fixture `tracked`.
+    Use it as the base of a class whose name begins with Test, and which has the fixture `tracked`.
 
     Example:
         >>> class TestMyTracker(TrackerContract):
@@ -75,12 +75,12 @@ class TrackerContract:
     """
 
     def test_its_name_is_text(self, tracked: TrackedRun) -> None:
-        """Warnings name it."""
+        """Warnings contain the name."""
         name = tracked.open().name
         assert isinstance(name, str) and name, f"name is {name!r}: it must be text"  # noqa: PT018
 
     def test_points_are_read_back_as_they_were_logged(self, tracked: TrackedRun) -> None:
-        """Keys with `/` and steps that are far apart too, to the precision of float32 at least."""
+        """Also keys with `/` and steps that are far apart; at least to the precision of float32."""
         points = _points(steps=(1, 2, 70, 5_000_000_000))
         _track(tracked, points[:5], points[5:])
         _check_points(tracked, points)
@@ -93,32 +93,32 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_a_thousand_points_in_small_batches_are_all_there(self, tracked: TrackedRun) -> None:
-        """None lost, none twice."""
+        """No point is lost, and none is there twice."""
         points = _points(steps=range(1, 251))
         _track(tracked, *(points[first : first + 20] for first in range(0, len(points), 20)))
         _check_points(tracked, points)
 
     def test_points_at_one_step_may_come_one_by_one(self, tracked: TrackedRun) -> None:
-        """As `val_*` come after the training metrics of their step, and `test_*` after both; none may be no points."""
+        """`val_*` come after the training metrics of their step, `test_*` after both; a batch may also be empty."""
         points = _points(steps=(8, 9))
         _track(tracked, *([point] for point in points), [])
         _check_points(tracked, points)
 
     def test_a_resume_leaves_each_point_once(self, tracked: TrackedRun) -> None:
-        """Those that came through, those that did not, and those that come after it."""
+        """Points that were logged before the stop, points that were lost, and points after the resume."""
         points = _points(steps=range(1, 31))
         _track(tracked, points[:40], status=Status.KILLED)
         _track(tracked, points[100:], resumed=points[:100])
         _check_points(tracked, points)
 
     def test_a_resume_may_be_the_first_that_it_hears_of_a_run(self, tracked: TrackedRun) -> None:
-        """Where it was switched on with the resume."""
+        """For example if the tracker was switched on for the resume."""
         points = _points(steps=(4, 5, 6))
         _track(tracked, points[8:], resumed=points[:8])
         _check_points(tracked, points)
 
     def test_it_can_be_resumed_however_it_ended(self, tracked: TrackedRun) -> None:
-        """Each status closes the run, and none for good."""
+        """Every status closes the run, and a closed run can always be resumed."""
         points = _points(steps=range(1, 5))
         _track(tracked, points[:4], status=_ENDS[0])
         for number, status in enumerate(_ENDS[1:], start=1):
@@ -126,7 +126,7 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_a_sync_fills_in_what_is_missing_of_a_run_that_has_ended(self, tracked: TrackedRun) -> None:
-        """Each point once, with pictures and a best model, and as often as one likes."""
+        """Every point is there once, with pictures and a best model, even after several syncs."""
         points = _points(steps=range(1, 11))
         picture = tracked.run.path / "history.png"
         Image.new("RGB", (6, 4)).save(picture)
@@ -136,12 +136,12 @@ class TrackerContract:
         for _ in range(2):
             ended = tracked.run.record()["ended"]
             contents = RunContents(_describe(tracked), points, {"history": picture}, 10, best, Status.FINISHED, ended)
-            said = tracked.open().sync(contents)
-            assert isinstance(said, str), f"sync returned {said!r}: it must be text"
+            summary = tracked.open().sync(contents)
+            assert isinstance(summary, str), f"sync returned {summary!r}: it must be text"
         _check_points(tracked, points)
 
     def test_pictures_are_taken_at_any_time(self, tracked: TrackedRun) -> None:
-        """Before the first point, after the last, and after a resume; grey, colour and with transparency."""
+        """Before the first point, after the last one, and after a resume; in grey, colour and with transparency."""
         modes = {"L": "confusion", "RGB": "predictions/worst", "RGBA": "curves", "P": "samples"}
         paths = {mode: tracked.run.path / f"{mode}.png" for mode in modes}
         for mode, path in paths.items():
@@ -158,7 +158,7 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_histograms_are_taken_at_any_time(self, tracked: TrackedRun) -> None:
-        """Of any shape and type, of values that are not finite too; the arrays stay as they are."""
+        """Of any shape and type, also with values that are not finite; the arrays are not changed."""
         arrays: dict[str, np.ndarray] = {
             "weights/dense/kernel": np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4),
             "weights/half": np.ones(3, np.float16),
@@ -180,7 +180,7 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_the_best_model_is_taken_after_the_last_point(self, tracked: TrackedRun) -> None:
-        """With metrics that are not finite, too."""
+        """Also with metrics that are not finite."""
         points, tracker = _points(steps=(7,)), _start(tracked)
         tracker.log_points(points)
         tracker.log_best(_best(tracked, step=7))
@@ -188,7 +188,7 @@ class TrackerContract:
         _check_points(tracked, points)
 
     def test_the_ids_that_it_gives_are_new(self, tracked: TrackedRun) -> None:
-        """None, or 32 hex digits that no other run has; a run that gets no further can be finished."""
+        """None, or 32 hex digits that no other run has; a run that never starts can be finished."""
         trackers = [tracked.open(), tracked.open()]
         ids = [tracker.claim_run("conformance") for tracker in trackers]
         for tracker in reversed(trackers):
@@ -196,12 +196,10 @@ class TrackerContract:
         given = [run_id for run_id in ids if run_id is not None]
         wrong = [run_id for run_id in given if not _RUN_ID_PATTERN.fullmatch(run_id)]
         assert not wrong, f"claim_run returned {wrong}: an ID has 32 hex digits"
-        assert len({*given, tracked.run.id}) == len(given) + 1, (
-            f"of the IDs {[*given, tracked.run.id]} one is given twice"
-        )
+        assert len({*given, tracked.run.id}) == len(given) + 1, f"of the IDs {[*given, tracked.run.id]} two are equal"
 
     def test_its_callbacks_are_callbacks_of_keras(self, tracked: TrackedRun) -> None:
-        """In the process that starts the run, and in one that resumes it."""
+        """In the process that starts the run, and in the process that resumes it."""
         import keras
 
         tracker = _start(tracked)
@@ -214,7 +212,7 @@ class TrackerContract:
         assert not wrong, f"keras_callbacks returned {wrong}: all must be keras.callbacks.Callback"
 
     def test_it_can_be_finished_without_a_start(self, tracked: TrackedRun) -> None:
-        """Where the run failed before it began."""
+        """For example if the run failed before it began."""
         tracker = tracked.open()
         try:
             tracker.finish(Status.FAILED)
@@ -222,7 +220,7 @@ class TrackerContract:
             raise AssertionError(f"finish without start raised {type(err).__name__}: {err}") from err
 
     def test_it_prints_nothing(self, tracked: TrackedRun, capfd: Any) -> None:
-        """A command's stdout is read by other programs."""
+        """Other programs read the stdout of a command."""
         capfd.readouterr()
         points = _points(steps=(1, 2))
         _track(tracked, points, status=Status.KILLED)
@@ -231,7 +229,7 @@ class TrackerContract:
         assert not printed, f"it printed {printed[:200]!r}"
 
     def test_files_of_the_run_stay_as_they_are(self, tracked: TrackedRun) -> None:
-        """A tracker may add files to the run folder; it changes and removes none but its own."""
+        """A tracker may add files to the run folder; it only changes and removes its own files."""
         before = {path: path.read_bytes() for path in tracked.run.path.rglob("*") if path.is_file()}
         points = _points(steps=(1, 2))
         _track(tracked, points, status=Status.KILLED)
@@ -242,7 +240,7 @@ class TrackerContract:
     def test_it_leaves_nothing_in_the_working_directory(
         self, tracked: TrackedRun, tmp_path_factory: Any, monkeypatch: Any
     ) -> None:
-        """What it writes, it writes below the run folder or the store."""
+        """It writes only below the run folder or the store."""
         folder = tmp_path_factory.mktemp("working_directory")
         monkeypatch.chdir(folder)
         _track(tracked, _points(steps=(1, 2)))
@@ -255,7 +253,7 @@ def _point(key: str, step: int, value: float) -> Point:
 
 
 def _points(*, steps: Collection[int]) -> list[Point]:
-    """One point for each key and step, with values that are all different."""
+    """Returns a point for every key and step, with values that are all different."""
     keys_and_steps = [(key, step) for step in steps for key in _KEYS]
     return [_point(key, step, 1 / (number + 3)) for number, (key, step) in enumerate(keys_and_steps)]
 
@@ -269,7 +267,7 @@ def _describe(tracked: TrackedRun) -> RunDescription:
 
 
 def _best(tracked: TrackedRun, *, step: int) -> BestModel:
-    """A best model, with a metric that is not finite; its file is none that Keras could open."""
+    """Returns a best model with a metric that is not finite; Keras cannot open its file."""
     checkpoint = tracked.run.checkpoints_folder / "best.keras"
     checkpoint.write_bytes(b"the best weights")
     return BestModel(
@@ -301,7 +299,7 @@ def _track(
     resumed: Sequence[Point] | None = None,
     status: Status = Status.FINISHED,
 ) -> None:
-    """What one process does: starts or resumes, logs batch by batch, finishes."""
+    """Does what one process does: starts or resumes a run, logs batch by batch, finishes."""
     tracker = _start(tracked) if resumed is None else _resume(tracked, resumed)
     for batch in batches:
         tracker.log_points(batch)
@@ -311,10 +309,10 @@ def _track(
 def _check_points(tracked: TrackedRun, expected: Sequence[Point]) -> None:
     found = list(tracked.read())
     twice = [place for place, count in Counter((key, step) for key, step, _ in found).items() if count > 1]
-    assert not twice, f"(key, step) are there twice: {twice[:5]}"
-    wanted, there = {(point.key, point.step) for point in expected}, {(key, step) for key, step, _ in found}
-    assert not wanted - there, f"{len(wanted - there)} points are missing: {sorted(wanted - there)[:5]}"
-    assert not there - wanted, f"{len(there - wanted)} points were never logged: {sorted(there - wanted)[:5]}"
+    assert not twice, f"(key, step) occur twice: {twice[:5]}"
+    wanted, read = {(point.key, point.step) for point in expected}, {(key, step) for key, step, _ in found}
+    assert not wanted - read, f"{len(wanted - read)} points are missing: {sorted(wanted - read)[:5]}"
+    assert not read - wanted, f"{len(read - wanted)} points were never logged: {sorted(read - wanted)[:5]}"
     values = {(key, step): value for key, step, value in found}
     differing = [
         (point.key, point.step, point.value, values[point.key, point.step])

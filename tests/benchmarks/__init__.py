@@ -1,1 +1,1 @@
-"""How fast dlexp is, beside what one would write by hand; `make bench` prints the table."""
+"""Benchmarks of dlexp against hand-written code; `make bench` prints the table."""

@@ -1,6 +1,6 @@
-"""What one writes without dlexp: the network, `compile`, `fit`, `evaluate`. No logging, no checkpoints, nothing drawn.
+"""A training without dlexp: the network, `compile`, `fit`, `evaluate`; no logging, no checkpoints, no pictures.
 
-Arguments: model (small_cnn or resnet20), file of the arrays, batch size, epochs, learning rate, weight decay.
+Arguments: model (small_cnn or resnet20), file with the arrays, batch size, epochs, learning rate, weight decay.
 """
 
 import sys
@@ -42,7 +42,7 @@ def convolve(x: Any, filters: int, *, kernel_size: int = 3, strides: int = 1) ->
 
 
 def main() -> None:
-    """Trains, then tells what the clock measured."""
+    """Trains, then prints what the clock measured."""
     name, path, batch_size, epochs, learning_rate, weight_decay = sys.argv[1:]
     clock = Clock()
     data = np.load(path)

@@ -1,4 +1,4 @@
-"""What both sides of the training benchmark tell of themselves, measured in the same way."""
+"""The clock of both sides of the training benchmark."""
 
 import itertools
 import json
@@ -14,9 +14,9 @@ import keras
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes when the first step and when each epoch ended.
+    """Records the end of the first step and of every epoch.
 
-    Made when the imports are done; to be the last in the list of callbacks, so that an epoch ends after all others.
+    Make it right after the imports. It must be the last callback, so that an epoch ends after all other callbacks.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Clock(keras.callbacks.Callback):
         self._epoch_ends.append(time.time())
 
     def print_report(self) -> None:
-        """Prints, as one line of JSON and as the last thing that the process does, what was measured.
+        """Prints the measurements as one line of JSON; call it at the end of the process.
 
         import_seconds: from the start of the process; first_step_seconds: from the imports to the end of the first
-        step; epoch_seconds: median of the epochs but the first, with validation and all that callbacks do; end_seconds:
-        from the last epoch to here; total_seconds: of the process; peak_megabytes: of memory.
+        step; epoch_seconds: median of all epochs except the first, including validation and callbacks; end_seconds:
+        from the last epoch to this call; total_seconds: of the process; peak_megabytes: peak memory.
         """
         epochs = [end - start for start, end in itertools.pairwise(self._epoch_ends)]
         report = {
@@ -52,6 +52,6 @@ class Clock(keras.callbacks.Callback):
 
 
 def _peak_megabytes() -> float:
-    """VmHWM: unlike `ru_maxrss`, it does not start at what the parent process had."""
+    """Returns VmHWM: unlike `ru_maxrss`, it does not include the memory of the parent process."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e6

@@ -1,6 +1,6 @@
 """Fingerprints of files against `b2sum`, and a manifest of a million rows.
 
-The files are JPEG photographs of some 190 KB, each with other last bytes, all of them in the page cache.
+The files are JPEG photographs of about 190 KB with different last bytes, all of them in the page cache.
 """
 
 import io
@@ -43,7 +43,7 @@ print(json.dumps({"seconds": seconds, "peak_mb": peak}))
 
 
 def measure(folder: str) -> list[Row]:
-    """Rows of the table."""
+    """Returns the rows of the table."""
     files = write_photos(pathlib.Path(folder, "photos"))
     with mock.patch.dict(os.environ, DLEXP_CACHE=str(pathlib.Path(folder, "cache"))):
         return [*_compare_fingerprints(str(pathlib.Path(folder, "photos")), files), *_measure_manifest()]
@@ -56,7 +56,7 @@ def write_photos(root: pathlib.Path) -> list[str]:
     root.mkdir()
     names = [f"{number:05d}.jpg" for number in range(_NUM_FILES)]
     for name in names:
-        # Between the last two bytes, which mark the end: decoders pass over it.
+        # Text before the last two bytes, which mark the end of the image: decoders ignore it.
         (root / name).write_bytes(contents.getvalue()[:-2] + name.encode() + contents.getvalue()[-2:])
     return names
 
@@ -66,7 +66,7 @@ def _compare_fingerprints(root: str, files: Sequence[str]) -> list[Row]:
         return seconds_of(lambda: scan.scan_files(root, files, reread=True))
 
     sides = {"first": read_all, "b2sum": lambda: seconds_of(lambda: _b2sum(root, files))}
-    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    seconds = {side: min(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
     again = min(seconds_of(lambda: scan.scan_files(root, files)) for _ in range(_REPEATS))
     first, peer = seconds["first"], seconds["b2sum"]
     return [
@@ -78,9 +78,7 @@ def _compare_fingerprints(root: str, files: Sequence[str]) -> list[Row]:
             "< 1.25",
             first < 1.25 * peer,
         ),
-        Row(
-            "the same for the second time, s", again, first, "the first time", "< 0.05", again < 0.05 * first, digits=3
-        ),
+        Row("the same a second time, s", again, first, "the first time", "< 0.05", again < 0.05 * first, digits=3),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`dlexp train` as it is, with a clock at the end of its callbacks. Arguments: the flags of the command."""
+"""Runs `dlexp train` unchanged, with a clock as the last callback. Arguments: the flags of the command."""
 
 import sys
 from typing import Any
@@ -7,7 +7,7 @@ from unittest import mock
 from dlexp.machine.startup import importing_tensorflow
 
 with importing_tensorflow():  # as the command does
-    # MLflow imports this when it opens a database, but it is an import all the same.
+    # MLflow imports this when it opens a database; here it counts as an import.
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     import dlexp.runs.summary  # noqa: F401
@@ -18,7 +18,7 @@ from tests.benchmarks.clock import Clock
 
 
 def main() -> None:
-    """Trains, then tells what the clock measured."""
+    """Trains, then prints what the clock measured."""
     clock = Clock()
 
     def train_with_clock(*arguments: Any, callbacks: Any, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""The search for near duplicates: seconds per 1,000 images as there are more of them, and thumbnails from files."""
+"""The search for near duplicates: seconds per 1,000 images as datasets grow, and thumbnails from files."""
 
 import pathlib
 from functools import partial
@@ -16,7 +16,7 @@ from tests.benchmarks.pipeline_folder import open_anew, write_photos
 
 _COUNTS = (5_000, 20_000, 50_000)
 _SIDE = 48
-_ORIGINALS_EACH = 100  # images for one that has a copy
+_IMAGES_PER_COPY = 100  # one image of this many has a copy
 _REPEATS = 3
 
 
@@ -24,7 +24,7 @@ def measure(folder: str) -> list[Row]:
     """Times the search at each count, then the decoding of files.
 
     Args:
-        folder: an empty one for the files.
+        folder: an empty folder for the files.
     """
     datasets = {count: make_dataset(count) for count in _COUNTS}
     sides = {str(count): partial(_time_search, dataset) for count, dataset in datasets.items()}
@@ -37,20 +37,20 @@ def measure(folder: str) -> list[Row]:
         met = seconds[count] <= 1.5 * seconds[fewest]
         rows.append(Row(what, seconds[count], seconds[fewest], f"{fewest:,}", aim="<= 1.5", met=met, digits=3))
     found = find_duplicates(datasets[most]).groups["group"].nunique()
-    planted = most // _ORIGINALS_EACH
+    planted = most // _IMAGES_PER_COPY
     what = f"copies found among {most:,} images"
     rows.append(Row(what, found, planted, "planted", aim="all, no other", met=found == planted, digits=0))
     return [*rows, _time_files(pathlib.Path(folder, "photos"))]
 
 
 def make_dataset(count: int) -> Dataset:
-    """Two random squares of photographs laid over each other, so that no two are alike; some have a mirrored copy."""
+    """Blends two random squares of photographs, so that no two images are similar; some images get a mirrored copy."""
     generator = np.random.default_rng(0)
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     images = np.empty((count, _SIDE, _SIDE, 3), np.uint8)
     for image in images:
         image[:] = 0.6 * _cut(photos, generator) + 0.4 * _cut(photos, generator)
-    copies = count // _ORIGINALS_EACH
+    copies = count // _IMAGES_PER_COPY
     images[-copies:] = images[:copies, :, ::-1]
     source = ArraySource("squares", images, np.arange(count) % 2, ["even", "odd"])
     manifest = source.manifest.assign(split="train")
@@ -58,7 +58,7 @@ def make_dataset(count: int) -> Dataset:
 
 
 def _cut(photos: list[Image.Image], generator: np.random.Generator) -> np.ndarray:
-    """A square of any size and place, but not of the empty sky."""
+    """Cuts a square of random size and position, but not from the empty sky."""
     while True:
         photo = photos[generator.integers(len(photos))]
         side = generator.uniform(_SIDE, 0.7 * min(photo.size))
@@ -73,7 +73,7 @@ def _time_search(dataset: Dataset) -> float:
 
 
 def _time_files(root: pathlib.Path) -> Row:
-    """No aim: what opening the folder costs is the measure of what is bearable."""
+    """Has no aim: opening the folder is the reference."""
     write_photos(root)
     config = DataConfig(dataset=f"folder:{root}", split_method="official", image_size=(224, 224))
     dataset = open_anew(config)
@@ -82,6 +82,6 @@ def _time_files(root: pathlib.Path) -> Row:
         "thumbnails": lambda: seconds_of(lambda: make_thumbnails(dataset, rows)),
         "opening": lambda: seconds_of(lambda: open_anew(config)),
     }
-    speeds = {side: len(rows) / min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    speeds = {side: len(rows) / min(seconds) for side, seconds in interleave(sides, repeats=_REPEATS).items()}
     what = "thumbnails from JPEG files of 256x256, images/s"
     return Row(what, speeds["thumbnails"], speeds["opening"], "opening the folder", digits=0)

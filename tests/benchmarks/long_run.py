@@ -1,4 +1,4 @@
-"""What logging everything costs a run of more than a minute, beside a bare `fit` and `evaluate`."""
+"""The cost of logging everything in a run of more than a minute, against a bare `fit` and `evaluate`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from tests.benchmarks.measuring import Row, interleave, process_report
 from tests.benchmarks.training import bare_command, dlexp_command, write_arrays
 
 _MODEL, _NUM_IMAGES, _EPOCHS, _REPEATS = "small_cnn", 12_800, 20, 2
-_EVERYTHING = ("--histograms", "--log_every_steps=50")  # beside what is logged by default
+_EVERYTHING = ("--histograms", "--log_every_steps=50")  # in addition to the defaults
 _MOST_PER_EPOCH = 1.03
 
 
 def measure(folder: str) -> list[Row]:
-    """Trains on both sides, each time in a fresh process.
+    """Trains with and without dlexp, each time in a fresh process.
 
     Args:
-        folder: an empty one for the data and the store.
+        folder: an empty folder for the data and the store.
     """
     arrays, store = pathlib.Path(folder, "fashion.npz"), pathlib.Path(folder, "mlruns")
     write_arrays(arrays, num_train=_NUM_IMAGES)
@@ -25,7 +25,7 @@ def measure(folder: str) -> list[Row]:
         "bare": partial(process_report, bare_command(_MODEL, arrays, epochs=_EPOCHS)),
     }
     reports = interleave(sides, repeats=_REPEATS)
-    dlexp, bare = ({key: min(report[key] for report in each) for key in each[0]} for each in reports.values())
+    dlexp, bare = ({key: min(report[key] for report in side) for key in side[0]} for side in reports.values())
     return [
         _row("epoch, s", "epoch_seconds", dlexp, bare, aim="<= 1.03"),
         _row("from the imports to the end of the first step, s", "first_step_seconds", dlexp, bare),

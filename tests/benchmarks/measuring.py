@@ -1,4 +1,4 @@
-"""Measuring two sides in turn, and telling the result as a line of a table."""
+"""Measures two sides in turn, and formats the result as a row of a table."""
 
 import datetime
 import itertools
@@ -20,16 +20,16 @@ _HEADINGS = ("what", "dlexp", "peer", "ratio", "aim", "met?")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        what: what was measured, and in which unit.
+        what: what was measured, with its unit.
         dlexp: the figure of dlexp.
         peer: the figure of the other side.
-        peer_name: what the other side is.
-        aim: in words; empty for a figure that is only told.
-        met: whether the aim was met.
-        digits: decimals of the two figures.
+        peer_name: name of the other side.
+        aim: the aim in words; empty for a figure without an aim.
+        met: whether the aim was met; None without an aim.
+        digits: number of decimals of the two figures.
     """
 
     what: str
@@ -41,14 +41,14 @@ class Row:
     digits: int = 2
 
     def cells(self) -> tuple[str, ...]:
-        """The line as text: what, dlexp, peer, ratio, aim, met?"""
+        """Returns the cells as text: what, dlexp, peer, ratio, aim, met?"""
         dlexp, peer = (f"{figure:,.{self.digits}f}" for figure in (self.dlexp, self.peer))
         met = "" if self.met is None else "yes" if self.met else "no"
         return self.what, dlexp, f"{peer} ({self.peer_name})", f"{self.dlexp / self.peer:.2f}", self.aim, met
 
 
 def interleave(sides: Mapping[str, Callable[[], _Result]], *, repeats: int) -> dict[str, list[_Result]]:
-    """Measures every side once, then every side again: whatever else the machine does falls on all of them alike."""
+    """Measures every side once, then every side again, so that other load of the machine affects all sides equally."""
     results: dict[str, list[_Result]] = {side: [] for side in sides}
     for _ in range(repeats):
         for side, measure in sides.items():
@@ -57,17 +57,17 @@ def interleave(sides: Mapping[str, Callable[[], _Result]], *, repeats: int) -> d
 
 
 def seconds_of(act: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Returns the seconds that a call takes."""
     started = time.perf_counter()
     act()
     return time.perf_counter() - started
 
 
 def process_seconds(command: Sequence[str]) -> float:
-    """Seconds from the start of a process to its end.
+    """Returns the seconds from the start of a process to its end.
 
     Raises:
-        subprocess.CalledProcessError: it failed; its stderr goes to ours.
+        subprocess.CalledProcessError: it failed; its stderr is printed.
     """
     return seconds_of(lambda: run_process(command))
 
@@ -75,16 +75,16 @@ def process_seconds(command: Sequence[str]) -> float:
 def process_report(command: Sequence[str]) -> dict[str, Any]:
     """Runs a process that prints a JSON object as its last line, and returns that object.
 
-    The process finds the moment of its start in `BENCH_STARTED`, in seconds since 1970.
+    The environment variable `BENCH_STARTED` holds the start time of the process, in seconds since 1970.
 
     Raises:
-        subprocess.CalledProcessError: it failed; its stderr goes to ours.
+        subprocess.CalledProcessError: it failed; its stderr is printed.
     """
     return dict(json.loads(run_process(command, BENCH_STARTED=str(time.time())).splitlines()[-1]))
 
 
 def run_process(command: Sequence[str], **environment: str) -> str:
-    """Runs a process and returns its stdout; what it writes to stderr is shown only if it fails.
+    """Runs a process and returns its stdout; prints its stderr only if it fails.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -97,14 +97,14 @@ def run_process(command: Sequence[str], **environment: str) -> str:
 
 
 def images_per_second(datasets: Iterable[Iterable[tuple[Any, Any]]]) -> float:
-    """Iterates over datasets of (images, labels), one after the other as `fit` does over epochs."""
+    """Returns the speed of iterating over datasets of (images, labels), one after another as `fit` does over epochs."""
     started = time.perf_counter()
     count = sum(len(labels) for _, labels in itertools.chain.from_iterable(datasets))
     return count / (time.perf_counter() - started)
 
 
 def format_table(rows: Iterable[Row]) -> str:
-    """The rows as a Markdown table, in columns that line up."""
+    """Returns the rows as a Markdown table with aligned columns."""
     lines = [_HEADINGS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -113,7 +113,7 @@ def format_table(rows: Iterable[Row]) -> str:
 
 
 def describe_measurement() -> str:
-    """Where and when this is measured: processor, cores, versions, date."""
+    """Describes the measurement: processor, cores, versions, date."""
     machine = describe_machine()
     versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "mlflow"))
     today = datetime.datetime.now(datetime.UTC).date()

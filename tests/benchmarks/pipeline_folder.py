@@ -1,7 +1,7 @@
-"""The input pipeline on a folder of JPEG files, beside `keras.utils.image_dataset_from_directory`.
+"""The input pipeline on a folder of JPEG files, against `keras.utils.image_dataset_from_directory`.
 
-Each side gives what it gives by itself: dlexp `uint8` pixels, Keras `float32` ones. Both shuffle anew in each epoch and
-make batches of 32 with one-hot labels.
+Both sides use their default pixels: `uint8` for dlexp, `float32` for Keras. Both shuffle again in every epoch and make
+batches of 32 with one-hot labels.
 """
 
 import pathlib
@@ -24,15 +24,15 @@ _NUM_IMAGES, _NUM_CLASSES, _SIDE = 5_000, 10, 256
 _IMAGE_SIZE, _BATCH_SIZE = (224, 224), 32
 _AUGMENT = ("flip", "crop")
 _REPEATS = 7
-_EPOCHS_FROM_MEMORY = 10  # one takes 50 ms, of which starting an iterator would be a good part
+_EPOCHS_FROM_MEMORY = 10  # one takes 50 ms, much of it to start an iterator
 _PEER = "`image_dataset_from_directory`"
 
 
 def measure(folder: str) -> list[Row]:
-    """Times what comes before the first batch, epochs that decode, and epochs from a cache in memory.
+    """Times the opening of the folder, epochs that decode, and epochs from a cache in memory.
 
     Args:
-        folder: an empty one for the images.
+        folder: an empty folder for the images.
     """
     root, fitting = pathlib.Path(folder, "photos"), pathlib.Path(folder, "fitting")
     write_photos(root)
@@ -43,17 +43,17 @@ def measure(folder: str) -> list[Row]:
         _compare_augmented(root),
         _compare_bare_decoding(root, f"the first epoch, resized from {_SIDE}x{_SIDE}, images/s"),
         _compare_bare_decoding(fitting, f"the first epoch of files of {_IMAGE_SIZE[0]}x{_IMAGE_SIZE[1]}, images/s"),
-        _compare_bare_decoding(fitting, "the same with flip and crop, against the decoder alone, images/s", _AUGMENT),
+        _compare_bare_decoding(fitting, "the same with flip and crop, against only the decoder, images/s", _AUGMENT),
         _compare_cached(root),
     ]
 
 
 def write_photos(root: pathlib.Path, *, side: int = _SIDE) -> None:
-    """Cuts squares out of scikit-learn's two sample photographs, the same ones each time.
+    """Cuts squares out of scikit-learn's two sample photographs, the same squares each time.
 
     Args:
-        root: gets `train/` with 5,000 images and `validation/` and `test/` with one a class.
-        side: of the squares, in pixels.
+        root: folder that gets `train/` with 5,000 images, and `validation/` and `test/` with one image per class.
+        side: side of the squares in pixels.
     """
     photos = load_sample_images().images
     generator = np.random.default_rng(0)
@@ -72,17 +72,17 @@ def write_photos(root: pathlib.Path, *, side: int = _SIDE) -> None:
 
 
 def open_anew(data: DataConfig) -> Dataset:
-    """Opens a dataset as if for the first time: nothing of its files is remembered."""
+    """Opens a dataset as if for the first time: reads all of its files again."""
     return open_dataset(data, reread=True)
 
 
 def _compare_opening(root: pathlib.Path) -> Row:
-    """No aim, as they do not compare: dlexp reads each byte, for the digest and in search of damage."""
+    """Has no aim, as the sides do different work: dlexp reads every byte, for the digest and to find damaged files."""
     sides = {
         "dlexp": lambda: seconds_of(lambda: open_anew(_config(root).data)),
         "peer": lambda: seconds_of(lambda: _open_peer(root)),
     }
-    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    seconds = {side: min(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
     what = f"opening {_NUM_IMAGES:,} JPEG files of {_SIDE}x{_SIDE}, s"
     return Row(what, seconds["dlexp"], seconds["peer"], f"{_PEER}, names only")
 
@@ -93,7 +93,7 @@ def _compare_decoding(root: pathlib.Path) -> Row:
 
 
 def _compare_augmented(root: pathlib.Path) -> Row:
-    """Both flip left to right and shift by up to an eighth of the side; ours mirrors what the peer fills with zeros."""
+    """Both flip left to right and shift by up to 1/8 of the side; dlexp pads by reflection, the peer with zeros."""
     ours = build_datasets(_config(root, augment=_AUGMENT)).train_dataset()
     side, pad = _IMAGE_SIZE[0], _IMAGE_SIZE[0] // 8
     layers = keras.Sequential(
@@ -109,7 +109,7 @@ def _compare_augmented(root: pathlib.Path) -> Row:
 
 
 def _compare_bare_decoding(root: pathlib.Path, what: str, augment: Sequence[str] = ()) -> Row:
-    """The peer takes files in order, does not resize and changes nothing: what the decoder alone gives on all cores."""
+    """The peer reads files in order without resizing or augmentation: the speed of the decoder only, on all cores."""
     ours = build_datasets(_config(root, augment=augment)).train_dataset()
     paths = sorted(map(str, (root / "train").rglob("*.jpg")))
     decoded = tf.data.Dataset.from_tensor_slices(paths).map(
@@ -120,7 +120,7 @@ def _compare_bare_decoding(root: pathlib.Path, what: str, augment: Sequence[str]
 
 
 def _compare_cached(root: pathlib.Path) -> Row:
-    """The peer's cache is of single images, in `uint8`: one of batches would repeat the order of the first epoch."""
+    """The peer caches single `uint8` images: a cache of batches would repeat the order of the first epoch."""
     ours = build_datasets(_config(root, cache="memory", epochs=_EPOCHS_FROM_MEMORY)).train_dataset()
     examples = _open_peer(root, batch_size=None).map(lambda image, label: (tf.cast(image, tf.uint8), label))
     shuffled = examples.cache().shuffle(_NUM_IMAGES)
@@ -131,9 +131,9 @@ def _compare_cached(root: pathlib.Path) -> Row:
 
 
 def _compare_speed(what: str, ours: Any, peers: list[Any], peer_name: str, *, least: float = 1) -> Row:
-    """One dataset of ours holds as many epochs as there are datasets of the peer; `least` is the ratio to reach."""
+    """Compares one dataset of dlexp with as many datasets of the peer as it has epochs; `least` is the aimed ratio."""
     sides = {"dlexp": lambda: images_per_second([ours]), "peer": lambda: images_per_second(peers)}
-    speeds = {side: max(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    speeds = {side: max(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
     met = speeds["dlexp"] >= least * speeds["peer"]
     return Row(what, speeds["dlexp"], speeds["peer"], peer_name, aim=f">= {least:g}", met=met, digits=0)
 

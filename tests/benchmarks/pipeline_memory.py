@@ -1,4 +1,4 @@
-"""The input pipeline on images in memory, beside tf.data as one writes it by hand."""
+"""The input pipeline on images in memory, against hand-written tf.data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,21 +20,21 @@ _REPEATS = 5
 
 @register_source("noise")
 def open_noise(spec: str, *, data_dir: str) -> Source:
-    """Noise in the form of MNIST; what the pixels are makes no difference to who gathers them."""
+    """Opens a source of noise in the shape of MNIST: the values of the pixels do not affect the speed."""
     images, labels = make_noise(_NUM_IMAGES + 2 * _NUM_HELD_OUT)
     splits = ["train"] * _NUM_IMAGES + ["validation"] * _NUM_HELD_OUT + ["test"] * _NUM_HELD_OUT
     return ArraySource("noise", images, labels, [str(label) for label in range(_NUM_CLASSES)], splits=splits)
 
 
 def make_noise(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """`uint8` images `(count, 28, 28, 1)` and `int64` labels `(count,)`."""
+    """Returns `uint8` images `(count, 28, 28, 1)` and `int64` labels `(count,)`."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
     return images, generator.integers(0, _NUM_CLASSES, count)
 
 
 def measure(folder: str) -> list[Row]:
-    """Counts the images that reach Python in a second: in batches, shuffled anew in each epoch, labels one-hot.
+    """Counts the images that reach Python per second: in batches, shuffled again in every epoch, with one-hot labels.
 
     Args:
         folder: not used.
@@ -56,20 +56,20 @@ def measure(folder: str) -> list[Row]:
 
 
 def shuffle_examples(images: Any, labels: Any) -> Any:
-    """What every tutorial shows: examples one by one through a shuffle buffer that holds them all."""
+    """Shuffles single examples in a buffer that holds all of them, as tutorials do."""
     examples = tf.data.Dataset.from_tensor_slices((images, labels)).cache().shuffle(_NUM_IMAGES)
     batches = examples.batch(_BATCH_SIZE).map(lambda *batch: (batch[0], tf.one_hot(batch[1], _NUM_CLASSES)))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def shuffle_rows(images: Any, labels: Any) -> Any:
-    """Only row numbers go through the buffer; pixels are gathered by whole batches."""
+    """Shuffles only row numbers, and gathers the pixels of a whole batch at once."""
     rows = tf.data.Dataset.range(_NUM_IMAGES).shuffle(_NUM_IMAGES).batch(_BATCH_SIZE)
     return _gather(rows, images, labels)
 
 
 def permute_rows(images: Any, labels: Any) -> Any:
-    """All row numbers are shuffled by one operation, and cut into batches."""
+    """Shuffles all row numbers in one operation, and cuts them into batches."""
 
     def rows_of_epoch(_: Any) -> Any:
         order = tf.random.shuffle(tf.range(_NUM_IMAGES))

@@ -1,7 +1,7 @@
-"""Predictions of a folder of JPEG files, beside the model alone on one batch that is in memory.
+"""Predictions of a folder of JPEG files, against the model itself on one batch in memory.
 
-Ours reads, decodes and resizes each file and writes a CSV; the peer is `predict_on_batch`, again and again. Both take
-batches of 32. Neither includes the start: the time of ours is from its first table on.
+dlexp reads, decodes and resizes every file and writes a CSV file; the peer repeats `predict_on_batch`. Both use batches
+of 32. Neither time includes the start: dlexp is timed from its first table on.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from tests.benchmarks.measuring import Row, interleave, seconds_of
 from tests.benchmarks.pipeline_folder import write_photos
 
 _BATCH_SIZE, _NUM_CLASSES, _REPEATS = 32, 10, 3
-# Model, side of its images, side of the files, and batches that are predicted each time.
+# Model, side of its images, side of the files, and number of predicted batches.
 _CASES = (("resnet20", 32, 32, 150), ("MobileNetV3Small", 224, 256, 50), ("EfficientNetB0", 224, 256, 10))
 
 
@@ -30,7 +30,7 @@ def measure(folder: str) -> list[Row]:
     """Times each model on files and on a batch in memory.
 
     Args:
-        folder: an empty one for the images.
+        folder: an empty folder for the images.
     """
     root = pathlib.Path(folder)
     for side in {side for _, _, side, _ in _CASES}:
@@ -52,11 +52,11 @@ def _compare(root: pathlib.Path, name: str, side: int, file_side: int, batches: 
     speeds = {side: batches * _BATCH_SIZE / min(seconds) for side, seconds in measured.items()}
     what = f"predicting JPEG files of {file_side}x{file_side}, {name} at {side}x{side}, images/s"
     met = speeds["dlexp"] >= 0.95 * speeds["peer"]
-    return Row(what, speeds["dlexp"], speeds["peer"], "the model alone", aim=">= 0.95", met=met, digits=0)
+    return Row(what, speeds["dlexp"], speeds["peer"], "the model itself", aim=">= 0.95", met=met, digits=0)
 
 
 def _make_checkpoint(name: str, side: int) -> LoadedCheckpoint:
-    """As one that was loaded; weights are random, which costs the same."""
+    """Makes an object like a loaded checkpoint; its weights are random, which takes the same time."""
     config = ExperimentConfig.of(model=name, batch_size=_BATCH_SIZE)
     model = build_portable_model(
         build_model(config.model, (side, side, 3), _NUM_CLASSES, dtype_policy="float32"), metrics=[]
@@ -67,7 +67,7 @@ def _make_checkpoint(name: str, side: int) -> LoadedCheckpoint:
 
 
 def _predict_files(checkpoint: LoadedCheckpoint, paths: Sequence[str], output: pathlib.Path) -> float:
-    """Seconds from the first table to a file that is whole."""
+    """Returns the seconds from the first table to the complete file."""
     tables = predict_images(checkpoint, paths)
     first = next(tables)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a save costs the training, and how soon a resumed one takes its first step."""
+"""How long a save stalls the training, and how soon a resumed training takes its first step."""
 
 import pathlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def measure(folder: str) -> list[Row]:
     """Times a save, a restore, and the first batch after many steps.
 
     Args:
-        folder: an empty one for the files.
+        folder: an empty folder for the files.
     """
     return [_compare_saves(pathlib.Path(folder)), _time_restore(folder), _compare_positions()]
 
@@ -41,7 +41,7 @@ def _compare_saves(folder: pathlib.Path) -> Row:
             return seconds_of(lambda: writer.write("last", Position(1, 0), score=0.0, metrics={}))
 
     sides = {"dlexp": save_ours, "keras": lambda: seconds_of(lambda: model.save(folder / "model.keras"))}
-    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    seconds = {side: min(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
     what = "stall of a save, 100 MB of weights and Adam's 200 MB, s"
     met = seconds["dlexp"] < seconds["keras"] / 3
     return Row(what, seconds["dlexp"], seconds["keras"], "`model.save`", aim="< 1/3", met=met, digits=3)
@@ -69,7 +69,7 @@ def _compare_positions() -> Row:
         return lambda: seconds_of(lambda: np.asarray(next(iter(datasets.train_dataset(step)))[0]))
 
     sides = {"late": first_batch(10_000), "early": first_batch(10)}
-    seconds = {side: min(each) for side, each in interleave(sides, repeats=_REPEATS).items()}
+    seconds = {side: min(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
     met = seconds["late"] < 1.5 * seconds["early"]
-    what = "first batch of a training that goes on at step 10,000, s"
+    what = "first batch of a training that is resumed at step 10,000, s"
     return Row(what, seconds["late"], seconds["early"], "at step 10", aim="as fast", met=met, digits=3)

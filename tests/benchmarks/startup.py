@@ -1,4 +1,4 @@
-"""How soon the commands that only list and explain are done."""
+"""How long the commands take that only list or explain."""
 
 import json
 import pathlib
@@ -17,10 +17,10 @@ _TRAINING = ("--dataset=digits", "--model=mlp", "--epochs=1", "--tensorboard=fal
 
 
 def measure(folder: str) -> list[Row]:
-    """Times `--help`, `runs` and `checkpoints`, each in fresh processes, beside a Python that does nothing.
+    """Times `--help`, `runs` and `checkpoints` in fresh processes, against a Python that does nothing.
 
     Args:
-        folder: an empty one for the store.
+        folder: an empty folder for the store.
     """
     store = pathlib.Path(folder, "mlruns")
     _fill(store, _train(pathlib.Path(folder, "template")), _NUM_RUNS)
@@ -45,13 +45,13 @@ def _time(what: str, words: list[str], *, peer: str, aim_seconds: float) -> Row:
 
 
 def _train(store: pathlib.Path) -> Run:
-    """One tiny real run, which the others are copied from."""
+    """Trains one tiny real run, which the others are copied from."""
     run_process([_DLEXP, "train", *_TRAINING, f"--store={store}"])
     return next(iterate_runs(store))
 
 
 def _fill(store: pathlib.Path, template: Run, count: int) -> None:
-    """Makes runs with all that listings read: config, record, and the metadata of two checkpoints, without weights."""
+    """Makes runs with everything that listings read: config, record, and two checkpoints with metadata, no weights."""
     config, record = template.config(), template.record()
     checkpoints = {path.name: read_metadata(path) for path in template.checkpoints_folder.glob("*.keras")}
     for number in range(count):

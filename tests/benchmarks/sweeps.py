@@ -1,8 +1,8 @@
-"""A hundred tracked runs of a small CNN on the digits, beside what a user would write for them; and halving.
+"""A hundred tracked runs of a small CNN on the digits, against code that a user would write; and successive halving.
 
 Each run: two 3x3 convolutions and a dense layer, batches of 64, AdamW, 5 epochs, the best and the last checkpoint kept,
-all of it in MLflow (KerasTuner has none). A script and its process for each run take so long that five are measured and
-scaled. dlexp evaluates each best checkpoint on validation and test as well, which the peers do not.
+everything in MLflow (except with KerasTuner). A separate script process for each run is so slow that only five are
+measured and scaled up. dlexp also evaluates each best checkpoint on validation and test data; the peers do not.
 """
 
 import json
@@ -32,10 +32,10 @@ _MANY_RUNS, _EARLY_AND_LATE = 200, ((20, 40), (180, 201))
 
 
 def measure(folder: str) -> list[Row]:
-    """Rows of the table.
+    """Returns the rows of the table.
 
     Args:
-        folder: an empty one for the stores.
+        folder: an empty folder for the stores.
     """
     root = pathlib.Path(folder)
     warm = process_seconds(sweep_command(root / "warm", runs=_RUNS))
@@ -62,7 +62,7 @@ def measure(folder: str) -> list[Row]:
 
 
 def sweep_command(store: pathlib.Path, *words: str, runs: int) -> list[str]:
-    """A random search over two rates."""
+    """Returns the command of a random search over learning rate and weight decay."""
     flags = ["--dataset=digits", "--epochs=5", "--batch_size=64", f"--store={store}", _SPACE]
     return [sys.executable, "-m", "dlexp.commands.cli", "sweep", *flags, "--search=random", f"--trials={runs}", *words]
 
@@ -70,7 +70,7 @@ def sweep_command(store: pathlib.Path, *words: str, runs: int) -> list[str]:
 def _time_scripts(store: pathlib.Path) -> float:
     store.mkdir()
     script = [sys.executable, str(_PEERS / "keras_script.py"), str(store)]
-    # The first makes the database, which a hundred do once.
+    # The first script creates the database, which a hundred runs do only once.
     process_seconds([*script, "0"])
     return sum(process_seconds([*script, str(seed)]) for seed in range(1, 1 + _MEASURED_SCRIPTS))
 
@@ -82,7 +82,7 @@ def _time_peer(script: str, store: pathlib.Path, packages: Sequence[str]) -> flo
 
 
 def _environment(name: str, packages: Sequence[str]) -> pathlib.Path:
-    """Python of an environment with these packages, made at the first call."""
+    """Returns the Python of an environment with these packages, which is created at the first call."""
     folder = _ENVIRONMENTS / name
     python, done = folder / "bin" / "python", folder / ".installed"
     if not done.exists():
@@ -93,18 +93,18 @@ def _environment(name: str, packages: Sequence[str]) -> pathlib.Path:
 
 
 def _measure_copying(store: pathlib.Path) -> list[Row]:
-    """What a trial costs in MLflow, copied by the driver beside the workers."""
+    """Times the copy of a trial to MLflow, which the driver makes while the workers train."""
     runs = list(iterate_runs(store))
     for path in store.glob("mlflow.db*"):
         path.unlink()
-    copy_trial(runs[0], registers_best=False)  # makes the database
+    copy_trial(runs[0], registers_best=False)  # creates the database
     seconds = statistics.median(seconds_of(partial(copy_trial, run, registers_best=False)) for run in runs[1:])
     trial = statistics.median(trial["seconds"] for trial in _trials(next((store / "sweeps").iterdir())))
     return [Row("copying a trial to MLflow, s", seconds, trial, "the trial", digits=3)]
 
 
 def _measure_growth(store: pathlib.Path) -> list[Row]:
-    """Memory of the driver and of its workers, and time of a trial, from the first of many trials to the last."""
+    """Compares memory of the driver and its workers, and time of a trial, between first and last of many trials."""
     command = [*sweep_command(store, "--sweep_name=growth", runs=_MANY_RUNS), "--workers=2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     samples: list[tuple[int, int, int]] = []
@@ -112,9 +112,9 @@ def _measure_growth(store: pathlib.Path) -> list[Row]:
         time.sleep(0.5)
         samples += _sample_memory(process.pid, store / "sweeps" / "growth" / "trials")
     trials = sorted(_trials(store / "sweeps" / "growth"), key=lambda trial: int(trial["number"]))
-    spans = [[each for each in samples if low <= each[0] < high] for low, high in reversed(_EARLY_AND_LATE)]
-    megabytes = [[statistics.median(each[part] for each in span) / 1e6 for span in spans] for part in (1, 2)]
-    seconds = [statistics.median(each["seconds"] for each in span) for span in (trials[-20:], trials[:20])]
+    spans = [[sample for sample in samples if low <= sample[0] < high] for low, high in reversed(_EARLY_AND_LATE)]
+    megabytes = [[statistics.median(sample[part] for sample in span) / 1e6 for span in spans] for part in (1, 2)]
+    seconds = [statistics.median(trial["seconds"] for trial in span) for span in (trials[-20:], trials[:20])]
     name = f"trials {_EARLY_AND_LATE[0][0]} to {_EARLY_AND_LATE[0][1]}"
 
     def row(what: str, figures: list[float], peer: str, digits: int) -> Row:
@@ -129,36 +129,36 @@ def _measure_growth(store: pathlib.Path) -> list[Row]:
 
 
 def _sample_memory(driver: int, trials: pathlib.Path) -> list[tuple[int, int, int]]:
-    """How many trials there are, and the resident bytes of the driver and of its largest worker."""
+    """Returns the number of trials, and the resident bytes of the driver and of its largest worker."""
     try:
         process = psutil.Process(driver)
-        workers = [each.memory_info().rss for each in process.children(recursive=True)]
+        workers = [worker.memory_info().rss for worker in process.children(recursive=True)]
         return [(len(list(trials.glob("*.json"))), process.memory_info().rss, max(workers, default=0))]
     except psutil.Error:
         return []
 
 
 def _compare_halving(store: pathlib.Path) -> Row:
-    """Epochs that successive halving trains until it has what the whole grid has, against those of the grid."""
+    """Compares the epochs that successive halving trains with those of the whole grid; it must find as good a point."""
     command = [sys.executable, "-m", "dlexp.commands.cli", "sweep", "--dataset=digits", f"--store={store}", _GRID]
     command += [f"--epochs={_GRID_EPOCHS}", f"--seeds={_SEEDS}"]
     process_seconds([*command, "--sweep_name=grid"])
     process_seconds([*command, "--sweep_name=halving", "--pruner=halving"])
     grid, halving = (_trials(store / "sweeps" / name) for name in ("grid", "halving"))
     best = [_best_mean(trials) for trials in (grid, halving)]
-    epochs = [sum(trial["epochs"] for trial in each) for each in (halving, grid)]
+    epochs = [sum(trial["epochs"] for trial in trials) for trials in (halving, grid)]
     met = best[1] >= best[0] and epochs[0] <= epochs[1] / 2
     what = f"epochs of successive halving; best mean val_accuracy {best[1]:.4f}, of the grid {best[0]:.4f}"
     return Row(what, epochs[0], epochs[1], "the whole grid", "<= 0.5, as good", met, digits=0)
 
 
 def _best_mean(trials: list[dict[str, Any]]) -> float:
-    """Best mean validation accuracy of the points all of whose seeds have come to their end."""
+    """Returns the best mean validation accuracy of the points all of whose seeds have finished."""
     points: dict[int, list[float]] = {}
     for trial in trials:
         if trial["state"] == "FINISHED":
             points.setdefault(trial["point_number"], []).append(trial["values"]["val_accuracy"])
-    return max(statistics.fmean(each) for each in points.values() if len(each) == _SEEDS)
+    return max(statistics.fmean(values) for values in points.values() if len(values) == _SEEDS)
 
 
 def _trials(folder: pathlib.Path) -> list[dict[str, Any]]:

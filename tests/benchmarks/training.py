@@ -1,4 +1,4 @@
-"""What a `dlexp train` costs beside a bare `model.fit` of the same network, data, batches and epochs."""
+"""`dlexp train` against a bare `model.fit` of the same network, data, batches and epochs."""
 
 import gzip
 import pathlib
@@ -11,8 +11,8 @@ import numpy as np
 from tests.benchmarks.measuring import Row, interleave, process_report
 
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
-# Models and training images: few, so that an epoch takes seconds. What dlexp adds to an epoch does not grow with the
-# images, so that its share of an epoch of all 60,000 is smaller than the one measured here.
+# Number of training images by model: few, so that an epoch takes seconds. The overhead of dlexp per epoch does not grow
+# with the number of images, so that its share of an epoch of all 60,000 images is smaller than the one measured here.
 _NUM_IMAGES = {"small_cnn": 6_400, "resnet20": 2_048}
 _NUM_HELD_OUT = 512
 _BATCH_SIZE, _EPOCHS, _LEARNING_RATE, _WEIGHT_DECAY = 128, 3, 0.001, 0.0001
@@ -21,10 +21,10 @@ _PEER = "`model.fit`"
 
 
 def measure(folder: str) -> list[Row]:
-    """Trains two networks on both sides, each time in a fresh process.
+    """Trains two networks with and without dlexp, each time in a fresh process.
 
     Args:
-        folder: an empty one for the data and the store.
+        folder: an empty folder for the data and the store.
     """
     return [row for model in _NUM_IMAGES for row in _compare(model, pathlib.Path(folder, model))]
 
@@ -38,8 +38,8 @@ def _compare(model: str, folder: pathlib.Path) -> list[Row]:
         "bare": partial(process_report, bare_command(model, arrays, epochs=_EPOCHS)),
     }
     reports = interleave(sides, repeats=_REPEATS)
-    # The first run makes the store's database; the least of each figure is of one that finds it there.
-    dlexp, bare = ({key: min(report[key] for report in each) for key in each[0]} for each in reports.values())
+    # The first run creates the database of the store; the minimum of a figure comes from a later run.
+    dlexp, bare = ({key: min(report[key] for report in side) for key in side[0]} for side in reports.values())
     return _rows(model, dlexp, bare, new_store_seconds=reports["dlexp"][0]["first_step_seconds"])
 
 
@@ -65,8 +65,8 @@ def write_arrays(path: pathlib.Path, *, num_train: int) -> None:
     """Writes the first images of Fashion-MNIST as the `.npz` file that both sides read.
 
     Args:
-        path: of the file.
-        num_train: training images; those for validation and for the test follow on them.
+        path: path of the file.
+        num_train: number of training images; the validation images and the test images come after them.
     """
     images = _read_idx("train-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28, 1)
     labels = _read_idx("train-labels-idx1-ubyte.gz", header=8)
@@ -82,21 +82,21 @@ def write_arrays(path: pathlib.Path, *, num_train: int) -> None:
 def _read_idx(name: str, *, header: int) -> np.ndarray:
     path = FASHION_MNIST / name
     if not path.exists():
-        sys.exit(f"{str(path)!r} is not there: install Debian's package dataset-fashion-mnist")
+        sys.exit(f"{str(path)!r} does not exist: install Debian's package dataset-fashion-mnist")
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
 def dlexp_command(model: str, arrays: pathlib.Path, store: pathlib.Path, *, epochs: int) -> list[str]:
-    """The command that trains with dlexp, as is, and reports."""
+    """Returns the command that trains with dlexp and prints a report."""
     return [
         *(sys.executable, "-m", "tests.benchmarks.dlexp_fit", f"--model={model}", f"--dataset=npz:{arrays}"),
         *("--split_method=official", f"--batch_size={_BATCH_SIZE}", f"--epochs={epochs}", "--optimizer=adamw"),
         *(f"--learning_rate={_LEARNING_RATE}", f"--weight_decay={_WEIGHT_DECAY}", f"--store={store}"),
-        "--steps_per_execution=1",  # as in the bare script: a call of several steps would end later
+        "--steps_per_execution=1",  # as in the bare script: a call of several steps would end later than one step
     ]
 
 
 def bare_command(model: str, arrays: pathlib.Path, *, epochs: int) -> list[str]:
-    """The command that trains without dlexp, and reports."""
+    """Returns the command that trains without dlexp and prints a report."""
     numbers = map(str, (_BATCH_SIZE, epochs, _LEARNING_RATE, _WEIGHT_DECAY))
     return [sys.executable, "-m", "tests.benchmarks.bare_fit", model, str(arrays), *numbers]

@@ -1,4 +1,4 @@
-"""Fashion-MNIST as Debian's package dataset-fashion-mnist brings it, and the command line as a process."""
+"""Fashion-MNIST from Debian's package dataset-fashion-mnist, and `dlexp` run as a process."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ CHROMIUM = [
 
 
 def dlexp(*words: str, cwd: pathlib.Path) -> str:
-    """Runs `dlexp` in a process of its own, and returns its stdout."""
+    """Runs `dlexp` in a separate process, and returns its stdout."""
     process = start_dlexp(*words, cwd=cwd)
     out, err = process.communicate()
     assert process.returncode == 0, err
@@ -40,7 +40,7 @@ def start_dlexp(*words: str, cwd: pathlib.Path) -> subprocess.Popen[str]:
 
 
 def rendered(url: str, profile: pathlib.Path, *, width: int = 1600) -> str:
-    """The page's DOM after its scripts have run, in a window of so many pixels."""
+    """Returns the DOM of a page after its scripts have run, in a window of `width` pixels."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     assert browser, "chromium is not installed: apt-get install chromium"
     command = [browser, *CHROMIUM, f"--user-data-dir={profile}", f"--window-size={width},1000"]

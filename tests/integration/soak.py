@@ -1,4 +1,4 @@
-"""Kills trainings at random instants, resumes them, and counts what differs: `make soak`."""
+"""Kills trainings at random instants, resumes them, and counts runs with a different result: `make soak`."""
 
 import argparse
 import pathlib
@@ -31,12 +31,12 @@ TRAININGS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 0.0003, "save_every_steps": 5, "steps_per_execution": "5",
     },
 }  # fmt: skip
-_KILLS_EACH = 4
+_KILLS_PER_RUN = 4
 _AT_ONCE = 2
 
 
 def main() -> None:
-    """Kills as often as was asked for, and exits with 1 if a run came out differently."""
+    """Kills trainings `--kills` times, and exits with 1 if a run has a different result."""
     parser = argparse.ArgumentParser(prog="python -m tests.integration.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def soak(folder: pathlib.Path, *, kills: int, seed: int) -> tuple[int, int]:
-    """Trains each of `TRAININGS` undisturbed, then again and again under kills.
+    """Trains each of `TRAININGS` without kills, then repeatedly with kills.
 
     Returns:
-        Kills, and runs that differ.
+        The number of kills, and the number of runs that differ.
     """
     references, seconds = {}, {}
     for number, (name, values) in enumerate(TRAININGS.items()):
@@ -65,14 +65,14 @@ def soak(folder: pathlib.Path, *, kills: int, seed: int) -> tuple[int, int]:
     def run_one(number: int) -> int:
         name, generator = names[number % len(names)], np.random.default_rng([seed, number])
         values = {**TRAININGS[name], "store": str(folder / str(number)), "verbose": 0}
-        delays = generator.uniform(0, seconds[name], min(_KILLS_EACH, kills - number * _KILLS_EACH)).tolist()
+        delays = generator.uniform(0, seconds[name], min(_KILLS_PER_RUN, kills - number * _KILLS_PER_RUN)).tolist()
         found = differences(train_under_kills(values, delays=delays), references[name])
         with printing:
             print(f"{name}: {len(delays)} kills, {', '.join(found) or 'equal'}", flush=True)
         return len(found) > 0
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        different = sum(pool.map(run_one, range(-(-kills // _KILLS_EACH))))
+        different = sum(pool.map(run_one, range(-(-kills // _KILLS_PER_RUN))))
     return kills, different
 
 

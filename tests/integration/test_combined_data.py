@@ -18,7 +18,7 @@ FLAGS = ("--model=mlp", "--epochs=1", "--batch_size=256", "--verbose=0", "--tens
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """`shirts` and `shoes`, 600 PNG each of some classes by name, and `idx` with class numbers for names."""
+    """The folders `shirts` and `shoes` of 600 PNG files each, and `idx`, whose classes are named by numbers."""
     root = tmp_path_factory.mktemp("combined") / "data"
     images = read_idx(FASHION_MNIST / "train-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
     labels = read_idx(FASHION_MNIST / "train-labels-idx1-ubyte.gz", header=8)

@@ -1,4 +1,4 @@
-"""MLflow's tracker on a real server keeps the contract of trackers."""
+"""The MLflow tracker with a real server passes the conformance suite of trackers."""
 
 import pathlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.tracking.test_conformance import read_points
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own, with an empty database."""
+    """A separate server with an empty database."""
     folder = tmp_path_factory.mktemp("server")
     make_database(folder)
     with serve_mlflow(folder, port=free_port()) as url:
@@ -30,7 +30,7 @@ class TestMlflowServer(TrackerContract):
     def tracked(self, url: str, tmp_path: pathlib.Path) -> Iterator[TrackedRun]:
         config = ExperimentConfig.of(store=str(tmp_path), system_metrics=False, tracking_uri=url)
         first = MlflowTracker(config.tracking)
-        run_id = first.claim_run("conformance")  # as a run on a server gets its ID
+        run_id = first.claim_run("conformance")  # a run on a server gets its ID this way
         first.finish(Status.KILLED)
         run = create_run(tmp_path, run_id, name="conformance", config=config)
         yield TrackedRun(run, lambda: MlflowTracker(config.tracking), lambda: read_points(url, run_id))

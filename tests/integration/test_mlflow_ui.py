@@ -101,13 +101,13 @@ def test_run_is_logged_to_a_server_with_its_folder(url: str, tmp_path: pathlib.P
     run = client.get_run(row["run_id"])
     assert (run.info.status, run.data.params["model"]) == ("FINISHED", "mlp")
     assert run.data.metrics["test_accuracy"] == pytest.approx(row["test_accuracy"])
-    artifacts = {each.path for each in client.list_artifacts(row["run_id"])}
+    artifacts = {artifact.path for artifact in client.list_artifacts(row["run_id"])}
     assert {"checkpoints", "evaluation", "run.json", "metrics.jsonl"} <= artifacts
     record = json.loads(pathlib.Path(client.download_artifacts(row["run_id"], "run.json")).read_text())
     assert record["status"] == "FINISHED"
 
 
-def test_run_that_was_killed_goes_on_in_its_run_on_a_server(url: str, tmp_path: pathlib.Path) -> None:
+def test_killed_run_is_resumed_in_the_same_run_on_a_server(url: str, tmp_path: pathlib.Path) -> None:
     flags = ("--model=mlp", "--epochs=40", "--verbose=0", f"--tracking_uri={url}", "--experiment=killed")
     process = start_dlexp("train", *flags, cwd=tmp_path)
     wait_for(lambda: any(tmp_path.rglob("*__last__*.keras")))

@@ -1,4 +1,4 @@
-"""The launcher of Ray keeps the contract, on one node and on two, one of which dies."""
+"""The Ray launcher passes the conformance suite, and a sweep continues when one of two nodes dies."""
 
 import math
 import pathlib
@@ -32,7 +32,7 @@ TRIALS, EPOCHS = 12, 15
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a cluster of one node with two cores."""
+    """Address of a cluster of one node with two cores."""
     with start_cluster(cpus=2) as cluster:
         yield cluster.address
 
@@ -43,16 +43,16 @@ class TestRay(LauncherContract, KeptWorkersTests):
         return LauncherMaker(RAY, {**OPTIONS, "address": address})
 
 
-def test_a_cluster_that_it_has_started_itself_listens_on_this_machine_alone_and_ends_with_its_driver() -> None:
+def test_a_cluster_that_it_has_started_listens_only_on_this_machine_and_ends_with_its_driver() -> None:
     jobs = {0: "report hang", 1: "report hold"}
-    with start_driver(RAY, LauncherMaker(RAY, OPTIONS).arguments(), jobs) as (driver, brought):
-        pids = {driver.pid, *(each.pid for each in brought)}
-        connections = [each for each in psutil.net_connections("inet") if each.pid in pids]
-        listening = {each.laddr.ip.removeprefix("::ffff:") for each in connections if each.status == "LISTEN"}
+    with start_driver(RAY, LauncherMaker(RAY, OPTIONS).arguments(), jobs) as (driver, started):
+        pids = {driver.pid, *(process.pid for process in started)}
+        sockets = [socket for socket in psutil.net_connections("inet") if socket.pid in pids]
+        listening = {socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == "LISTEN"}
         assert listening == {"127.0.0.1"}
         driver.kill()
         driver.wait()
-        check_gone(brought)
+        check_gone(started)
 
 
 def test_as_many_workers_as_the_cluster_has_room_for(address: str) -> None:
@@ -84,7 +84,7 @@ def test_an_address_without_a_cluster_is_refused() -> None:
 
 
 class NodeKiller:
-    """Kills a node as soon as some trials have finished, and those that run have done an epoch, and not half of all."""
+    """Kills a node when some trials have finished, and all running ones have done an epoch but less than half."""
 
     def __init__(self, cluster: Any, node: Any) -> None:
         self._cluster, self.node = cluster, node
@@ -98,13 +98,13 @@ class NodeKiller:
             self.node is not None
             and driver.ended_now >= 3
             and len(running) == 4
-            and all(0 < each.epochs < EPOCHS / 2 for each in running)
+            and all(0 < trial.epochs < EPOCHS / 2 for trial in running)
         ):
             self._cluster.remove_node(self.node, allow_graceful=False)
             self.node = None
 
 
-def test_a_sweep_goes_on_when_one_of_two_nodes_dies(tmp_path: pathlib.Path) -> None:
+def test_a_sweep_continues_when_one_of_two_nodes_dies(tmp_path: pathlib.Path) -> None:
     base = ExperimentConfig.of(store=str(tmp_path), epochs=EPOCHS)
     plan = SweepPlan(name="two-nodes", candidates=Space.parse(f"seed=range({TRIALS})", base))
     folder = create_sweep(tmp_path, plan.name, plan.to_dict())

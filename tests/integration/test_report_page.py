@@ -1,4 +1,4 @@
-"""The report of an evaluation in a real browser, as wide as a desk and as a phone."""
+"""The report of an evaluation in a real browser, in the width of a desktop screen and of a phone."""
 
 import pathlib
 import re
@@ -8,12 +8,12 @@ import pytest
 from dlexp.runs.store import find_run
 from tests.integration.conftest import dlexp, rendered
 
-# Tells how wide the page is, in pixels, and the least share of its own size that a picture is shown in.
+# Reports the widths of the window and the page in pixels, and the smallest scale that a picture is shown at.
 _MEASURE = """<script>
 const shares = [...document.images].map(image => image.clientWidth / image.naturalWidth);
 parent.postMessage([innerWidth, document.documentElement.scrollWidth, Math.min(...shares)].join(" "), "*");
 </script></body>"""
-# A frame: the window of a browser is never as narrow as a phone.
+# A frame, because the window of a browser cannot be as narrow as a phone.
 _FRAME = """<!doctype html><title>not measured</title>
 <script>addEventListener("message", message => { document.title = message.data; });</script>
 <iframe src="measured.html" width="%d" height="800" style="border: 0"></iframe>"""
@@ -21,7 +21,7 @@ _FRAME = """<!doctype html><title>not measured</title>
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Holds `measured.html`, the report on the test split of digits, which measures itself."""
+    """A folder with `measured.html`: the report on the test split of digits, with the script that measures it."""
     folder = tmp_path_factory.mktemp("report")
     dlexp("train", "--model=mlp", "--epochs=1", cwd=folder)
     report = find_run("latest", folder / "mlruns").path / "evaluation" / "test" / "report.html"

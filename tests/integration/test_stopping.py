@@ -1,4 +1,4 @@
-"""Commands that are stopped or killed, as processes of a terminal or a batch system."""
+"""Commands that are stopped or killed, as a terminal or a batch system does it."""
 
 import pathlib
 import shlex
@@ -59,7 +59,7 @@ def test_killed_ui_takes_its_server_with_it(tmp_path: pathlib.Path) -> None:
 
 
 def processes_of(folder: pathlib.Path) -> list[int]:
-    """IDs of the processes that work in a folder."""
+    """Returns the IDs of the processes whose working directory is a folder."""
     found = []
     for link in pathlib.Path("/proc").glob("[0-9]*/cwd"):
         try:

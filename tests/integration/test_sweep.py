@@ -1,4 +1,4 @@
-"""Sweeps by the command, with real trainings and real kills."""
+"""`dlexp sweep` with real trainings and real kills."""
 
 import os
 import pathlib
@@ -42,7 +42,7 @@ def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def are_gone(processes: Sequence[psutil.Process]) -> bool:
-    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 def query(store: pathlib.Path, text: str) -> list[tuple[Any, ...]]:
@@ -52,7 +52,7 @@ def query(store: pathlib.Path, text: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, SweepFolder]:
-    """A sweep whose driver was killed twice at random instants, and that was then resumed to its end."""
+    """A sweep whose driver was killed twice at random instants, and which was then resumed to its end."""
     folder, generator = tmp_path_factory.mktemp("killed"), random.Random(0)
     words = ["--dataset=digits", "--epochs=3", f"--space={SPACE}", "--sweep_name=kills", "--model_args={}"]
     commands = [["sweep", *words], ["sweep", "--resume=kills"]]
@@ -63,7 +63,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Swee
 
 
 def _kill_driver(process: "subprocess.Popen[str]", folder: pathlib.Path, *, seconds: float) -> None:
-    """Kills a driver some time after it has ended trials; its processes must end with it."""
+    """Kills a driver some time after it has recorded the end of a trial; its processes must end with it."""
     before = _count_ended(folder)
     wait_for(lambda: _count_ended(folder) > before or process.poll() is not None, seconds=120)
     time.sleep(seconds)
@@ -90,8 +90,8 @@ def test_every_trial_of_a_killed_sweep_is_finished_and_none_is_there_twice(
     assert {trial.state for trial in trials} == {TrialState.FINISHED}
     assert len({tuple(trial.point.items()) for trial in trials}) == len(trials) == TRIALS
     runs = list(iterate_runs(folder / "mlruns"))
-    assert sorted(each.record()["trial"] for each in runs) == list(range(TRIALS))
-    assert {str(each.status()) for each in runs} == {"FINISHED"}
+    assert sorted(run.record()["trial"] for run in runs) == list(range(TRIALS))
+    assert {str(run.status()) for run in runs} == {"FINISHED"}
 
 
 def test_mlflow_has_all_trials_of_a_killed_sweep_below_one_parent(killed: tuple[pathlib.Path, SweepFolder]) -> None:
@@ -106,9 +106,9 @@ def test_mlflow_has_all_trials_of_a_killed_sweep_below_one_parent(killed: tuple[
 
 def test_mlflow_has_every_point_of_every_trial(killed: tuple[pathlib.Path, SweepFolder]) -> None:
     folder, _ = killed
-    for each in iterate_runs(folder / "mlruns"):
-        (count,) = query(folder / "mlruns", f"select count(*) from metrics where run_uuid = '{each.id}'")[0]
-        assert count >= len(each.points()) > 0
+    for trial in iterate_runs(folder / "mlruns"):
+        (count,) = query(folder / "mlruns", f"select count(*) from metrics where run_uuid = '{trial.id}'")[0]
+        assert count >= len(trial.points()) > 0
 
 
 @pytest.mark.parametrize("number", [0, 5, TRIALS - 1])
@@ -121,7 +121,7 @@ def test_a_trial_is_repeated_by_hand_from_its_flags(killed: tuple[pathlib.Path, 
     assert again.record()["metrics"] == trial.record()["metrics"]
 
 
-def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) -> None:
+def test_ctrl_c_lets_trials_save_and_a_resume_continues_them(tmp_path: pathlib.Path) -> None:
     process = start(
         tmp_path, "sweep", "--dataset=digits", "--epochs=400", "--space=seed=range(2)", "--sweep_name=stopped"
     )
@@ -130,14 +130,14 @@ def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) ->
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
-    assert "go on with: dlexp sweep --resume=stopped" in err
+    assert "resume it with: dlexp sweep --resume=stopped" in err
     sweep = find_sweep(store, "stopped")
     assert {trial.state for trial in sweep.trials()} == {TrialState.WAITING}
     runs = [sweep.run_of(trial) for trial in sweep.trials()]
-    before = [len(each.points()) for each in runs]
-    assert {str(each.status()) for each in runs} == {"KILLED"}
+    before = [len(run.points()) for run in runs]
+    assert {str(run.status()) for run in runs} == {"KILLED"}
     again = start(tmp_path, "sweep", "--resume=stopped")
-    wait_for(lambda: all(len(e.points()) > b for e, b in zip(runs, before, strict=True)), seconds=120)
+    wait_for(lambda: all(len(run.points()) > count for run, count in zip(runs, before, strict=True)), seconds=120)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
     steps = find_run(runs[0].id, store).points().query("key == 'loss'")["step"]
@@ -146,13 +146,13 @@ def test_ctrl_c_lets_trials_save_and_a_resume_goes_on(tmp_path: pathlib.Path) ->
 
 
 @pytest.mark.parametrize("word", ["--workers=1", "--fresh_process"])
-def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tmp_path: pathlib.Path, word: str) -> None:
+def test_a_trial_that_is_killed_is_resumed_from_its_checkpoint(tmp_path: pathlib.Path, word: str) -> None:
     words = ["--dataset=digits", "--epochs=60", "--space=learning_rate=choice(0.001,0.01)", "--sweep_name=w", word]
     process = start(tmp_path, "sweep", *words)
     store = tmp_path / "mlruns"
     wait_for(lambda: any(store.glob("artifacts/*/artifacts/checkpoints/*__last__*")), seconds=120)
     victim = next(
-        each for each in descendants(process) if any("run.lock" in opened.path for opened in each.open_files())
+        child for child in descendants(process) if any("run.lock" in opened.path for opened in child.open_files())
     )
     victim.kill()
     out, err = process.communicate(timeout=200)
@@ -192,7 +192,7 @@ register("greedy", allocate)
 """
 
 
-def test_trials_that_fail_in_any_way_are_told_with_their_reason_and_the_others_finish(tmp_path: pathlib.Path) -> None:
+def test_trials_that_fail_in_any_way_are_listed_with_their_reason_and_the_others_finish(tmp_path: pathlib.Path) -> None:
     (tmp_path / "models.py").write_text(PLUGIN, encoding="utf-8")
     (tmp_path / "runs.txt").write_text(
         "--model=raises\n--model=aborts\n--model=hangs\n--model=greedy\n"

@@ -66,14 +66,17 @@ def remember_memory(self: LocalLauncher, trial: int) -> int | None:
 
 
 BREAKS: dict[str, tuple[dict[str, Any], str]] = {
-    "each_trial_ends_once": (changing_ends(lambda end: [end, end]), "told"),
-    "as_many_trials_as_it_has_slots": ({"start": start_one_at_a_time}, "only this has happened"),
-    "a_wait_lasts_until": ({"wait": lambda self, timeout_s: LocalLauncher.wait(self, 0)}, "has returned nothing"),
+    "each_trial_ends_once": (changing_ends(lambda end: [end, end]), "reported"),
+    "as_many_trials_as_it_has_slots": ({"start": start_one_at_a_time}, "only these events"),
+    "a_wait_lasts_until": (
+        {"wait": lambda self, timeout_s: LocalLauncher.wait(self, 0)},
+        "returned nothing before its timeout",
+    ),
     "a_wait_in_which_nothing_happens": (
         {"wait": lambda self, timeout_s: LocalLauncher.wait(self, 60)},
-        "not ended after its timeout",
+        "did not end at its timeout",
     ),
-    "what_its_runner_says": (changing_ends(lambda end: [replace(end, reason="")]), "told to diverge"),
+    "outcome_that_the_runner_returns": (changing_ends(lambda end: [replace(end, reason="")]), "asked to diverge"),
     "a_verdict_reaches": (
         {"answer": lambda self, trial, goes_on: LocalLauncher.answer(self, trial, goes_on=True)},
         "PRUNED",
@@ -81,18 +84,18 @@ BREAKS: dict[str, tuple[dict[str, Any], str]] = {
     "waits_for_no_verdict": ({"answer": answer_those_that_wait}, "waits for no verdict"),
     "an_exception_of_the_runner": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "ValueError"),
     "a_runner_that_cannot_be_made": (changing_ends(lambda end: [replace(end, reason="")]), "ModuleNotFoundError"),
-    "a_process_that_dies_is_told": (changing_ends(lambda end: [replace(end, reason="it died")]), "does not name"),
-    "does_no_harm_to_the_others": ({"wait": wait_and_end_all_at_a_death}, "only this has happened"),
+    "a_process_that_dies_is_reported": (changing_ends(lambda end: [replace(end, reason="it died")]), "does not name"),
+    "does_no_harm_to_the_others": ({"wait": wait_and_end_all_at_a_death}, "only these events"),
     "has_failed_with_that_reason": (changing_ends(lambda end: [replace(end, reason="")]), "too slow"),
     "comes_too_late": (
         changing_ends(lambda end: [replace(end, outcome=Outcome.FAILED, reason="too slow")]),
         "not FINISHED",
     ),
-    "may_save_first": ({"stop": stop_each_time}, "before it has saved"),
+    "may_save_first": ({"stop": stop_each_time}, "before it had saved"),
     "as_soon_as_it_is_started": (changing_ends(lambda end: [replace(end, outcome=Outcome.DIED)]), "STOPPED"),
-    "is_passed_over": ({"memory_bytes": remember_memory}, "said to hold"),
-    "the_memory_of_a_trial": ({"memory_bytes": remember_memory}, "300 MB more were told"),
-    "is_added_to_its_log": ({"start": start_with_a_new_log}, "a log has"),
-    "close_ends_all": ({"close": lambda self: None}, "are left"),
-    "nothing_outlives": ({"start": start_with_a_helper}, "are left"),
+    "requests_to_a_trial_that_has_ended": ({"memory_bytes": remember_memory}, "memory_bytes returned 1000000"),
+    "the_memory_of_a_trial": ({"memory_bytes": remember_memory}, "300 MB were added"),
+    "is_added_to_its_log": ({"start": start_with_a_new_log}, "a log contains"),
+    "close_ends_all": ({"close": lambda self: None}, "are still running"),
+    "nothing_outlives": ({"start": start_with_a_helper}, "are still running"),
 }

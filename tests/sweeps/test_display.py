@@ -162,7 +162,7 @@ def test_status_tells_what_is_running_only_while_the_sweep_is_driven(
     with begin(plan).hold() if driven else contextlib.nullcontext():
         lines = status_of(plan, [trial(1, state=TrialState.RUNNING, epochs=4)], capsys)
     running = ["  running: trial 1  epoch 4  learning_rate=0.01"]
-    assert lines == [f"sweep s: 1 of 3 trials{', being driven' * driven}: 1 running", *running * driven]
+    assert lines == [f"sweep s: 1 of 3 trials{', in progress' * driven}: 1 running", *running * driven]
 
 
 # The live table.

@@ -154,7 +154,7 @@ def test_a_trial_over_its_memory_is_killed(tmp_path: pathlib.Path) -> None:
 def test_an_objective_that_no_run_has_fails_the_trial_and_names_those_there_are(tmp_path: pathlib.Path) -> None:
     _, trials, _ = drive(plan_of(tmp_path, objectives=parse_objectives("val_f1")))
     assert states(trials) == {TrialState.FAILED}
-    assert "no number val_f1" in trials[0].reason
+    assert "no value for the objective val_f1" in trials[0].reason
     assert "val_accuracy" in trials[0].reason
 
 

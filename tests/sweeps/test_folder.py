@@ -60,7 +60,7 @@ def test_a_name_is_made_from_the_time_if_none_is_given(tmp_path: pathlib.Path) -
 
 def test_a_second_sweep_of_the_same_name_is_refused_and_the_first_stays(folder: SweepFolder) -> None:
     before = folder.record()
-    with pytest.raises(ConfigError, match="there is a sweep s already: go on with --resume=s"):
+    with pytest.raises(ConfigError, match="sweep s already exists: continue it with --resume=s"):
         create_sweep(folder.store, "s", {"search": "tpe"})
     assert folder.record() == before
 
@@ -157,7 +157,7 @@ def test_trials_that_wait_or_run_have_not_ended(state: TrialState) -> None:
 
 
 def test_a_second_driver_is_refused_and_told_what_to_do(folder: SweepFolder) -> None:
-    with folder.hold(), pytest.raises(StoreError, match=r"sweep s is being driven .* dlexp sweep --status=s"):
+    with folder.hold(), pytest.raises(StoreError, match=r"sweep s is being run .* dlexp sweep --status=s"):
         folder.hold().__enter__()
 
 

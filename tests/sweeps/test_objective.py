@@ -1,4 +1,4 @@
-"""What a sweep is judged by: metrics as they are spelled, which way they are better, and their values of a run."""
+"""The objectives of a sweep: how they are spelled, whether they are minimized, and their values for a run."""
 
 import pytest
 from hypothesis import given
@@ -76,4 +76,4 @@ def test_what_is_no_number_is_refused_and_the_numbers_there_are_are_named(value:
     row = {"val_f1": value, "val_loss": 0.1, "deterministic": True, "accuracy": 0.9}
     with pytest.raises(ConfigError) as refusal:
         values_of_run(row, parse_objectives("val_loss,val_f1,val_auc"))
-    assert str(refusal.value) == "a run has no number val_f1, val_auc to judge it by: it has accuracy, val_loss"
+    assert str(refusal.value) == "the run has no value for the objective val_f1, val_auc: it has accuracy, val_loss"

@@ -77,7 +77,7 @@ def test_without_a_report_the_predictions_of_the_test_are_written_all_the_same(
 def test_a_trial_that_is_given_up_is_pruned_with_its_checkpoints(runner: TrialRunner, tmp_path: pathlib.Path) -> None:
     job = job_of(tmp_path)
     ended = runner.run(job, lambda event: event.epoch < 1)
-    assert ended == TrialEnded(7, Outcome.PRUNED, "given up after epoch 1: other trials were better by then")
+    assert ended == TrialEnded(7, Outcome.PRUNED, "pruned after epoch 1: other trials were better by then")
     assert run_of(job).status() == Status.PRUNED
     assert len(list(run_of(job).checkpoints_folder.glob("*.keras"))) == 2
 

@@ -223,7 +223,7 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"log_histograms": sort_in_place}, "histograms_are_taken_at_any_time", "have changed"),
     ({"log_best": best_as_point}, "best_model_is_taken_after_the_last_point", "never logged"),
     ({"claim_run": lambda self, name: "run 1"}, "ids_that_it_gives_are_new", "32 hex digits"),
-    ({"claim_run": lambda self, name: "0" * 32}, "ids_that_it_gives_are_new", "given twice"),
+    ({"claim_run": lambda self, name: "0" * 32}, "ids_that_it_gives_are_new", "two are equal"),
     ({"keras_callbacks": lambda self: [print]}, "callbacks_are_callbacks_of_keras", "built-in function print"),
     ({"finish": need_a_start}, "finished_without_a_start", "IsADirectoryError"),
     ({"finish": lambda self, status: print(status)}, "prints_nothing", "KILLED"),

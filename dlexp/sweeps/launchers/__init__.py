@@ -1,1 +1,1 @@
-"""Where trials run: the contract of a launcher, and processes of this machine."""
+"""Launchers run trials: the contract, processes of this machine, and Ray clusters."""

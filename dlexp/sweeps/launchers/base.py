@@ -1,4 +1,4 @@
-"""The contract of a launcher: runs trials side by side, and tells what becomes of them."""
+"""The contract of a launcher, which runs trials in parallel and reports their epochs and ends."""
 
 import abc
 import enum
@@ -15,10 +15,10 @@ class TrialJob:
     """One attempt at a trial.
 
     Attributes:
-        trial: which trial of which sweep it is.
-        config: of its run, which goes on where a former attempt has left it.
-        waits_for_verdict: after each epoch the trial waits to be told whether it goes on.
-        log_path: file that gets what the trial prints.
+        trial: the trial and its sweep.
+        config: config of its run; a new attempt resumes the run of the previous one.
+        waits_for_verdict: after each epoch the trial waits for the answer whether it continues.
+        log_path: file that the output of the trial is appended to.
     """
 
     trial: SweepTrial
@@ -28,24 +28,24 @@ class TrialJob:
 
 
 class Outcome(enum.StrEnum):
-    """How an attempt at a trial has ended."""
+    """How an attempt at a trial ended."""
 
     FINISHED = "FINISHED"
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
     FAILED = "FAILED"
-    STOPPED = "STOPPED"  # as it was asked to; it can be resumed
-    DIED = "DIED"  # its process has ended, and nobody knows more
+    STOPPED = "STOPPED"  # ended because it was asked to; it can be resumed
+    DIED = "DIED"  # its process ended without a result
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """A trial has validated an epoch.
+    """A trial has trained and validated an epoch.
 
     Attributes:
-        trial: its number.
-        epoch: counted from 1.
-        metrics: of the epoch, by name.
+        trial: number of the trial.
+        epoch: number of the epoch, counted from 1.
+        metrics: metrics of the epoch, by name.
     """
 
     trial: int
@@ -58,9 +58,9 @@ class TrialEnded:
     """An attempt at a trial has ended; its slot is free.
 
     Attributes:
-        trial: its number.
-        outcome: how.
-        reason: one sentence, where it has not finished.
+        trial: number of the trial.
+        outcome: how it ended.
+        reason: one sentence if it did not finish, else empty.
     """
 
     trial: int
@@ -72,32 +72,32 @@ Event = EpochEnded | TrialEnded
 
 
 class Runner(Protocol):
-    """Runs trials one after the other, in the main thread of a process; what it keeps between them is its own affair.
+    """Runs trials one after another, in the main thread of a process; it may keep state between them.
 
-    It may be asked to stop by SIGTERM, once. Without a handler for it the process ends, which is taken for STOPPED.
+    SIGTERM asks it to stop, at most once. If it has no handler for SIGTERM, the process ends; the outcome is STOPPED.
     """
 
     def run(self, job: TrialJob, report: "Report") -> TrialEnded:
-        """Runs one trial to its end, however it ends; what it raises nevertheless makes the trial FAILED."""
+        """Runs one trial and returns how it ended; should not raise: an exception makes the trial FAILED."""
 
 
 class Report(Protocol):
-    """How a runner tells of an epoch; False if the trial shall be given up."""
+    """Reports an epoch of a running trial; returns False if the trial is pruned."""
 
     def __call__(self, event: EpochEnded) -> bool:
-        """Tells it, and waits for the verdict if the job says so."""
+        """Sends the event, and waits for the verdict if the job asks for one."""
 
 
 class Launcher(abc.ABC):
     """Runs trials.
 
-    A launcher is used by one thread. `start` returns at once; of each job that was started, exactly one `TrialEnded`
-    comes out of `wait`, after all of its `EpochEnded`, also if its process dies. What is asked of a trial that has
-    ended does nothing; one that has ended before it was asked, though nobody knew yet, keeps its outcome. Nothing of a
-    launcher outlives the process that made it for longer than five seconds, however that ends.
+    A launcher is used by one thread. `start` returns immediately. For each started job, `wait` returns exactly one
+    `TrialEnded`, after all of its `EpochEnded`, even if its process dies. `answer`, `stop` and `kill` do nothing to a
+    trial that has ended: it keeps its outcome, even if `wait` has not returned its end yet. All processes of a launcher
+    end at most five seconds after the process that made it, however that process ends.
 
     Attributes:
-        slots: how many trials may run at once.
+        slots: how many trials may run at the same time.
     """
 
     slots: int
@@ -108,23 +108,23 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """What has happened since the last call; waits for something to happen, `timeout_s` at the most."""
+        """Returns the events since the last call; waits at most `timeout_s` for the first one."""
 
     @abc.abstractmethod
     def answer(self, trial: int, *, goes_on: bool) -> None:
-        """The verdict on the epoch that a trial has told of last; passed over if the trial does not wait for one."""
+        """Gives the verdict on the last reported epoch of a trial; ignored if the trial does not wait for one."""
 
     @abc.abstractmethod
     def stop(self, trial: int) -> None:
-        """Asks a trial to save a checkpoint and leave, with the outcome STOPPED; asking again adds nothing."""
+        """Asks a trial to save a checkpoint and end, with the outcome STOPPED; further calls have no effect."""
 
     @abc.abstractmethod
     def kill(self, trial: int, reason: str) -> None:
-        """Ends the process of a trial at once, with those it has started; its outcome is FAILED, with that reason."""
+        """Ends the process of a trial and its child processes at once; the outcome is FAILED, with this reason."""
 
     @abc.abstractmethod
     def memory_bytes(self, trial: int) -> int | None:
-        """Memory that the process of a trial holds; None where that is not known."""
+        """Returns the memory that the process of a trial holds; None if it is not known."""
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which launcher a sweep uses, by the flags of the command."""
+"""Chooses the launcher of a sweep by the flags of the command."""
 
 import pathlib
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ _LAUNCHERS = ("local", "ray")
 _TRIALS_PER_WORKER = 50
 _BYTES_PER_WORKER = 2_000_000_000
 _RAY_FLAGS: dict[str, tuple[Any, str]] = {
-    "ray_address": ("", "With --launcher=ray: host:port of a cluster; empty: one is started on this machine."),
+    "ray_address": ("", "With --launcher=ray: host:port of a cluster; empty: start one on this machine."),
     "cpus_per_trial": (1.0, "With --launcher=ray: cores that a trial occupies on its node."),
     "gpus_per_trial": (0.0, "With --launcher=ray: GPUs that a trial occupies on its node."),
 }
 LAUNCHER_FLAGS: dict[str, tuple[Any, str]] = {
     "workers": (
         0,
-        "Trials at once; 0: one for each core, or GPU, as far as memory goes, or all the Ray cluster takes.",
+        "Trials at once; 0: one per GPU, or per core as far as memory allows, or all that fit in the Ray cluster.",
     ),
-    "fresh_process": (False, "Give each trial a process of its own."),
+    "fresh_process": (False, "Run each trial in a new process."),
     "launcher": ("local", "Where trials run: local, or ray: on the nodes of a cluster, with the package ray."),
     **_RAY_FLAGS,
 }
@@ -37,9 +37,9 @@ class LauncherChoice:
 
     Attributes:
         name: `local` or `ray`.
-        workers: trials at once; 0: as many as the Ray cluster has room for.
-        threads: that a trial should use.
-        trials_per_worker: after so many a trial gets a new process.
+        workers: number of trials at once; 0: as many as the Ray cluster has room for.
+        threads: number of threads that a trial should use.
+        trials_per_worker: number of trials after which a process is replaced.
         ray_arguments: further arguments of `RayLauncher`.
     """
 
@@ -50,13 +50,13 @@ class LauncherChoice:
     ray_arguments: Mapping[str, Any]
 
     def open(self, runner: str) -> Launcher:
-        """Opens it, to be closed by the caller.
+        """Opens the launcher; the caller closes it.
 
         Args:
-            runner: `module:name` of a class without arguments that makes a `Runner`.
+            runner: `module:name` of a `Runner` class without arguments.
 
         Raises:
-            ConfigError: Ray is not installed, there is no such cluster, or not one trial fits into it.
+            ConfigError: Ray is not installed, no cluster is at the address, or no trial fits into the cluster.
         """
         if self.name == "local":
             return LocalLauncher(runner, workers=self.workers, trials_per_worker=self.trials_per_worker)
@@ -69,7 +69,7 @@ def choose_launcher(given: Mapping[str, Any]) -> LauncherChoice:
     """Reads the values of `LAUNCHER_FLAGS`.
 
     Raises:
-        ConfigError: one of them is wrong, or is for another launcher.
+        ConfigError: a value is invalid, or its flag is for another launcher.
     """
     name, workers = given["launcher"], given["workers"]
     if name not in _LAUNCHERS:
@@ -79,7 +79,9 @@ def choose_launcher(given: Mapping[str, Any]) -> LauncherChoice:
     foreign = [flag for flag, (default, _) in _RAY_FLAGS.items() if given[flag] != default]
     if name == "local":
         if foreign:
-            raise ConfigError(f"--{foreign[0]}={given[foreign[0]]} is for --launcher=ray, and the launcher is local")
+            raise ConfigError(
+                f"--{foreign[0]}={given[foreign[0]]} is for --launcher=ray, but the launcher is local: leave it out"
+            )
         workers = workers or _count_workers()
     return LauncherChoice(
         name=name,
@@ -95,7 +97,7 @@ def choose_launcher(given: Mapping[str, Any]) -> LauncherChoice:
 
 
 def _count_workers() -> int:
-    """One for each GPU; without any, one for each core, as far as memory goes."""
+    """Returns the number of GPUs; without a GPU, the number of cores, as far as memory allows."""
     gpus = len(list(pathlib.Path("/dev").glob("nvidia[0-9]*")))
     fitting = max(1, psutil.virtual_memory().available // _BYTES_PER_WORKER)
     return gpus or min(count_cores(), fitting)

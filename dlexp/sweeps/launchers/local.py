@@ -1,8 +1,8 @@
-"""Trials in processes of this machine, forked from a server that has imported TensorFlow already.
+"""Runs trials in processes of this machine, forked from a server that has already imported TensorFlow.
 
-A worker process is kept for further trials, one after the other, and replaced after a failure, after many trials, or
-when it has grown. A worker ends when the pipe to its driver closes, which the kernel does however the driver ends. It
-leads a process group, and is ended with all that its trials have started.
+A worker process runs one trial after another. It is replaced after a failure, after many trials, or when its memory has
+grown. A worker ends when the pipe to its driver closes: the kernel closes it, however the driver ends. A worker leads a
+process group, and is killed together with all processes that its trials have started.
 """
 
 import contextlib
@@ -24,24 +24,24 @@ from dlexp.sweeps.launchers.base import EpochEnded, Event, Launcher, Outcome, Tr
 from dlexp.sweeps.launchers.messages import decode_event, encode_job
 from dlexp.sweeps.launchers.worker import VERDICT, WorkerOptions, work
 
-_MOST_GROWTH = 1.5  # of a worker's memory, over that after its first trial
+_MOST_GROWTH = 1.5  # largest memory of a worker, relative to that after its first trial
 _CLOSING_SECONDS = 2.0
-_UNKNOWN_EXIT = 255  # what multiprocessing says of any process once the server has died; it may live
+_UNKNOWN_EXIT = 255  # multiprocessing reports this for every process after the server has died; it may be alive
 
 
 @dataclass
 class _Worker:
-    """A process and this end of its pipe.
+    """A worker process and the driver's end of its pipe.
 
     Attributes:
-        process: leads a process group of its own, once it has begun.
-        connection: carries jobs and verdicts there, events back.
-        slot: no other worker that lives has it.
-        job: what it is at; None if it waits for more.
-        trials: that it has ended.
-        first_memory: bytes that it held after the first one.
-        kill_reason: why it was killed; it takes no further job.
-        is_stopping: it was asked to stop; neither does it then.
+        process: leads a separate process group as soon as it has begun.
+        connection: sends jobs and verdicts, receives events.
+        slot: number of its slot, which no other living worker has.
+        job: its current job; None if it is idle.
+        trials: number of trials that it has ended.
+        first_memory: bytes that it held after its first trial.
+        kill_reason: why it was killed; it gets no further job.
+        is_stopping: whether it was asked to stop; it gets no further job then.
     """
 
     process: ForkServerProcess
@@ -58,10 +58,10 @@ class LocalLauncher(Launcher):
     """Runs trials in processes of this machine.
 
     Args:
-        runner: `module:name` of a class without arguments that makes a `Runner`; imported before processes are forked.
-        workers: trials at once.
-        trials_per_worker: after so many a worker is replaced; 1 gives each trial a process of its own.
-        one_gpu_each: workers share out the GPUs that there are; otherwise each uses all.
+        runner: `module:name` of a `Runner` class without arguments; imported before processes are forked.
+        workers: number of trials at once.
+        trials_per_worker: number of trials after which a worker is replaced; 1 runs each trial in a new process.
+        one_gpu_each: whether each worker uses one GPU; otherwise each worker uses all GPUs.
     """
 
     def __init__(self, runner: str, *, workers: int, trials_per_worker: int, one_gpu_each: bool = True) -> None:
@@ -69,17 +69,17 @@ class LocalLauncher(Launcher):
         self._runner, self._trials_per_worker = runner, trials_per_worker
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([runner.partition(":")[0]])
-        forkserver.ensure_running()  # it imports while the driver gets ready
+        forkserver.ensure_running()  # it imports while the driver prepares
         self._workers: list[_Worker] = []
 
     def start(self, job: TrialJob) -> None:
-        """Gives the trial to a worker that is free, or to a new one."""
+        """Sends the job to an idle worker, or to a new one."""
         worker = self._find_idle() or self._add_worker()
         worker.job = job
         _send(worker, encode_job(job))
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """Reads what workers have sent; those that have died are replaced by need."""
+        """Reads the events that workers have sent; dead workers are replaced when they are needed."""
         busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
         ready = multiprocessing.connection.wait(list(busy), timeout_s)
         return [event for connection in ready for event in self._receive(busy[connection])]  # type: ignore[index]
@@ -91,26 +91,26 @@ class LocalLauncher(Launcher):
             _send(worker, VERDICT[goes_on])
 
     def stop(self, trial: int) -> None:
-        """Sends SIGTERM, once: a training takes the first one as a request, and the second one as an order."""
+        """Sends SIGTERM, only once: a second SIGTERM would end the training before it has saved a checkpoint."""
         worker = self._worker_of(trial)
         if worker is not None and not worker.is_stopping:
             worker.is_stopping = True
             worker.process.terminate()
 
     def kill(self, trial: int, reason: str) -> None:
-        """Sends SIGKILL; the pipe tells of it."""
+        """Sends SIGKILL; the closed pipe then reports the end."""
         worker = self._worker_of(trial)
         if worker is not None:
             worker.kill_reason = reason
             _kill(worker)
 
     def memory_bytes(self, trial: int) -> int | None:
-        """Resident memory of the worker."""
+        """Returns the resident memory of the worker."""
         worker = self._worker_of(trial)
         return None if worker is None else _memory_of(worker)
 
     def close(self) -> None:
-        """Kills all workers; the server that they are forked from stays until this process ends."""
+        """Kills all workers; the server that they are forked from runs until this process ends."""
         for worker in self._workers:
             _kill(worker)
         while self._workers:
@@ -118,18 +118,20 @@ class LocalLauncher(Launcher):
 
     def _add_worker(self) -> _Worker:
         slot = min(set(range(self.slots)) - {worker.slot for worker in self._workers})
-        ours, theirs = self._context.Pipe()
+        driver_end, worker_end = self._context.Pipe()
         options = WorkerOptions(self._runner, os.getcwd(), gpu=slot if self._one_gpu_each else None)
-        process = self._context.Process(target=work, args=(theirs, options), name=f"dlexp-worker-{slot}", daemon=True)
+        process = self._context.Process(
+            target=work, args=(worker_end, options), name=f"dlexp-worker-{slot}", daemon=True
+        )
         with _hidden_main():
             process.start()
-        theirs.close()
-        worker = _Worker(process, ours, slot)
+        worker_end.close()
+        worker = _Worker(process, driver_end, slot)
         self._workers.append(worker)
         return worker
 
     def _worker_of(self, trial: int) -> _Worker | None:
-        """The worker that is at a trial; None if it has ended."""
+        """Returns the worker that runs a trial; None if the trial has ended."""
         return next(
             (worker for worker in self._workers if worker.job is not None and worker.job.trial.trial == trial), None
         )
@@ -138,11 +140,11 @@ class LocalLauncher(Launcher):
         for worker in [worker for worker in self._workers if worker.job is None]:
             if not worker.connection.poll():
                 return worker
-            self._dismiss(worker)  # one that waits sends nothing: its pipe has closed, so it has died
+            self._dismiss(worker)  # an idle worker sends nothing: the pipe is ready because it closed, so it has died
         return None
 
     def _dismiss(self, worker: _Worker) -> None:
-        """Ends a worker, and returns when it has ended: then its slot, and its GPU, are free."""
+        """Kills a worker, and returns when it has ended, so that its slot and its GPU are free."""
         _kill(worker)
         worker.connection.close()
         worker.process.join(_CLOSING_SECONDS)
@@ -164,38 +166,38 @@ class LocalLauncher(Launcher):
         memory = _memory_of(worker) or 0
         worker.first_memory = worker.first_memory or memory
         spent = worker.trials >= self._trials_per_worker or memory > _MOST_GROWTH * worker.first_memory
-        ending = worker.is_stopping or worker.kill_reason  # which came too late for this trial
+        ending = worker.is_stopping or worker.kill_reason  # the request came too late for this trial
         if spent or ending or event.outcome not in (Outcome.FINISHED, Outcome.PRUNED):
             self._dismiss(worker)
 
     def _bury(self, worker: _Worker) -> TrialEnded:
-        """What is left to say of a worker whose pipe has closed in the midst of a trial."""
+        """Returns the end of a trial whose worker closed its pipe while the trial was running."""
         worker.process.join(_CLOSING_SECONDS)
         code = worker.process.exitcode
-        _kill_group(worker)  # what its trial has started, as it has died just now
+        _kill_group(worker)  # the processes that its trial has started
         self._dismiss(worker)
         assert worker.job is not None  # only busy workers are listened to
         trial = worker.job.trial.trial
         if worker.kill_reason:
             return TrialEnded(trial, Outcome.FAILED, worker.kill_reason)
-        if worker.is_stopping and code == -signal.SIGTERM:  # it had not begun, or was through with everything
+        if worker.is_stopping and code == -signal.SIGTERM:  # the runner had no handler: not begun yet, or already done
             return TrialEnded(trial, Outcome.STOPPED, "stopped by SIGTERM")
         return TrialEnded(trial, Outcome.DIED, f"its process {_describe_exit(code)}")
 
 
 def _send(worker: _Worker, message: bytes) -> None:
-    with contextlib.suppress(OSError):  # where it has died meanwhile, which `wait` finds and tells
+    with contextlib.suppress(OSError):  # it has died meanwhile: `wait` reports that
         worker.connection.send_bytes(message)
 
 
 def _kill(worker: _Worker) -> None:
-    """Kills a worker that lives, and what its trials have started; does nothing if it has ended.
+    """Kills a living worker and the processes that its trials have started; does nothing if it has ended.
 
-    The number of one that ended a while ago may be that of another process by now.
+    The process ID of an ended worker may belong to another process by now.
     """
     if worker.process.exitcode in (None, _UNKNOWN_EXIT):
         _kill_group(worker)
-        worker.process.kill()  # one that does not lead a group yet
+        worker.process.kill()  # it may not lead a group yet
 
 
 def _kill_group(worker: _Worker) -> None:
@@ -206,9 +208,9 @@ def _kill_group(worker: _Worker) -> None:
 
 @contextlib.contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Within the block, a process that is started does not import the script of this one, as it would do otherwise.
+    """Inside the block, a started process does not import the main script of this process, as it would by default.
 
-    That would cost time, and run the whole script again where nothing in it guards against that.
+    The import would take time, and would run the whole script again if it has no `if __name__ == "__main__"`.
     """
     main = vars(sys.modules["__main__"])
     kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
@@ -222,7 +224,7 @@ def _hidden_main() -> Iterator[None]:
 
 def _describe_exit(code: int | None) -> str:
     if code is None:
-        return "has closed its pipe, and went on"
+        return "closed its pipe and kept running"
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

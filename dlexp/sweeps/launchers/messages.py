@@ -1,4 +1,4 @@
-"""Jobs and events as JSON, for pipes and networks: nothing is unpickled that another process has sent."""
+"""Encodes jobs and events as JSON, for pipes and networks: nothing that another process has sent is unpickled."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from dlexp.sweeps.launchers.base import EpochEnded, Event, Outcome, TrialEnded, 
 
 
 def encode_job(job: TrialJob) -> bytes:
-    """A job as JSON; `decode_job` gives an equal one."""
+    """Returns a job as JSON; `decode_job` returns an equal job."""
     values = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
     return _encode(values | {"trial": dataclasses.asdict(job.trial), "config": job.config.flat()})
 
@@ -23,7 +23,7 @@ def decode_job(message: bytes) -> TrialJob:
 
 
 def encode_event(event: Event) -> bytes:
-    """An event as JSON; `decode_event` gives an equal one."""
+    """Returns an event as JSON; `decode_event` returns an equal event."""
     return _encode({"kind": type(event).__name__, **dataclasses.asdict(event)})
 
 

@@ -1,7 +1,7 @@
-"""Trials on the nodes of a Ray cluster.
+"""Runs trials on the nodes of a Ray cluster.
 
-Each slot is an actor, which holds what a trial needs on its node and is kept for further trials. Messages are JSON,
-nothing of ours is pickled. The store must be seen by all nodes under the same path; so must dlexp and plug-ins.
+Each slot is a Ray actor. It reserves the resources of a trial on its node and runs one trial after another. Messages
+are JSON; no object of dlexp is pickled. All nodes must see the store, dlexp and plug-ins under the same paths.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ from dlexp.sweeps.launchers.messages import decode_event, encode_job
 from dlexp.sweeps.launchers.node_worker import NodeWorker
 from dlexp.sweeps.launchers.ray_cluster import TrialResources, connect, count_fitting
 
-_POLL_SECONDS = 0.2  # how long an actor waits for an event before it looks at other calls, such as a stop
+_POLL_SECONDS = 0.2  # how long an actor waits for an event before it handles other calls, such as a stop
 _START_SECONDS = 60.0
 _MOST_FAILED_STARTS = 3  # of actors, in a row
-_PASSED_ON = ("DLEXP_", "KERAS_", "MLFLOW_DISABLE_TELEMETRY", "TF_")  # environment variables that begin so
+_PASSED_ON = ("DLEXP_", "KERAS_", "MLFLOW_DISABLE_TELEMETRY", "TF_")  # prefixes of environment variables
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class _Worker:
-    """An actor.
+    """A Ray actor that runs trials.
 
     Attributes:
-        actor: its handle.
-        awaited: reference to the answer that comes next; None if nothing is asked.
-        is_ready: it has answered before, so it has a place on a node.
-        job: what it is at; None if it waits for more.
-        memory_bytes: that the trial held when the actor answered last.
+        actor: handle of the actor.
+        awaited: reference to the pending answer; None if no call is pending.
+        is_ready: whether it has answered before, so that it has a place on a node.
+        job: its current job; None if it is idle.
+        memory_bytes: memory of the trial at the last answer of the actor.
         kill_reason: why it was killed before it was ready.
-        is_stopping: its trial was asked to stop.
-        is_told: it has been told so.
+        is_stopping: whether its trial should stop.
+        is_stop_sent: whether the stop was sent to the actor.
     """
 
     actor: Any
@@ -47,23 +47,23 @@ class _Worker:
     memory_bytes: int | None = None
     kill_reason: str = ""
     is_stopping: bool = False
-    is_told: bool = False
+    is_stop_sent: bool = False
 
 
 class RayLauncher(Launcher):
     """Runs trials on the nodes of a Ray cluster.
 
     Args:
-        runner: `module:name` of a class without arguments that makes a `Runner`.
-        address: of a cluster; empty: one is started on this machine, for this machine. If the process is connected to a
-            cluster already, that one is used.
-        workers: trials at once; 0: as many as the cluster has room for.
-        trials_per_worker: after so many a trial gets a new process, on the same node.
+        runner: `module:name` of a `Runner` class without arguments.
+        address: address of a cluster; empty: starts one of this machine only. If the process is already connected to
+            a cluster, that one is used.
+        workers: number of trials at once; 0: as many as the cluster has room for.
+        trials_per_worker: number of trials after which an actor starts a new process, on the same node.
         cpus_per_trial: cores that a trial occupies.
         gpus_per_trial: GPUs that a trial occupies.
 
     Raises:
-        ConfigError: Ray is not installed, there is no such cluster, or not one trial fits into it.
+        ConfigError: Ray is not installed, no cluster is at the address, or no trial fits into the cluster.
     """
 
     def __init__(
@@ -94,28 +94,28 @@ class RayLauncher(Launcher):
 
     @property
     def slots(self) -> int:  # type: ignore[override]
-        """How many trials may run at once: one for each actor that has a place in the cluster.
+        """How many trials may run at once: one per actor that has a place in the cluster.
 
-        If none has one any more, a trial that is started waits for it.
+        It is at least 1: if no actor has a place any more, a started trial waits for one.
         """
         return max(1, sum(worker.is_ready for worker in self._workers))
 
     def start(self, job: TrialJob) -> None:
-        """Gives the trial to an actor that is free.
+        """Sends the job to an idle actor.
 
         Raises:
-            TrainingError: there is none, as actors do not start any more.
+            TrainingError: no actor is left, as new ones do not start any more.
         """
         free = [worker for worker in self._workers if worker.job is None]
         if not free:
             raise TrainingError("the Ray cluster starts no more workers: look at ray status, then resume the sweep")
         worker = max(free, key=lambda worker: worker.is_ready)
-        worker.job, worker.memory_bytes, worker.is_stopping, worker.is_told = job, None, False, False
+        worker.job, worker.memory_bytes, worker.is_stopping, worker.is_stop_sent = job, None, False, False
         if worker.is_ready:
             worker.awaited = worker.actor.start.remote(encode_job(job))
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """Asks actors what has happened, until something has, or the time is over."""
+        """Polls the actors until an event arrives or the time is over."""
         deadline = time.monotonic() + timeout_s
         while True:
             for worker in self._workers:
@@ -136,12 +136,12 @@ class RayLauncher(Launcher):
             worker.actor.answer.remote(trial, goes_on)
 
     def stop(self, trial: int) -> None:
-        """Notes it; the next `wait` tells the actor, so that a signal handler may call this."""
+        """Only sets a flag, so that a signal handler may call it; the next `wait` sends the stop to the actor."""
         if (worker := self._worker_of(trial)) is not None:
             worker.is_stopping = True
 
     def kill(self, trial: int, reason: str) -> None:
-        """Tells the actor to; one that has no place yet is given up."""
+        """Kills the process of the trial; kills the actor itself if it has no place on a node yet."""
         worker = self._worker_of(trial)
         if worker is not None and worker.is_ready:
             worker.actor.kill.remote(trial, reason)
@@ -150,12 +150,12 @@ class RayLauncher(Launcher):
             self._ray.kill(worker.actor)
 
     def memory_bytes(self, trial: int) -> int | None:
-        """What the trial held when its actor answered last, a moment ago."""
+        """Returns the memory of the trial at the last answer of its actor."""
         worker = self._worker_of(trial)
         return None if worker is None else worker.memory_bytes
 
     def close(self) -> None:
-        """Kills all actors, with their processes, and the cluster, if it was started here."""
+        """Kills all actors with their processes, and the cluster if this launcher has started it."""
         for worker in self._workers:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(worker.actor)
@@ -163,11 +163,11 @@ class RayLauncher(Launcher):
         self._cluster.close()
 
     def _add_workers(self, count: int, resources: TrialResources) -> None:
-        """Starts actors, and waits until they have their places, or, where other jobs hold those, for a while."""
+        """Starts actors, and waits until they have places; for a limited time, as other jobs may hold the places."""
         room = count_fitting(self._ray.nodes(), resources)
         if count > room:
             _logger.warning(
-                "the Ray cluster has room for %d trials at once, not for --workers=%d: give it another node, or a "
+                "the Ray cluster has room for %d trials at once, not for --workers=%d: add a node, or give a "
                 "smaller --cpus_per_trial than %g",
                 room,
                 count,
@@ -189,15 +189,15 @@ class RayLauncher(Launcher):
         self._workers.append(_Worker(actor, actor.describe.remote()))
 
     def _worker_of(self, trial: int) -> _Worker | None:
-        """The worker that is at a trial; None if it has ended."""
+        """Returns the worker that runs a trial; None if the trial has ended."""
         return next(
             (worker for worker in self._workers if worker.job is not None and worker.job.trial.trial == trial), None
         )
 
     def _ask(self, worker: _Worker) -> None:
-        """Tells an actor to stop, if its trial was asked to, and asks what has happened."""
-        if worker.job is not None and worker.is_stopping and not worker.is_told:
-            worker.is_told = True
+        """Sends a requested stop to an actor, and polls it for events."""
+        if worker.job is not None and worker.is_stopping and not worker.is_stop_sent:
+            worker.is_stop_sent = True
             if worker.is_ready:
                 worker.actor.stop.remote(worker.job.trial.trial)
             else:
@@ -223,12 +223,12 @@ class RayLauncher(Launcher):
         return events
 
     def _bury(self, worker: _Worker, err: Exception) -> Sequence[Event]:
-        """Replaces an actor that has died, and says what is left to say of its trial."""
+        """Replaces an actor that has died, and returns the end of its trial."""
         self._workers.remove(worker)
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(worker.actor)
-        is_asked = bool(worker.kill_reason) or worker.is_told
-        if not worker.is_ready and not is_asked:
+        was_killed_here = bool(worker.kill_reason) or worker.is_stop_sent
+        if not worker.is_ready and not was_killed_here:
             self._failed_starts += 1
             _logger.warning("a worker in the Ray cluster did not start: %s", err)
         if self._failed_starts <= _MOST_FAILED_STARTS:
@@ -238,6 +238,6 @@ class RayLauncher(Launcher):
         trial = worker.job.trial.trial
         if worker.kill_reason:
             return [TrialEnded(trial, Outcome.FAILED, worker.kill_reason)]
-        if worker.is_told and not worker.is_ready:
+        if worker.is_stop_sent and not worker.is_ready:
             return [TrialEnded(trial, Outcome.STOPPED, "stopped before it began")]
         return [TrialEnded(trial, Outcome.DIED, f"its Ray actor has died: {one_line(err)}")]

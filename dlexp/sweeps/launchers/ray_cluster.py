@@ -1,4 +1,4 @@
-"""Clusters of Ray: an existing one, or one of this machine alone, and how many trials fit into it."""
+"""Connects to a Ray cluster, or starts one of this machine only, and counts how many trials fit into it."""
 
 import logging
 import math
@@ -22,11 +22,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What a trial occupies on its node.
+    """The resources that a trial occupies on its node.
 
     Attributes:
-        cpus: cores, or a part of one; more than 0.
-        gpus: GPUs, or a part of one.
+        cpus: number of cores, more than 0; may be a fraction.
+        gpus: number of GPUs; may be a fraction.
     """
 
     cpus: float
@@ -39,7 +39,7 @@ class TrialResources:
             )
 
     def fitting(self, resources: Mapping[str, float]) -> int:
-        """How many trials fit into the resources of a node, by their names in Ray."""
+        """Returns how many trials fit into the resources of a node, which are keyed by their names in Ray."""
         asked = {"CPU": self.cpus, "GPU": self.gpus}
         return min(math.floor(resources.get(name, 0) / amount + _ROUNDING) for name, amount in asked.items() if amount)
 
@@ -49,9 +49,9 @@ class Cluster:
     """A cluster that this process is connected to.
 
     Attributes:
-        ray: the module.
-        is_connected_here: the connection is to be closed with this object.
-        node: the process of a cluster that was started for it.
+        ray: the module `ray`.
+        is_connected_here: whether `close` closes the connection.
+        node: the process of a cluster that was started by `connect`; None for an existing cluster.
     """
 
     ray: Any
@@ -59,7 +59,7 @@ class Cluster:
     node: subprocess.Popen[str] | None = None
 
     def close(self) -> None:
-        """Closes the connection, and ends the cluster if it was started for it; may be called twice."""
+        """Closes the connection, and ends the cluster if `connect` started it; may be called twice."""
         if self.is_connected_here:
             self.ray.shutdown()
         if self.node is not None:
@@ -67,14 +67,14 @@ class Cluster:
 
 
 def connect(address: str) -> Cluster:
-    """Connects this process to a cluster, unless it is connected already.
+    """Connects this process to a cluster, unless it is already connected.
 
     Args:
-        address: `host:port` of a cluster that has a node on this machine, or `ray://host:port`; if empty, a cluster of
-            this machine alone is started, which nothing outside of it can reach.
+        address: `host:port` of a cluster that has a node on this machine, or `ray://host:port`; if empty, starts a
+            cluster of this machine only, which other machines cannot reach.
 
     Raises:
-        ConfigError: Ray is not installed, there is no cluster at the address, or none can be started.
+        ConfigError: Ray is not installed, no cluster is at the address, or none can be started.
     """
     settings = {} if address else _own_settings()
     is_too_late = bool(settings) and "ray" in sys.modules
@@ -97,14 +97,14 @@ def connect(address: str) -> Cluster:
 
 
 def count_fitting(nodes: Sequence[Mapping[str, Any]], resources: TrialResources) -> int:
-    """How many trials a cluster can run at once.
+    """Returns how many trials a cluster can run at once.
 
     Args:
-        nodes: from `ray.nodes()`.
-        resources: of a trial.
+        nodes: the result of `ray.nodes()`.
+        resources: resources of a trial.
 
     Raises:
-        ConfigError: not even one fits into any node.
+        ConfigError: no node has the resources of a trial.
     """
     alive = [node for node in nodes if node["Alive"]]
     room = sum(resources.fitting(node["Resources"]) for node in alive)
@@ -122,9 +122,9 @@ def count_fitting(nodes: Sequence[Mapping[str, Any]], resources: TrialResources)
 
 
 def _own_settings() -> dict[str, str]:
-    """What is missing in the environment for a cluster of this machine alone.
+    """Returns the environment variables that a cluster of this machine only still needs.
 
-    The secret is our own, because the one that Ray keeps in the home folder for all clusters can be read by others.
+    They include a new secret, because others may read the one that Ray keeps in the home folder for all clusters.
     """
     settings = LOOPBACK_ONLY | {"RAY_AUTH_MODE": "token"}
     if "RAY_AUTH_MODE" not in os.environ:
@@ -133,7 +133,7 @@ def _own_settings() -> dict[str, str]:
 
 
 def _import_ray(settings: Mapping[str, str]) -> Any:
-    """Imports Ray, which reads some of its settings then, and never again."""
+    """Imports Ray with these settings, some of which it reads only when it is imported."""
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
@@ -144,7 +144,7 @@ def _import_ray(settings: Mapping[str, str]) -> Any:
 
 
 def _start_node() -> tuple[subprocess.Popen[str], str]:
-    """Starts a cluster in a session of its own, which a Ctrl-C in the terminal does not reach; and its address."""
+    """Starts a cluster in a separate session, which Ctrl-C does not reach; returns its process and its address."""
     node = subprocess.Popen(
         _NODE,
         stdin=subprocess.PIPE,
@@ -154,24 +154,24 @@ def _start_node() -> tuple[subprocess.Popen[str], str]:
         start_new_session=True,
     )
     assert node.stdout is not None  # a pipe was asked for
-    said: list[str] = []
+    printed: list[str] = []
     for line in node.stdout:
         if line.startswith(ADDRESS):
             return node, line.removeprefix(ADDRESS).strip()
-        said.append(line)
+        printed.append(line)
     _end(node)
-    raise ConfigError(f"no Ray cluster can be started on this machine: {''.join(said[-1:]).strip()}")
+    raise ConfigError(f"no Ray cluster can be started on this machine: {''.join(printed[-1:]).strip()}")
 
 
 def _end(node: subprocess.Popen[str]) -> None:
     for pipe in (node.stdin, node.stdout):
         if pipe is not None:
-            pipe.close()  # which ends all of it, by parent_watch
+            pipe.close()  # parent_watch then ends all processes of the cluster
     node.wait()
 
 
 def _check_reachable(address: str) -> None:
-    """Raises OSError if nothing listens there, for which Ray would wait without end."""
+    """Raises OSError if nothing listens at an address; Ray would wait for it forever."""
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if separator:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

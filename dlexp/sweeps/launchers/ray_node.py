@@ -1,8 +1,8 @@
-"""`python -m dlexp.sweeps.launchers.ray_node`: a Ray cluster of this machine alone, in a process of its own.
+"""`python -m dlexp.sweeps.launchers.ray_node`: runs a Ray cluster of this machine only, in a separate process.
 
-Parts of Ray keep running for a minute after the process that started them is killed. So the driver does not start them
-itself, but this process under `dlexp.machine.parent_watch`, which ends them all at once. It prints the address of the
-cluster and stays until it is ended.
+Parts of Ray keep running for a minute after the process that started them is killed. The driver therefore starts this
+process under `dlexp.machine.parent_watch`, which ends all of them at once. This process prints the address of the
+cluster and then waits until it is ended.
 """
 
 import logging
@@ -10,13 +10,13 @@ import os
 import signal
 
 ADDRESS = "address "
-# Without it Ray listens on every interface on Linux. It is read when Ray is imported.
+# Without this setting Ray on Linux listens on every network interface. Ray reads it when it is imported.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray takes: only short messages go through it
+_OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts: it only holds short messages
 
 
 def main() -> None:
-    """Starts the cluster, and waits."""
+    """Starts the cluster, and waits until this process is ended."""
     os.environ.update(LOOPBACK_ONLY)
     import ray
 
@@ -29,7 +29,7 @@ def main() -> None:
     )
     print(ADDRESS + context.address_info["address"], flush=True)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):  # nobody reads on
+    for descriptor in (1, 2):  # the driver reads no further output
         os.dup2(nowhere, descriptor)
     while True:
         signal.pause()

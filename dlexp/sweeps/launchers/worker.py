@@ -1,4 +1,4 @@
-"""The process of a local launcher that runs trials: reads jobs from a pipe, and sends back what becomes of them."""
+"""The worker process of a local launcher: reads jobs from a pipe, runs them, and sends back events."""
 
 import contextlib
 import ctypes
@@ -28,9 +28,9 @@ class WorkerOptions:
     """How a worker begins.
 
     Attributes:
-        runner: `module:name` of a class without arguments that makes a `Runner`.
-        folder: working directory, which paths in configs may start from.
-        gpu: number of the one GPU that the worker uses, where there are any; None: it uses all that it can see.
+        runner: `module:name` of a `Runner` class without arguments.
+        folder: working directory, which paths in configs may be relative to.
+        gpu: number of the only GPU that the worker uses, if there are GPUs; None: it uses all visible GPUs.
     """
 
     runner: str
@@ -39,9 +39,9 @@ class WorkerOptions:
 
 
 def work(connection: Connection, options: WorkerOptions) -> None:
-    """Runs the jobs that come out of the pipe, until it closes: then the process ends at once, in the midst of one too.
+    """Runs the jobs from the pipe until it closes; then the process ends at once, even while a trial is running.
 
-    It has a session of its own, so that a Ctrl-C in the terminal reaches the driver alone.
+    The process has a separate session, so that Ctrl-C in the terminal reaches only the driver.
     """
     os.setsid()
     _end_with_driver()
@@ -62,7 +62,7 @@ def work(connection: Connection, options: WorkerOptions) -> None:
 
 
 def _run(build_runner: Callable[[], Runner], job: TrialJob, report: Report) -> TrialEnded:
-    """Runs one trial, and takes what is raised, by its runner too, for a failure of the trial."""
+    """Runs one trial; an exception, even when the runner is made, is a failure of the trial."""
     try:
         with _printing_to(job.log_path), _printing_tracebacks():
             return build_runner().run(job, report)
@@ -71,12 +71,12 @@ def _run(build_runner: Callable[[], Runner], job: TrialJob, report: Report) -> T
 
 
 def _end_with_driver() -> None:
-    """Has the kernel kill this process group when the driver ends, as no thread runs while C code holds Python's lock.
+    """Makes the kernel kill this process group when the driver ends: `_read` cannot run while C code holds the GIL.
 
-    The driver holds the other end of a pipe that nothing more is written to: it becomes readable when that is closed.
+    The driver holds the other end of a pipe that nothing is written to: this end becomes readable when it is closed.
     """
     driver = multiprocessing.parent_process()
-    if driver is not None and hasattr(fcntl, "F_SETSIG"):  # Linux; elsewhere `_read` has to do
+    if driver is not None and hasattr(fcntl, "F_SETSIG"):  # Linux only; elsewhere `_read` must suffice
         fcntl.fcntl(driver.sentinel, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(driver.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(driver.sentinel, fcntl.F_SETFL, fcntl.fcntl(driver.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
@@ -92,10 +92,10 @@ def _read(connection: Connection, received: "queue.SimpleQueue[bytes]") -> None:
 
 @contextlib.contextmanager
 def _printing_to(path: str) -> Iterator[None]:
-    """Sends stdout and stderr, those of C libraries too, to the end of a file, line by line."""
+    """Appends stdout and stderr, also of C libraries, to a file, line by line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # the last line before a process dies is the one that matters
+            stream.reconfigure(line_buffering=True)  # the last line before a process dies matters most
     _flush()
     kept = [os.dup(descriptor) for descriptor in (1, 2)]
     with open(path or os.devnull, "ab") as file:

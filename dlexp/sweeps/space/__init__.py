@@ -1,1 +1,1 @@
-"""The space of a sweep: parameters, their grammar, and the configs that they give."""
+"""The search space of a sweep: its parameters, their grammar, and the configs made from them."""

@@ -1,13 +1,13 @@
-"""The grammar of `--space`, as text and as JSON: which parameters are named, each with a spec and its arguments.
+"""The grammar of `--space`, as text and as JSON: names of parameters, each with a spec and its arguments.
 
     name=choice(a,b,...)      one of these values, each spelled as in the flag
-    name=uniform(low,high)    floats; name=log(low,high) the same, even over the orders of magnitude
-    name=int(low,high)        whole numbers, both ends included; name=logint(low,high) even over the orders of magnitude
-    name=range(n)             whole numbers like Python's, also range(first,end) and range(first,end,step)
+    name=uniform(low,high)    floats; name=log(low,high): log-uniform floats
+    name=int(low,high)        whole numbers, both ends included; name=logint(low,high): log-uniform whole numbers
+    name=range(n)             whole numbers as in Python, also range(first,end) and range(first,end,step)
     name=value                always this value
 
 Parameters are separated by `;` or line breaks. Commas inside brackets or quotes belong to the value:
-`augment=choice("flip,crop",flip,"")`. What the names and values mean is not known here.
+`augment=choice("flip,crop",flip,"")`. This module only reads the text; `parameter` checks names and values.
 """
 
 import collections
@@ -32,8 +32,8 @@ class Spelled:
     """A value as text, not yet of the type of its field.
 
     Attributes:
-        text: without white space around it, and without its quotes.
-        is_quoted: whether it stood in quotes.
+        text: the text without quotes and surrounding white space.
+        is_quoted: whether it was in quotes.
     """
 
     text: str
@@ -42,10 +42,10 @@ class Spelled:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a space says of one parameter; a value alone is a choice of one.
+    """The spec of one parameter; a single value is a choice of one.
 
     Attributes:
-        name: as it was given.
+        name: name of the parameter, as given.
         kind: one of KINDS.
         arguments: `Spelled` values from text, plain values from JSON.
     """
@@ -59,7 +59,7 @@ def read_text(text: str) -> list[Spec]:
     """Reads the text of `--space`.
 
     Raises:
-        ConfigError: the text is no such list of specs; the message quotes the part that is wrong.
+        ConfigError: the text does not follow the grammar; the message quotes the part that is wrong.
 
     Example:
         >>> read_text("seed=range(3)")
@@ -75,7 +75,7 @@ def read_json(text: str) -> list[Spec]:
     """Reads a JSON object of parameters, each a plain value or an object such as {"log": [1e-4, 0.1]}.
 
     Raises:
-        ConfigError: not JSON, too large, or with a spec that is none.
+        ConfigError: the text is not JSON, is too large, or holds an invalid spec.
     """
     _check_length(text)
     try:
@@ -110,13 +110,15 @@ def _checked(specs: Iterable[Spec]) -> list[Spec]:
 def _read_part(part: str) -> Spec:
     name, separator, value = (piece.strip() for piece in part.partition("="))
     if not separator or not name:
-        raise ConfigError(f"space has {_near(part)!r}, which is no name=value: write such as seed=3 or seed=range(3)")
+        raise ConfigError(
+            f"space has {_near(part)!r}, which is not name=value: write for example seed=3 or seed=range(3)"
+        )
     call = re.match(r"([A-Za-z_]\w*)\s*\(", value)
     if not call:
         return Spec(name, "choice", (_spelled(value),))
     kind = call[1]
     if kind not in KINDS:
-        raise ConfigError(f"{name}: {unknown_name('spec', kind, KINDS)}; a value that is spelled so goes in quotes")
+        raise ConfigError(f"{name}: {unknown_name('spec', kind, KINDS)}; put a value that looks like this in quotes")
     if not value.endswith(")"):
         raise ConfigError(f"space has text after the ) of {_near(part)!r}: separate parameters by ;")
     inner = value[call.end() : -1]
@@ -131,8 +133,8 @@ def _read_value(name: str, value: Any) -> Spec:
         return Spec(name, "choice", (value,))
     if len(value) != 1:
         raise ConfigError(
-            f"{name}: an object of a space has exactly one of the keys {', '.join(KINDS)}, but this has {len(value)}; "
-            'a value that is an object is written {"choice": [{...}]}'
+            f"{name}: an object in a space needs exactly one of the keys {', '.join(KINDS)}, but this one has "
+            f'{len(value)} keys: write a value that is an object as {{"choice": [{{...}}]}}'
         )
     [(kind, arguments)] = value.items()
     if kind not in KINDS:
@@ -159,7 +161,7 @@ def _spelled(piece: str) -> Spelled:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Parts of a text between separators that stand outside quotes and brackets."""
+    """Splits a text at separators outside quotes and brackets."""
     cuts: list[int] = []
     opened: list[int] = []
     for place, char in _outside_quotes(text):
@@ -186,7 +188,7 @@ def _cut(text: str, cuts: Iterable[int]) -> list[str]:
 
 
 def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
-    """Place and character of all that does not stand in quotes; a quote opens only where a value begins."""
+    """Yields position and character of the text outside quotes; a quote opens only where a value begins."""
     quote, opened, before = "", 0, ","
     for place, char in enumerate(text):
         if quote:
@@ -201,6 +203,6 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _near(text: str, place: int = 0) -> str:
-    """The line of a part that `place` is in, and what follows, shortened, as a message quotes it."""
+    """Returns the text from the line of `place` on, shortened for an error message."""
     text = " ".join(text[text.rfind("\n", 0, place) + 1 :].split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""Parameters of a search space: a spec of the grammar checked against the config field that it sets."""
+"""Parameters of a search space: specs of the grammar, checked against the config fields that they set."""
 
 import json
 import sys
@@ -12,25 +12,25 @@ from dlexp.config.validation import convert_value
 from dlexp.errors import ConfigError, unknown_name
 from dlexp.sweeps.space.grammar import Spec, Spelled
 
-# Fields that a condition may be on, each with the field that holds the arguments of what it names.
+# Fields that a condition may refer to, with the field that holds the arguments of the model or optimizer.
 ARGUMENTS = {"model": "model_args", "optimizer": "optimizer_args"}
 _MAX_VALUES = 1000
-_MAX_WHOLE = 2**53  # up to here a float holds every whole number
+_MAX_WHOLE = 2**53  # a float represents every whole number up to this one
 _TYPES: dict[str, tuple[Any, ...]] = {"uniform": (float,), "log": (float,), "int": (int, float), "logint": (int, float)}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One thing that a space says.
+    """One parameter of a search space.
 
     Attributes:
         name: its key in a point: a field, an entry such as `model_args.dropout`, or a conditional `resnet20.dropout`.
         kind: choice, uniform, log, int or logint; a fixed value and a range are choices.
-        values: of a choice, in the order given, as JSON has them; empty for other kinds.
+        values: values of a choice in the order given, as JSON values; empty for other kinds.
         low: smallest value of the other kinds; a float for uniform and log, else an int. None for a choice.
-        high: largest value, itself included.
-        condition: (field, value) where it applies only to configs with that value: ("model", "resnet20").
-        target: what it sets in the config: a field, or an entry of one.
+        high: largest value, inclusive.
+        condition: (field, value) if it applies only to configs with that value: ("model", "resnet20").
+        target: the config field that it sets, or an entry of that field.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Parameter:
 
     @property
     def is_finite(self) -> bool:
-        """Whether its values are listed; a grid needs that. An int from low to high is not listed."""
+        """Whether its values are listed, as a grid needs. An `int(low,high)` is not listed."""
         return self.kind == "choice"
 
     @property
@@ -53,11 +53,11 @@ class Parameter:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """The values of a choice; smallest and largest value of the other kinds."""
+        """The values of a choice, or the smallest and largest value of the other kinds."""
         return self.values if self.is_finite else (self.low, self.high)
 
     def holds(self, value: Any) -> bool:
-        """Whether it can have a value."""
+        """Whether the parameter can take a value."""
         if self.is_finite:
             return value in self.values
         low, high = self.extremes
@@ -68,14 +68,14 @@ def build_parameters(specs: Collection[Spec], base: ExperimentConfig) -> tuple[P
     """Makes the parameters of a space.
 
     Args:
-        specs: what was given, in order.
-        base: what configs are where the space says nothing.
+        specs: the specs in the order given.
+        base: the config of all fields that the space does not set.
 
     Returns:
-        The parameters in the order given, but one that others depend on comes before them.
+        The parameters in the order given, except that a parameter comes before those that depend on it.
 
     Raises:
-        ConfigError: a name or a value cannot be searched, or two parameters set the same.
+        ConfigError: a name or a value cannot be searched, or two parameters set the same field.
     """
     possible: dict[str, tuple[Any, ...]] = {field: (base.flat()[field],) for field in ARGUMENTS}
     possible |= {spec.name: _build(spec, spec.name, None).values for spec in specs if spec.name in ARGUMENTS}
@@ -91,12 +91,12 @@ def build_parameters(specs: Collection[Spec], base: ExperimentConfig) -> tuple[P
 
 
 def _resolve(name: str, possible: Mapping[str, tuple[Any, ...]]) -> tuple[str, tuple[str, str] | None]:
-    """Target and condition of a name; `possible` holds the values that each field of ARGUMENTS can have."""
+    """Returns target and condition of a name; `possible` holds the values that each field of ARGUMENTS can have."""
     sections = config_sections()
     field, dot, key = name.partition(".")
     if field in sections["tracking"]:
         raise ConfigError(
-            f"{name} cannot be searched: it says where and how runs are written, which all trials of a sweep share; "
+            f"{name} cannot be searched: it sets where and how runs are written, which all trials of a sweep share; "
             f"give --{field} to the sweep itself"
         )
     if field == "plugins":
@@ -116,7 +116,7 @@ def _resolve(name: str, possible: Mapping[str, tuple[Any, ...]]) -> tuple[str, t
 
 def _resolve_conditional(name: str, possible: Mapping[str, tuple[Any, ...]]) -> tuple[str, tuple[str, str] | None]:
     conditions = [(field, value) for field, values in possible.items() for value in values]
-    # Names of plug-ins may hold dots: the longest that fits is meant.
+    # Names of plug-ins may contain dots: the longest match wins.
     fitting = [
         (field, value) for field, value in conditions if name.startswith(f"{value}.") and len(name) > len(value) + 1
     ]
@@ -128,7 +128,7 @@ def _resolve_conditional(name: str, possible: Mapping[str, tuple[Any, ...]]) -> 
     if longest:
         value = longest[0][1]
         raise ConfigError(
-            f"{name}: {value} is a model and an optimizer of this space; write {' or '.join(ARGUMENTS.values())} "
+            f"{name}: {value} is both a model and an optimizer of this space; write {' or '.join(ARGUMENTS.values())} "
             f"instead of {value}"
         )
     prefix, _, key = name.partition(".")
@@ -136,8 +136,8 @@ def _resolve_conditional(name: str, possible: Mapping[str, tuple[Any, ...]]) -> 
         raise ConfigError(f"{name}: an argument must follow the dot, such as model_args.dropout")
     known = {*ARGUMENTS.values(), *(value for _, value in conditions)}
     raise ConfigError(
-        f"{name}: {unknown_name('condition', prefix, known)}; what stands before the dot must be a model or an "
-        "optimizer that this space can have"
+        f"{name}: {unknown_name('condition', prefix, known)}; the word before the dot must be a model or an "
+        "optimizer of this space"
     )
 
 
@@ -156,14 +156,16 @@ def _build(spec: Spec, target: str, condition: tuple[str, str] | None) -> Parame
     read = _whole if "int" in spec.kind else _number
     low, high = (read(spec, argument) for argument in spec.arguments)
     if low >= high:
-        raise ConfigError(f"{spec.name}: {spec.kind}({low},{high}) needs low below high; a single value stands alone")
+        raise ConfigError(
+            f"{spec.name}: {spec.kind}({low},{high}) needs low below high; write a single value as {spec.name}={low}"
+        )
     if "log" in spec.kind and low <= 0:
-        raise ConfigError(f"{spec.name}: {spec.kind}({low},{high}) needs low above 0: a logarithm has no other ends")
+        raise ConfigError(f"{spec.name}: {spec.kind}({low},{high}) needs low above 0, as its scale is logarithmic")
     return Parameter(spec.name, spec.kind, (), low, high, condition, target)
 
 
 def _listed(spec: Spec, target: str) -> tuple[Any, ...]:
-    """Values of a choice or a range, as JSON has them."""
+    """Returns the values of a choice or a range, as JSON values."""
     given = _range(spec) if spec.kind == "range" else spec.arguments
     if not 1 <= len(given) <= _MAX_VALUES:
         raise ConfigError(f"{spec.name}: {spec.kind} has {len(given)} values: give from 1 to {_MAX_VALUES}")
@@ -172,15 +174,15 @@ def _listed(spec: Spec, target: str) -> tuple[Any, ...]:
         value = _value(spec.name, target, argument)
         if value in values:
             raise ConfigError(
-                f"{spec.name}: {spec.kind} gives {value!r} beside {values[values.index(value)]!r}, which is the same: "
-                "leave one out"
+                f"{spec.name}: {spec.kind} gives {values[values.index(value)]!r} and {value!r}, which are the same "
+                "value: leave one out"
             )
         values.append(value)
     return tuple(values)
 
 
 def _value(name: str, target: str, given: Any) -> Any:
-    """One value with the type of its target, as JSON has it."""
+    """Returns one value as a JSON value with the type of its target."""
     value = _from_text(name, target, given) if isinstance(given, Spelled) else given
     if "." not in target:
         try:
@@ -203,7 +205,7 @@ def _from_text(name: str, target: str, given: Spelled) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as err:
-            raise ConfigError(f"{name}={text} is not valid JSON, though it starts so: {err}") from err
+            raise ConfigError(f"{name}={text} starts like JSON but is not valid JSON: {err}") from err
     is_list = str(config_fields()[target].type).startswith("tuple")
     if is_list and not given.is_quoted and text[:1] + text[-1:] in ("()", "[]"):
         text = text[1:-1]
@@ -236,10 +238,10 @@ def _range(spec: Spec) -> range:
 
 
 def _check_targets(parameters: Collection[Parameter]) -> None:
-    """Refuses two parameters that would set the same in one config."""
+    """Raises ConfigError if two parameters would set the same field in one config."""
     for first in parameters:
         for second in parameters:
             overlap = second.target == first.target or second.target.startswith(f"{first.target}.")
             apart = first.condition and second.condition and first.condition != second.condition
             if first is not second and overlap and not apart:
-                raise ConfigError(f"space sets {second.target} by {first.name} and by {second.name}: leave one out")
+                raise ConfigError(f"space sets {second.target} twice, by {first.name} and {second.name}: leave one out")

@@ -1,4 +1,4 @@
-"""A list of command lines as a sweep: "these forty"."""
+"""Reads a file of command lines, each of which is one trial of a sweep."""
 
 import json
 import pathlib
@@ -17,11 +17,11 @@ _MAX_CHARS = 1_000_000
 
 @dataclass(frozen=True)
 class Commands:
-    """Configs given one by one; a point is what one of them changes in the base.
+    """Configs given one by one; a point holds the fields that one line changes in the base.
 
     Attributes:
-        base: config that the lines begin from.
-        points: what each line changes, by config field.
+        base: the config that the lines modify.
+        points: the changes of each line, by config field.
     """
 
     base: ExperimentConfig
@@ -29,14 +29,14 @@ class Commands:
 
     @classmethod
     def read(cls, path: str | pathlib.Path, base: ExperimentConfig) -> "Commands":
-        """Reads a file with the flags of one run a line, `dlexp train` in front or not; # begins a comment.
+        """Reads a file with the flags of one run per line, optionally after `dlexp train`; # begins a comment.
 
         Args:
-            path: of the file; relative `--flagfile`s are looked for from the working directory.
-            base: what a line's flags change.
+            path: path of the file; a relative `--flagfile` in it is relative to the working directory.
+            base: the config that the flags of a line modify.
 
         Raises:
-            ConfigError: the file cannot be read, or a line is wrong: its number is named.
+            ConfigError: the file cannot be read, or a line is wrong; the message gives its number.
         """
         try:
             text = pathlib.Path(path).read_text(encoding="utf-8-sig")
@@ -54,7 +54,7 @@ class Commands:
             except (DlexpError, ValueError) as err:
                 raise ConfigError(f"--runs_file={path}, line {number}: {err}") from err
         if not points:
-            raise ConfigError(f"--runs_file={path} has no line with flags: write one run a line")
+            raise ConfigError(f"--runs_file={path} has no line with flags: write the flags of one run per line")
         return cls(base, points)
 
     @classmethod
@@ -63,39 +63,39 @@ class Commands:
         return cls(base, json.loads(text))
 
     def with_base(self, base: ExperimentConfig) -> "Commands":
-        """The same changes to another base."""
+        """Returns the same changes over another base config."""
         return Commands(base, self.points)
 
     def to_json(self) -> str:
-        """JSON of the points."""
+        """Returns the points as JSON."""
         return json.dumps([dict(point) for point in self.points])
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """The points in the order of the lines."""
+        """Yields the points in the order of the lines."""
         return (dict(point) for point in self.points)
 
     def grid_size(self) -> int:
-        """How many lines there are."""
+        """Returns the number of lines."""
         return len(self.points)
 
     def config(self, point: Mapping[str, Any]) -> ExperimentConfig:
-        """The config of a line."""
+        """Returns the config of a line."""
         return self.base.replace(**point)
 
     def corner_configs(self) -> Iterator[ExperimentConfig]:
-        """The config of every line."""
+        """Yields the config of every line."""
         return (self.config(point) for point in self.points)
 
     def label(self, point: Mapping[str, Any]) -> str:
-        """What the line changes."""
+        """Returns the changes of a line as text."""
         return " ".join(f"{name}={value}" for name, value in point.items()) or "as given"
 
 
 def _difference(base: ExperimentConfig, config: ExperimentConfig) -> dict[str, Any]:
-    # All trials of a sweep are written to the same place; a line may only say what its run is called there.
-    ours = set(config_sections()["tracking"]) - {"tags", "run_name"}
+    # All trials of a sweep are written to the same place; a line may only set the name and the tags of its run.
+    shared = set(config_sections()["tracking"]) - {"tags", "run_name"}
     before, after = base.flat(), config.flat()
-    return {name: value for name, value in after.items() if value != before[name] and name not in ours}
+    return {name: value for name, value in after.items() if value != before[name] and name not in shared}
 
 
 def _without_command(words: list[str]) -> list[str]:

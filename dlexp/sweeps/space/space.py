@@ -1,6 +1,6 @@
-"""The search space of `dlexp sweep`: which config fields vary, and how; a point of it is what one trial sets.
+"""The search space of `dlexp sweep`: which config fields vary, and how; a point holds the values of one trial.
 
-A point maps names of parameters to values as JSON has them, so that it can be stored and read back.
+A point maps names of parameters to JSON values, so that it can be stored and read back.
 """
 
 import json
@@ -23,8 +23,8 @@ class Space:
     """Parameters and the config that they vary; made by `parse` or `from_json`, which check them.
 
     Attributes:
-        parameters: in the order given, but one that others depend on (model, optimizer) comes before them.
-        base: what configs are where a point says nothing.
+        parameters: in the order given, except that model and optimizer come before the parameters that depend on them.
+        base: the config of all fields that a point does not set.
 
     Example:
         >>> space = Space.parse("model=choice(small_cnn,resnet20); resnet20.dropout=choice(0,0.5)", ExperimentConfig())
@@ -40,7 +40,7 @@ class Space:
         """Reads the text of `--space`; the grammar is in `dlexp.sweeps.space.grammar`.
 
         Raises:
-            ConfigError: the text cannot be read, or holds what cannot be searched or what no config can have.
+            ConfigError: the text cannot be read, a field cannot be searched, or a value is not valid for its field.
         """
         return cls._of(read_text(text), base)
 
@@ -57,22 +57,22 @@ class Space:
                 space.config(point)
             except ConfigError as err:
                 trial = textwrap.shorten(_label(point), 100, placeholder=" ...")
-                raise ConfigError(f"space holds a trial that cannot work, {trial}: {err}") from err
+                raise ConfigError(f"space contains a trial that cannot work, {trial}: {err}") from err
         return space
 
     def to_json(self) -> str:
-        """JSON text, one parameter a line; with the same base, `from_json` gives an equal space."""
+        """Returns JSON text, one parameter per line; with the same base, `from_json` returns an equal space."""
         lines = [
             f"  {json.dumps(parameter.name)}: {json.dumps(_json_spec(parameter))}" for parameter in self.parameters
         ]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def with_base(self, base: ExperimentConfig) -> "Space":
-        """The same space over another base; raises as `parse` does."""
+        """Returns the same space over another base config; raises as `parse` does."""
         return self.from_json(self.to_json(), base)
 
     def active(self, point: Mapping[str, Any]) -> list[Parameter]:
-        """The parameters that apply, given the values that are chosen so far."""
+        """Returns the parameters that apply, given the values chosen so far."""
         return [parameter for parameter in self.parameters if self._applies(parameter, point)]
 
     def varies(self, name: str) -> bool:
@@ -83,7 +83,7 @@ class Space:
         """Makes a point.
 
         Args:
-            suggest: gives the value of a parameter; asked for each that applies and has more than one value, in order.
+            suggest: chooses the value of a parameter; called in order for those that apply and have several values.
         """
         point: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -92,10 +92,10 @@ class Space:
         return point
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every point, the last parameter varying fastest; conditionals that do not apply are left out.
+        """Yields every point, the last parameter varying fastest; conditionals that do not apply are left out.
 
         Raises:
-            ConfigError: a parameter has no list of values; at once, not with the first point.
+            ConfigError: a parameter has no list of values; raised by the call, not with the first point.
         """
         for parameter in self.parameters:
             if not parameter.is_finite:
@@ -103,12 +103,12 @@ class Space:
                 raise ConfigError(
                     f"a grid needs lists of values, but {parameter.name} is "
                     f"{parameter.kind}({parameter.low:g},{parameter.high:g}): "
-                    f"write {parameter.name}={lists}, or search otherwise"
+                    f"write {parameter.name}={lists}, or choose another --search"
                 )
         return self._points({}, self.parameters)
 
     def grid_size(self) -> int | None:
-        """How many points `grid` gives; None if it cannot, as a parameter has no list of values."""
+        """Returns how many points `grid` yields; None if a parameter has no list of values."""
         if not all(parameter.is_finite for parameter in self.parameters):
             return None
         free = [
@@ -119,10 +119,10 @@ class Space:
         return _combinations(free) * math.prod(self._branches(field) for field in ARGUMENTS)
 
     def config(self, point: Mapping[str, Any]) -> ExperimentConfig:
-        """The config of a point; entries are merged into the mappings of the base.
+        """Returns the config of a point; entries such as `model_args.dropout` are merged into the base's mapping.
 
         Raises:
-            ConfigError: a name is not of this space or does not apply, or the values cannot work together.
+            ConfigError: a name is not in this space or does not apply, or the values do not work together.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
         flat = self.base.flat()
@@ -139,21 +139,21 @@ class Space:
         return self.base.replace(**changes)
 
     def holds(self, point: Mapping[str, Any]) -> bool:
-        """Whether it is a point of this space: each parameter that applies has a value that it can have."""
+        """Whether a point is in this space: exactly the parameters that apply have a value, and it is possible."""
         active = {parameter.name: parameter for parameter in self.active(point)}
         return active.keys() == point.keys() and all(active[name].holds(value) for name, value in point.items())
 
     def label(self, point: Mapping[str, Any]) -> str:
-        """Short text of what varies: `learning_rate=0.00123 model=resnet20`."""
+        """Returns a short text of the parameters that vary: `learning_rate=0.00123 model=resnet20`."""
         varying = [parameter.name for parameter in self.parameters if not parameter.is_fixed]
         return _label({name: point[name] for name in varying if name in point})
 
     def corner_configs(self) -> Iterator[ExperimentConfig]:
-        """Configs that together hold every value of the choices, and smallest and largest value of all others."""
+        """Yields configs that contain every value of the choices, and smallest and largest value of all others."""
         return map(self.config, self._corners())
 
     def _corners(self) -> Iterator[dict[str, Any]]:
-        """Points that differ from the first one in one extreme each, and in what it is conditional on."""
+        """Yields points that differ from the first one in one extreme value, and in the condition of its parameter."""
         seen = set()
         for parameter in self.parameters:
             for value in parameter.extremes:
@@ -186,7 +186,7 @@ class Space:
         return (point[field] if field in point else self.base.flat()[field]) == value
 
     def _branches(self, field: str) -> int:
-        """Points that differ in `field` and in the parameters that are conditional on it."""
+        """Counts the points that differ in `field` and in the parameters that are conditional on it."""
         values = next(
             (parameter.values for parameter in self.parameters if parameter.name == field), (self.base.flat()[field],)
         )

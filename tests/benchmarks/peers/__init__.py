@@ -1,1 +1,1 @@
-"""What a user would write without dlexp; each is run with the libraries of its own environment."""
+"""Scripts that a user would write without dlexp; each one runs in a separate environment with its libraries."""

@@ -6,7 +6,7 @@ layers = keras.layers
 
 
 def build_network(learning_rate: float, weight_decay: float) -> keras.Model:
-    """A compiled model of images `(batch, 8, 8, 1)` and integer labels `(batch,)`."""
+    """Builds a compiled model for images `(batch, 8, 8, 1)` and integer labels `(batch,)`."""
     model = keras.Sequential(
         [
             layers.Input((8, 8, 1)),

@@ -1,4 +1,4 @@
-"""One Keras script a run, with MLflow's autolog and two ModelCheckpoints: `keras_script.py STORE SEED`."""
+"""One Keras script per run, with MLflow's autolog and two ModelCheckpoints: `keras_script.py STORE SEED`."""
 
 import pathlib
 import sys

@@ -9,7 +9,7 @@ from keras_network import build_network
 
 
 def build(hyperparameters: Any) -> Any:
-    """The model of one trial, compiled."""
+    """Builds the compiled model of one trial."""
     return build_network(
         hyperparameters.Float("learning_rate", 1e-4, 1e-2, sampling="log"),
         hyperparameters.Float("weight_decay", 1e-6, 1e-2, sampling="log"),
@@ -17,7 +17,7 @@ def build(hyperparameters: Any) -> Any:
 
 
 def main(store: str, trials: int) -> None:
-    """Searches."""
+    """Runs the search."""
     train_images, val_images, train_labels, val_labels = load()
     tuner = keras_tuner.RandomSearch(
         build, "val_accuracy", max_trials=trials, directory=store, project_name="search", seed=0

@@ -26,7 +26,7 @@ class Classifier(lightning.LightningModule):
         )
 
     def training_step(self, batch: Any, index: int) -> Any:
-        """Loss and accuracy of a batch."""
+        """Logs loss and accuracy of a batch, and returns the loss."""
         logits = self.network(batch[0])
         loss = functional.cross_entropy(logits, batch[1])
         self.log("loss", loss, on_epoch=True, on_step=False)
@@ -34,20 +34,20 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """The same of validation."""
+        """Logs loss and accuracy of a validation batch."""
         logits = self.network(batch[0])
         self.log("val_loss", functional.cross_entropy(logits, batch[1]))
         self.log("val_accuracy", (logits.argmax(1) == batch[1]).float().mean())
 
     def configure_optimizers(self) -> Any:
-        """AdamW."""
+        """Returns AdamW."""
         return torch.optim.AdamW(
             self.network.parameters(), self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
         )
 
 
 def main(store: str, runs: int) -> None:
-    """Trains one model after the other."""
+    """Trains one model after another."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     train_images, val_images, train_labels, val_labels = load()

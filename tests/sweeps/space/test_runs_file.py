@@ -1,4 +1,4 @@
-"""A list of command lines as a sweep: what is read of each line, and what is refused."""
+"""A file of command lines as a sweep: what is read from a line, and what is refused."""
 
 import pathlib
 from typing import Any
@@ -111,7 +111,7 @@ def test_a_line_that_is_wrong_is_named_by_its_number(tmp_path: pathlib.Path, lin
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n"])
 def test_a_file_without_a_run_is_refused(tmp_path: pathlib.Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"runs\.txt has no line with flags: write one run a line"):
+    with pytest.raises(ConfigError, match=r"runs\.txt has no line with flags: write the flags of one run per line"):
         read(tmp_path, text)
 
 
