@@ -263,9 +263,7 @@ def test_attribute_that_a_callback_no_longer_has_is_an_error_and_not_forgotten()
     stopper = keras.callbacks.EarlyStopping("val_loss")
     stopper.on_train_begin()
     del stopper.best_epoch
-    sentence = (
-        r"^Keras changed EarlyStopping: best_epoch is missing in Keras \S+ \(see keras/src/callbacks/early_stopp"
-    )
+    sentence = r"^Keras changed EarlyStopping: best_epoch is missing in Keras \S+ \(see keras/src/callbacks/early_stopp"
     with pytest.raises(KerasChangedError, match=sentence):
         keras_internals.get_memory(stopper)
     with pytest.raises(KerasChangedError, match=sentence):
