@@ -55,3 +55,11 @@ def quick_database(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.mlflow_store import copy_database
 
     monkeypatch.setattr(connection, "make_database", copy_database)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures stay empty, as drawing them takes a third of the time of a short run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)

@@ -23,7 +23,6 @@ CROSS_MODULE_TESTS = {
     "test_packaging.py",
     "test_plugins.py",  # through every registry
     "tracking/mlflow/test_faults.py",  # the tracker, its queue and sync, where MLflow fails
-    "tracking/test_builtin.py",  # trackers, their table in the registry and setup.cfg
     "tracking/test_conformance.py",
 }
 KERAS_INTERNALS = "dlexp/models/keras_internals.py"

@@ -26,7 +26,7 @@ from tests.support.image_folders import write_digits_folder
 from tests.support.mlflow_store import client_of
 
 EPOCHS = 3
-pytestmark = pytest.mark.usefixtures("quick_database")
+pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
 
 
 def tiny(store: pathlib.Path, **values: Any) -> ExperimentConfig:

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from dlexp.runs.run import Run
 from dlexp.runs.store import iterate_runs, list_runs
 from dlexp.tracking.mlflow.database import close_dead_runs, database_path, make_database
 from tests.integration.soak import TRAININGS
+from tests.support import killing
 from tests.support.killing import (
     differences,
     finish,
@@ -39,6 +41,14 @@ SHORT: dict[str, Any] = {
     "lr_schedule": "cosine", "save_every_steps": 4, "steps_per_execution": "1", "tensorboard": False,
 }  # fmt: skip
 STEPS_PER_EPOCH = 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Trainings in processes draw nothing: `make soak` kills them while they draw, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(killing, "draws_figures", False)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from PIL import Image
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.commands.cli import main
 from dlexp.datasets.images import scan
+from dlexp.runs.run import CONFIG_FILE, RECIPE_FILE, Run
 from tests.support.image_folders import write_digits_folder
 
 
@@ -23,11 +24,24 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     return write_digits_folder(tmp_path / "photos", 100)
 
 
-@pytest.fixture
-def run_folder(folder: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on photos/, which is in the folder of its store."""
+    root = tmp_path_factory.mktemp("trained")
     values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
-    config = ExperimentConfig.of(dataset=f"folder:{folder}", store=str(tmp_path / "store"), **values)
-    return run_experiment(config).run.path
+    photos = write_digits_folder(root / "photos", 100)
+    return run_experiment(ExperimentConfig.of(dataset=f"folder:{photos}", store=str(root / "store"), **values)).run
+
+
+@pytest.fixture
+def run_folder(trained: Run, folder: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the run, on a copy of its photos."""
+    root = trained.path.parents[3]
+    copy = tmp_path / trained.path.relative_to(root)
+    shutil.copytree(trained.path, copy)
+    for path in (copy / CONFIG_FILE, copy / RECIPE_FILE):
+        path.write_text(path.read_text().replace(str(root), str(tmp_path)))
+    return copy
 
 
 def test_help_lists_the_subcommands_and_their_flags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlflow
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlexp.checkpoints.metadata import read_metadata
@@ -27,6 +28,7 @@ from dlexp.tracking.tensorboard import FOLDER
 _CLOCK_KEYS = ("epoch_seconds", "images_per_second", "step_seconds", "data_wait_seconds")
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.support.killing_worker"])
+draws_figures = True  # False: figures stay empty, which saves a third of the time of a short run
 Training = multiprocessing.context.ForkServerProcess
 
 
@@ -38,7 +40,7 @@ def start_training(values: Mapping[str, Any], *, crash_at: str = "") -> Training
         crash_at: `CALL:N`, to be killed at the Nth of these calls: `flush`, `replace`, `unlink`, `write`; or
             `limit:BYTES`, the largest file that the process can write.
     """
-    process = _context.Process(target=_work, args=(dict(values), crash_at))
+    process = _context.Process(target=_work, args=(dict(values), crash_at, draws_figures))
     process.start()
     return process
 
@@ -129,10 +131,12 @@ def _tensorboard_steps(run: Run) -> list[tuple[str, int]]:
     return sorted((key, event.step) for key in keys for event in events.Tensors(key))
 
 
-def _work(values: dict[str, Any], crash_at: str) -> None:
+def _work(values: dict[str, Any], crash_at: str, draws: bool) -> None:
     from dlexp.errors import DlexpError
     from dlexp.experiment import resume_experiment, run_experiment
 
+    if not draws:
+        FigureCanvasAgg.draw = lambda canvas: None
     if crash_at:
         _arm(*crash_at.split(":"))
     config = ExperimentConfig.of(**values)

@@ -29,7 +29,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def run(original: Run, tmp_path: pathlib.Path) -> Run:
+def run(original: Run, tmp_path: pathlib.Path, quick_database: None) -> Run:
     """A copy of the finished run, without a database."""
     shutil.copytree(original.path.parents[2], tmp_path / "store")
     database_path(tmp_path / "store").unlink()

@@ -37,7 +37,7 @@ from tests.support.mlflow_store import client_of, copy_database
 from tests.support.ports import free_port
 
 PROCESSES = 16
-pytestmark = pytest.mark.usefixtures("quick_database")
+pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
 
 
 def quick(store: pathlib.Path, **values: Any) -> ExperimentConfig:
