@@ -153,8 +153,8 @@ class SourceContract:
         """Name, classes, examples in their order, and pixels; only paths may differ."""
         first, second = open_source(), open_source()
         assert (first.name, first.class_names) == (second.name, second.class_names), "its name or class_names differ"
-        manifests = [source.manifest.drop(columns="path").reset_index(drop=True) for source in (first, second)]
-        pd.testing.assert_frame_equal(*manifests, obj="the manifest")
+        before, after = (source.manifest.drop(columns="path").reset_index(drop=True) for source in (first, second))
+        pd.testing.assert_frame_equal(before, after, obj="the manifest")
         for example in _sample(first.manifest):
             same = np.array_equal(first.read(example.row), second.read(example.row))
             assert same, f"the pixels of {example.key!r} differ"
