@@ -94,7 +94,7 @@ def test_another_way_to_search_or_to_judge_is_refused(plan: SweepPlan, values: d
 
 @pytest.mark.parametrize("values", [{"epochs": 3}, {"model": "resnet20"}, {"num_threads": 3}, {"seed": 1}])
 def test_fields_that_results_depend_on_are_refused_by_name(plan: SweepPlan, values: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"other values of --{next(iter(values))}: .* or --allow_changes"):
+    with pytest.raises(ConfigError, match=f"other values of --{next(iter(values))}: .* or give --allow_changes"):
         check_same(changed(plan, **values), stored(plan))
 
 

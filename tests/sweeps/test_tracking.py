@@ -32,7 +32,7 @@ from tests.support.tracked_sweeps import (
 )
 
 
-def test_the_run_of_a_sweep_tells_what_it_was_and_what_was_best(tmp_path: pathlib.Path) -> None:
+def test_the_run_of_a_sweep_shows_what_it_was_and_what_was_best(tmp_path: pathlib.Path) -> None:
     plan = plan_of(tmp_path, RATES, seeds=2)
     folder, _ = sweep(plan)
     parent = runs_of(tmp_path)[folder.record()["parent_run_id"]]
@@ -188,7 +188,7 @@ def repair(run: Run) -> None:
 # Copies that cannot be made.
 
 
-def test_a_trial_that_cannot_be_copied_is_told_and_the_others_are_copied(
+def test_a_trial_that_cannot_be_copied_is_reported_and_the_others_are_copied(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def script(job: TrialJob) -> Sequence[Event]:
@@ -202,9 +202,9 @@ def test_a_trial_that_cannot_be_copied_is_told_and_the_others_are_copied(
     assert children_of(tmp_path, parent) == {run_of(folder, trial.number).id for trial in trials if trial.number != 1}
     assert runs_of(tmp_path)[parent].info.status == "FINISHED"
     assert run_of(folder, 1).record()["unsynced"] == ["MLflow"]
-    (told,) = caplog.messages
-    assert run_of(folder, 1).id[:8] in told
-    assert "dlexp sync" in told
+    (warning,) = caplog.messages
+    assert run_of(folder, 1).id[:8] in warning
+    assert "dlexp sync" in warning
 
 
 def test_sync_makes_a_trial_that_was_not_copied_a_child_of_its_sweep(tmp_path: pathlib.Path) -> None:
@@ -232,7 +232,7 @@ def lose(store: pathlib.Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["deleted", "empty", "garbage"])
-def test_a_database_that_is_lost_is_told_once_and_the_sweep_goes_on(
+def test_a_database_that_is_lost_is_reported_once_and_the_sweep_continues(
     tmp_path: pathlib.Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def script(job: TrialJob) -> Sequence[Event]:
@@ -242,8 +242,8 @@ def test_a_database_that_is_lost_is_told_once_and_the_sweep_goes_on(
 
     _, trials = sweep(plan_of(tmp_path), script, slots=1)
     assert {trial.state for trial in trials} == {TrialState.FINISHED}
-    (told,) = caplog.messages
-    assert "MLflow does not have all of this sweep" in told
+    (warning,) = caplog.messages
+    assert "MLflow does not have all of this sweep" in warning
     assert mlflow.active_run() is None
 
 
@@ -257,7 +257,7 @@ def test_a_sweep_that_is_resumed_after_its_database_was_lost_has_all_of_its_tria
     assert len(runs_of(tmp_path)) == 5
 
 
-def test_a_database_that_is_damaged_from_the_start_is_told_once_and_sync_fills_another_one(
+def test_a_database_that_is_damaged_from_the_start_is_reported_once_and_sync_fills_another_one(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lose(tmp_path, "garbage")
@@ -277,7 +277,7 @@ def test_a_sweep_that_began_without_mlflow_gets_its_run_when_it_is_resumed(tmp_p
     assert len(children_of(tmp_path, folder.record()["parent_run_id"])) == 4
 
 
-def test_a_model_that_cannot_be_made_is_told_and_the_run_of_the_sweep_is_closed(
+def test_a_model_that_cannot_be_made_is_reported_and_the_run_of_the_sweep_is_closed(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def script(job: TrialJob) -> Sequence[Event]:

@@ -12,7 +12,7 @@ import requests
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError, one_line
 from dlexp.runs.run import artifacts_root
-from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database, quiet_database_log
+from dlexp.tracking.mlflow.database import database_path, forget_connections, make_database, quiet_logs
 
 _PROBE_SECONDS = 5
 # With this tag the UI shows the runs of an experiment first, not traces of language models.
@@ -31,7 +31,7 @@ def connect(tracking: TrackingConfig) -> mlflow.MlflowClient:
     Raises:
         StoreError: the server does not answer.
     """
-    _quiet_libraries()
+    quiet_logs()
     if tracking.tracking_uri:
         _check_server(tracking.tracking_uri)
     else:
@@ -103,10 +103,3 @@ def _warn_of_file_store(store: str) -> None:
             "MLFLOW_ALLOW_FILE_STORE=true mlflow server --backend-store-uri %s",
             store, pathlib.Path(store).resolve().as_uri(),
         )  # fmt: skip
-
-
-def _quiet_libraries() -> None:
-    """Silences messages on migrations and new experiments, and tracebacks of a locked database."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    quiet_database_log()

@@ -34,6 +34,7 @@ def make_database(store: str | pathlib.Path) -> bool:
             return False
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        quiet_logs()
         for leftover in path.parent.glob(f"{TEMPORARY_PREFIX}*{path.name}*"):  # of a killed process: the lock is ours
             leftover.unlink()
         with atomic_file(path) as temporary:
@@ -54,8 +55,13 @@ def forget_connections(store: str | pathlib.Path) -> None:
         engine.dispose()
 
 
-def quiet_database_log() -> None:
-    """Keeps tracebacks of a locked database off the terminal: writes are repeated, and failures reported by dlexp."""
+def quiet_logs() -> None:
+    """Keeps messages on new tables, migrations and experiments, and tracebacks of a locked database, off the terminal.
+
+    dlexp repeats writes and reports failures itself. Call it after MLflow is imported: the import sets the levels.
+    """
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
@@ -109,6 +115,7 @@ def close_dead_runs(store: str | pathlib.Path) -> None:
     """Closes runs that the database of a store marks as running and whose process was killed."""
     import mlflow
 
+    quiet_logs()
     client = mlflow.MlflowClient(f"sqlite:///{database_path(store)}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for found in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else ():

@@ -4,6 +4,7 @@ import logging
 import pathlib
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import mlflow
@@ -13,10 +14,11 @@ from dlexp.config.sections import TrackingConfig
 from dlexp.runs.run import Run, artifacts_root, run_folder
 from dlexp.tracking.mlflow.connection import find_or_create_experiment
 from dlexp.tracking.mlflow.database import (
+    close_dead_runs,
     database_path,
     forget_connections,
     make_database,
-    quiet_database_log,
+    quiet_logs,
     restore_run,
 )
 from tests.support.pins import Pin
@@ -86,20 +88,48 @@ def test_restored_run_is_the_row_that_create_run_adds(client: mlflow.MlflowClien
     assert (found.info.artifact_uri, found.data.tags["mlflow.runName"]) == (run.path.as_uri(), "run")
 
 
+@pytest.fixture
+def loud_libraries() -> Iterator[None]:
+    """MLflow and alembic log as they do after their import, before dlexp has quieted them."""
+    loud = {"mlflow": logging.INFO, "alembic": logging.INFO, "mlflow.store.db.utils": logging.NOTSET}
+    levels = {name: logging.getLogger(name).level for name in loud}
+    for name, level in loud.items():
+        logging.getLogger(name).setLevel(level)
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_new_database_is_made_without_messages_of_mlflow(
+    tmp_path: pathlib.Path, loud_libraries: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make_database(tmp_path)
+    assert caplog.messages == []
+
+
+def test_empty_database_is_opened_without_messages_of_mlflow(
+    tmp_path: pathlib.Path, loud_libraries: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `dlexp ui` does: MLflow creates its tables in an empty file."""
+    database_path(tmp_path).touch()
+    close_dead_runs(tmp_path)
+    assert database_path(tmp_path).stat().st_size > 0
+    assert caplog.messages == []
+
+
 @Pin("MLflow", "the logger of a database that fails", "mlflow/store/db/utils.py")
 def test_traceback_of_a_locked_database_is_kept_off_the_terminal(
     client: mlflow.MlflowClient,
     tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
+    loud_libraries: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger("mlflow.store.db.utils")
-    monkeypatch.setattr(logger, "level", logging.NOTSET)
     client.search_experiments()
     with sqlite3.connect(database_path(tmp_path)) as database:
         database.execute("DROP TABLE experiments")
     noise = []
-    for quiet in (lambda: None, quiet_database_log):
+    for quiet in (lambda: None, quiet_logs):
         quiet()
         caplog.clear()
         with pytest.raises(mlflow.MlflowException):
