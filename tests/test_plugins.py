@@ -120,7 +120,7 @@ def test_layer_that_could_not_be_loaded_again_is_refused_before_training(
 
 
 def diary(folder: pathlib.Path) -> list[list[Any]]:
-    """What the plug-in's tracker was told, call by call."""
+    """The calls that the plug-in's tracker has received, in order."""
     return [json.loads(line) for line in (folder / "diary.jsonl").read_text().splitlines()]
 
 
@@ -135,10 +135,10 @@ def test_callback_and_tracker_of_a_plugin_are_called(plugin: pathlib.Path, capsy
     assert train("--callbacks=say_epochs", "--trackers=diary", "--experiment=mine") == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line.startswith("epoch ")] == ["epoch 1 ['accuracy']", "epoch 2 ['accuracy']"]
-    told = diary(pathlib.Path(printed[-1]))
-    assert told[0] == ["start", "digits", "mine", "my_net"]
-    assert told[-1] == ["finish", "FINISHED"]
-    assert [point for call, *points in told if call == "points" for point in points] == measured(
+    reported = diary(pathlib.Path(printed[-1]))
+    assert reported[0] == ["start", "digits", "mine", "my_net"]
+    assert reported[-1] == ["finish", "FINISHED"]
+    assert [point for call, *points in reported if call == "points" for point in points] == measured(
         pathlib.Path(printed[-1])
     )
 
@@ -151,10 +151,10 @@ def test_tracker_of_a_plugin_goes_on_with_a_resumed_run(
     folder = pathlib.Path(capsys.readouterr().out.splitlines()[-1])
     before = measured(folder)
     assert main(["dlexp", "train", f"--resume={folder}", "--epochs=3"]) == 0
-    told = diary(folder)
-    (number,) = [number for number, (call, *_) in enumerate(told) if call == "resume"]
-    assert told[number] == ["resume", len(before)]
-    after = [point for call, *points in told[number:] if call == "points" for point in points]
+    reported = diary(folder)
+    (number,) = [number for number, (call, *_) in enumerate(reported) if call == "resume"]
+    assert reported[number] == ["resume", len(before)]
+    after = [point for call, *points in reported[number:] if call == "points" for point in points]
     assert before + after == measured(folder)
 
 

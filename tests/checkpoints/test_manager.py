@@ -237,7 +237,7 @@ def test_checkpoints_are_found_by_kind_and_by_any_field(run: Run, model: keras.M
 
 
 class WithoutConfig(keras.Model):
-    """Takes an argument that its config does not tell."""
+    """Takes an argument that its config does not hold."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Names of checkpoints tell what is inside, and are read back without loss."""
+"""Names of checkpoints say what is inside, and are read back without loss."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`dlexp data` and what it tells."""
+"""What `dlexp data` prints."""
 
 import json
 import pathlib
@@ -53,12 +53,12 @@ def test_help_lists_the_subcommands_and_their_flags(capsys: pytest.CaptureFixtur
 
 def test_describe_tells_id_counts_and_channels(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("describe", f"folder:{folder}", "--format=json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["examples"], told["image_shape"]) == ("photos", 100, [8, 8, 1])
-    assert sum(told["counts"].values()) == 100
-    assert sum(told["counts_by_class"]["3"].values()) > 0
-    assert told["sizes"] == {"8x8": 100}
-    assert 0 < told["channels"]["mean"][0] < 255
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["name"], reported["examples"], reported["image_shape"]) == ("photos", 100, [8, 8, 1])
+    assert sum(reported["counts"].values()) == 100
+    assert sum(reported["counts_by_class"]["3"].values()) > 0
+    assert reported["sizes"] == {"8x8": 100}
+    assert 0 < reported["channels"]["mean"][0] < 255
 
 
 def test_describe_for_people_shows_shares(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,11 +100,11 @@ def test_verify_names_what_was_changed_removed_damaged_and_added(
     damaged.write_bytes(damaged.read_bytes()[:-20])
     Image.new("L", (8, 8), 99).save(folder / "1" / "added.png")
     assert call("verify", str(run_folder), "--format=json") == 1
-    told = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
-    assert told[f"1/{changed.name}"] == "another content"
-    assert told[f"1/{removed.name}"] == "is gone"
-    assert told[f"1/{damaged.name}"].startswith("cannot be read: ")
-    assert told["1/added.png"] == "is new"
+    reported = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
+    assert reported[f"1/{changed.name}"] == "another content"
+    assert reported[f"1/{removed.name}"] == "is gone"
+    assert reported[f"1/{damaged.name}"].startswith("cannot be read: ")
+    assert reported["1/added.png"] == "is new"
 
 
 def test_verify_does_not_believe_what_is_remembered_of_a_file(

@@ -195,10 +195,10 @@ def test_former_output_stands_if_a_prediction_fails(store: str, monkeypatch: pyt
     def fail(*arguments: object) -> None:
         raise OSError("the disk is full")
 
-    pathlib.Path("predictions.csv").write_text("former")
+    pathlib.Path("predictions.csv").write_text("previous")
     monkeypatch.setattr(PredictionFile, "write", fail)
     assert predict(store, "photos") == 1
-    assert pathlib.Path("predictions.csv").read_text() == "former"
+    assert pathlib.Path("predictions.csv").read_text() == "previous"
     assert names_in(pathlib.Path.cwd()) == {"photos", "predictions.csv"}
 
 

@@ -70,5 +70,5 @@ def test_a_time_is_written_in_its_two_largest_units(seconds: float, text: str) -
 def test_a_written_time_is_the_time_but_for_what_it_leaves_out(seconds: int) -> None:
     words = format_seconds(seconds).split()
     units = {"s": 1, "min": 60, "h": 3600}
-    told = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
-    assert 0 <= seconds - told < (60 if "h" in words else 1)
+    reported = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert 0 <= seconds - reported < (60 if "h" in words else 1)

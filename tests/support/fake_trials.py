@@ -15,7 +15,7 @@ class CheckpointedTrials:
     """A `Runner` whose trials note in their record which process has done which epoch, and do none twice."""
 
     def run(self, job: TrialJob, report: Report) -> TrialEnded:
-        """Does the epochs that no former attempt has done."""
+        """Does the epochs that no previous attempt has done."""
         run = _open_run(job)
         with run.hold():
             for epoch in range(len(run.record()["epochs"]) + 1, job.config.optimization.epochs + 1):

@@ -1,4 +1,4 @@
-"""Tests of a launcher that keeps its workers for several trials; beside the contract, which does not ask for that."""
+"""Tests of a launcher that keeps its workers for several trials; the contract does not require that."""
 
 import pathlib
 

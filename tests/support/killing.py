@@ -33,7 +33,7 @@ Training = multiprocessing.context.ForkServerProcess
 
 
 def start_training(values: Mapping[str, Any], *, crash_at: str = "") -> Training:
-    """Starts a process that begins the run of a store, or goes on with it.
+    """Starts a process that begins the run of a store, or resumes it.
 
     Args:
         values: config fields, `store` among them.
@@ -52,7 +52,7 @@ def finish(process: Training) -> int:
 
 
 def train(values: Mapping[str, Any]) -> Run:
-    """Trains to the end in a process of its own, or goes on to the end."""
+    """Trains to the end in a separate process, or resumes to the end."""
     assert finish(start_training(values)) == 0
     return only_run(values)
 
@@ -110,7 +110,7 @@ def history(run: Run) -> list[tuple[str, int, float]]:
 
 
 def is_of_the_clock(key: str) -> bool:
-    """Whether a point tells of the machine, so that no two runs have the same."""
+    """Whether a point measures the machine, so that no two runs have the same."""
     key = key.removeprefix("steps/")
     return key in _CLOCK_KEYS or key.startswith("load/")
 

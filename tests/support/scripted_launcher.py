@@ -1,4 +1,4 @@
-"""A launcher for tests that runs nothing: a function tells what becomes of a trial, and its run folder is written."""
+"""A launcher for tests that runs nothing: a function decides how a trial ends, and its run folder is written."""
 
 import collections
 from collections.abc import Callable, Mapping, Sequence

@@ -39,14 +39,14 @@ def begin(plan: SweepPlan) -> SweepFolder:
 def drive(
     plan: SweepPlan, script: Script = finish, *, slots: int = 2, observers: Sequence[Observer] = (), **limits: Any
 ) -> tuple[SweepFolder, list[Trial], ScriptedLauncher]:
-    """Begins the sweep, or goes on with it, to its end."""
+    """Begins or resumes the sweep, and drives it to its end."""
     folder, launcher = begin(plan), ScriptedLauncher(script, slots=slots)
     SweepDriver(folder, plan, SweepLimits(**limits), launcher, observers).run()
     return folder, folder.trials(), launcher
 
 
 def ended(number: int, accuracy: float | None = None, **values: Any) -> Trial:
-    """A trial that has finished with that accuracy; failed without one. Each is a point of its own unless told."""
+    """A trial that has finished with that accuracy; failed without one. Each has its own point unless given one."""
     state = TrialState.FAILED if accuracy is None else TrialState.FINISHED
     given: dict[str, Any] = {"state": state, "point_number": number, "point": {}, "seed": 0, "attempts": 1}
     if accuracy is not None:

@@ -121,14 +121,14 @@ def test_all_differences_are_told_at_once(plan: SweepPlan) -> None:
 
 
 def test_a_field_that_a_later_version_added_is_a_difference_only_if_it_is_not_the_default(plan: SweepPlan) -> None:
-    former = stored(plan)
-    del former["base"]["label_smoothing"]
-    check_same(plan, former)
+    previous = stored(plan)
+    del previous["base"]["label_smoothing"]
+    check_same(plan, previous)
     with pytest.raises(ConfigError, match="--label_smoothing"):
-        check_same(changed(plan, label_smoothing=0.1), former)
+        check_same(changed(plan, label_smoothing=0.1), previous)
 
 
-# Trials of a sweep that goes on with other values.
+# Trials of a sweep that is resumed with other values.
 
 RATES = "learning_rate=choice(0.1,0.2)"
 ANY_RATE = "learning_rate=log(0.1,0.2)"

@@ -143,11 +143,11 @@ def test_what_a_killed_driver_has_not_copied_the_next_one_copies(tmp_path: pathl
 
 def test_a_sweep_whose_run_was_deleted_gets_another(tmp_path: pathlib.Path) -> None:
     folder, _ = sweep(plan_of(tmp_path, num_points=2))
-    former = folder.record()["parent_run_id"]
-    client_of(tmp_path).delete_run(former)
+    previous = folder.record()["parent_run_id"]
+    client_of(tmp_path).delete_run(previous)
     sweep(plan_of(tmp_path, num_points=4))
     parent = folder.record()["parent_run_id"]
-    assert parent != former
+    assert parent != previous
     assert len(children_of(tmp_path, parent)) == 2
 
 

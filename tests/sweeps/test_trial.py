@@ -42,10 +42,10 @@ def go_on(event: EpochEnded) -> bool:
 
 def test_a_trial_is_a_finished_run_that_knows_its_sweep(runner: TrialRunner, tmp_path: pathlib.Path) -> None:
     job = job_of(tmp_path)
-    told: list[EpochEnded] = []
+    reported: list[EpochEnded] = []
 
     def report(event: EpochEnded) -> bool:
-        told.append(event)
+        reported.append(event)
         return True
 
     assert runner.run(job, report) == TrialEnded(7, Outcome.FINISHED)
@@ -53,8 +53,8 @@ def test_a_trial_is_a_finished_run_that_knows_its_sweep(runner: TrialRunner, tmp
     assert record["name"] == "first-0007"
     assert (record["sweep"], record["trial"], record["parent_run_id"]) == ("first", 7, "0" * 32)
     assert run_of(job).status() == Status.FINISHED
-    assert [event.epoch for event in told] == [1, 2]
-    assert told[record["best_epoch"] - 1].metrics["val_accuracy"] == record["metrics"]["val_accuracy"]
+    assert [event.epoch for event in reported] == [1, 2]
+    assert reported[record["best_epoch"] - 1].metrics["val_accuracy"] == record["metrics"]["val_accuracy"]
 
 
 def test_a_trial_leaves_mlflow_to_the_driver(runner: TrialRunner, tmp_path: pathlib.Path) -> None:

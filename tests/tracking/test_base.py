@@ -11,7 +11,7 @@ from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker
 
 
 class Recording(Tracker):
-    """Remembers what it was told; fails from a chosen call on."""
+    """Remembers its calls; fails from a chosen call on."""
 
     name = "recording"
 

@@ -66,9 +66,9 @@ def test_deleted_database_is_filled_again_under_the_same_id(
     run: Run, original: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sync(run) == 0
-    told, path = capsys.readouterr().out.splitlines()
-    assert told.startswith("MLflow: the run, ")
-    assert told.endswith("points, the best model")
+    reported, path = capsys.readouterr().out.splitlines()
+    assert reported.startswith("MLflow: the run, ")
+    assert reported.endswith("points, the best model")
     assert path == str(run.path)
     before, after = contents(original), contents(run)
     assert after["artifacts"] == run.path.as_uri()

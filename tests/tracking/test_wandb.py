@@ -1,4 +1,4 @@
-"""W&B: what an offline run holds, that it needs neither key nor network, and that a resume tells nothing twice."""
+"""W&B: what an offline run holds, that it needs neither key nor network, and that a resume logs nothing twice."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Faults planted in a folder of photographs are all told, each as what it is, and nothing else is."""
+"""Every fault planted in a folder of photographs is reported as what it is, and nothing else is reported."""
 
 import pathlib
 from typing import Any
@@ -48,8 +48,8 @@ def _save(photo: Image.Image, path: pathlib.Path, **settings: Any) -> None:
 def test_every_planted_fault_is_told_and_nothing_else(planted: Dataset) -> None:
     damaged = pd.DataFrame({"key": ["train/a/cut.jpg"], "reason": ["it is a JPEG without its end, cut off"]})
     problems = find_problems(planted, find_duplicates(planted), damaged)
-    told = set(problems[["severity", "check", "keys"]].itertuples(index=False, name=None))
-    assert told == {
+    reported = set(problems[["severity", "check", "keys"]].itertuples(index=False, name=None))
+    assert reported == {
         ("error", "damaged", "train/a/cut.jpg"),
         ("error", "leak", "test/a/leaked.png, train/a/06.png"),
         ("error", "leak", "test/b/leaked.jpg, train/b/07.png"),

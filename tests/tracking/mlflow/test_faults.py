@@ -360,6 +360,6 @@ def test_server_that_dies_does_not_hold_up_the_training_and_is_told_at_the_end(
         tracker.log_points(points(range(3)))
     for step in range(3, 6):
         tracker.log_points(points(range(step, step + 1)))
-        assert failures.acquire(timeout=60)  # the writes of former steps are not given up yet
+        assert failures.acquire(timeout=60)  # the writes of previous steps are not given up yet
     with pytest.raises(mlflow.MlflowException):
         tracker.finish(Status.FINISHED)

@@ -1,4 +1,4 @@
-"""What is logged every so many steps, and after every epoch."""
+"""What is logged every N steps, and after every epoch."""
 
 from dlexp.runs.run import Run
 
