@@ -91,7 +91,7 @@ def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult,
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", result.run.record()["dataset_id"])
     assert run.data.tags["note"] == "tiny"
-    artifacts = {each.path for each in client.list_artifacts(result.run.id)}
+    artifacts = {artifact.path for artifact in client.list_artifacts(result.run.id)}
     assert {"checkpoints", "evaluation", "config.json", "model_summary.txt"} <= artifacts
 
 

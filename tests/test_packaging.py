@@ -43,7 +43,7 @@ def requirements(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
     """What setup.cfg asks for, in install_requires and in every extra, but dlexp itself."""
     asked = setup_cfg["options"]["install_requires"] + "".join(setup_cfg["options.extras_require"].values())
     parsed = [Requirement(line) for line in asked.splitlines() if line and not line.startswith("#")]
-    return [each for each in parsed if each.name != "dlexp"]
+    return [item for item in parsed if item.name != "dlexp"]
 
 
 def install_requirements(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
@@ -63,9 +63,9 @@ def test_every_requirement_is_pinned_within_its_bounds(
     setup_cfg: configparser.ConfigParser, pins: dict[str, str]
 ) -> None:
     unmet = [
-        str(each)
-        for each in requirements(setup_cfg)
-        if not each.specifier.contains(pins.get(canonicalize_name(each.name), "0"))
+        str(requirement)
+        for requirement in requirements(setup_cfg)
+        if not requirement.specifier.contains(pins.get(canonicalize_name(requirement.name), "0"))
     ]
     assert unmet == []
 
@@ -75,7 +75,7 @@ def test_library_whose_internals_are_relied_on_is_bound_to_the_tested_minor_vers
     name: str, setup_cfg: configparser.ConfigParser, pins: dict[str, str]
 ) -> None:
     major, minor = Version(pins[name]).release[:2]
-    (asked,) = [each for each in install_requirements(setup_cfg) if each.name == name]
+    (asked,) = [requirement for requirement in install_requirements(setup_cfg) if requirement.name == name]
     assert asked.specifier == SpecifierSet(f">={major}.{minor},<{major}.{minor + 1}"), f"{asked} in setup.cfg"
 
 

@@ -143,7 +143,7 @@ def test_plain_keras_opens_a_checkpoint_compiled_for_integer_labels(run: Run, mo
     path = save(run, model)
     loaded = keras.saving.load_model(path)
     assert np.isfinite(loaded.evaluate(np.ones((3, 2, 2, 1)), np.array([0, 1, 1]), verbose=0))
-    digests = {weights_digest(each.get_weights()) for each in (loaded, model)}
+    digests = {weights_digest(item.get_weights()) for item in (loaded, model)}
     assert digests == {read_metadata(path)["weights_digest"]}
 
 

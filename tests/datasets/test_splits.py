@@ -162,7 +162,7 @@ def test_over_all_folds_every_image_is_tested_once_and_each_class_evenly() -> No
         for fold in range(5)
     ]
     assert (np.sum(tests, axis=0) == 1).all()
-    assert [manifest["label"][each].value_counts().to_dict() for each in tests] == [{0: 6, 1: 3}] * 5
+    assert [manifest["label"][test].value_counts().to_dict() for test in tests] == [{0: 6, 1: 3}] * 5
 
 
 def test_fold_takes_validation_as_a_share_of_all() -> None:

@@ -86,7 +86,7 @@ def test_a_gradient_step_lowers_the_loss(name: str) -> None:
     with tf.GradientTape() as tape:
         before = measure_loss()
     variables = model.trainable_variables
-    keras.optimizers.SGD(0.01).apply(tape.gradient(before, [each.value for each in variables]), variables)
+    keras.optimizers.SGD(0.01).apply(tape.gradient(before, [variable.value for variable in variables]), variables)
     assert measure_loss() < before
 
 

@@ -295,7 +295,7 @@ def test_date_of_an_archive_is_renewed_in_its_format(tmp_path: pathlib.Path) -> 
         written = archive.read(keras_internals.DATE_MEMBER)
     old, renewed = json.loads(written), json.loads(keras_internals.with_date(written))
     assert renewed.keys() == old.keys() == {"keras_version", "date_saved"}
-    first, second = (datetime.datetime.strptime(each["date_saved"], "%Y-%m-%d@%H:%M:%S") for each in (old, renewed))
+    first, second = (datetime.datetime.strptime(item["date_saved"], "%Y-%m-%d@%H:%M:%S") for item in (old, renewed))
     assert datetime.timedelta() <= second - first < datetime.timedelta(hours=1)
 
 

@@ -23,7 +23,7 @@ def test_history_of_a_run_without_an_epoch_is_not_drawn(tmp_path: pathlib.Path) 
 
 def test_run_that_diverged_has_its_history_up_to_there(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: Any, callbacks: list[Any], **__: Any) -> None:
-        (logger,) = (each for each in callbacks if isinstance(each, PointLogger))
+        (logger,) = (callback for callback in callbacks if isinstance(callback, PointLogger))
         logger._log.append(make_points({"loss": 1.0, "val_loss": 1.5}, step=20, epoch=1))
         raise DivergedError(25)
 

@@ -20,13 +20,13 @@ def make_broken(runner: str, *, workers: int, breaks: str) -> LocalLauncher:
 def changing_ends(change: Callable[[TrialEnded], Sequence[Event]]) -> dict[str, Any]:
     def wait(self: LocalLauncher, timeout_s: float) -> Sequence[Event]:
         events = LocalLauncher.wait(self, timeout_s)
-        return [new for each in events for new in (change(each) if isinstance(each, TrialEnded) else [each])]
+        return [new for event in events for new in (change(event) if isinstance(event, TrialEnded) else [event])]
 
     return {"wait": wait}
 
 
 def start_one_at_a_time(self: LocalLauncher, job: TrialJob) -> None:
-    if all(each.job is None for each in self._workers):
+    if all(worker.job is None for worker in self._workers):
         LocalLauncher.start(self, job)
 
 
@@ -56,7 +56,7 @@ def stop_each_time(self: LocalLauncher, trial: int) -> None:
 
 def wait_and_end_all_at_a_death(self: LocalLauncher, timeout_s: float) -> Sequence[Event]:
     events = LocalLauncher.wait(self, timeout_s)
-    if any(isinstance(each, TrialEnded) and each.outcome is Outcome.DIED for each in events):
+    if any(isinstance(event, TrialEnded) and event.outcome is Outcome.DIED for event in events):
         self.close()
     return events
 

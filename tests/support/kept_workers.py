@@ -52,7 +52,7 @@ class KeptWorkersTests:
             for trial, does in enumerate(("", "report", "fail", "abort")):
                 run_trial(launcher, trial, does)
             children = psutil.Process().children(recursive=True)
-            zombies = [each.pid for each in children if each.status() == psutil.STATUS_ZOMBIE]
+            zombies = [item.pid for item in children if item.status() == psutil.STATUS_ZOMBIE]
         assert zombies == []
 
     def test_open_files_do_not_become_more(self, maker: LauncherMaker, tmp_path: pathlib.Path) -> None:

@@ -104,7 +104,7 @@ def write_run(job: TrialJob, outcome: Outcome) -> Run:
 def finish(job: TrialJob) -> Sequence[Event]:
     """All epochs, then the end."""
     number, count = job.trial.trial, job.config.optimization.epochs
-    epochs = [EpochEnded(number, each, {"val_accuracy": score(job) * each / count}) for each in range(1, count + 1)]
+    epochs = [EpochEnded(number, item, {"val_accuracy": score(job) * item / count}) for item in range(1, count + 1)]
     return [*epochs, TrialEnded(number, Outcome.FINISHED)]
 
 

@@ -89,8 +89,8 @@ def test_lines_are_what_is_shown_without_a_terminal(tmp_path: pathlib.Path, monk
 
 def status_of(plan: SweepPlan, trials: Sequence[Trial], capsys: pytest.CaptureFixture[str]) -> list[str]:
     folder = begin(plan)
-    for each in trials:
-        folder.write_trial(each)
+    for trial in trials:
+        folder.write_trial(trial)
     print_status(folder)
     out, err = capsys.readouterr()
     assert err == ""
@@ -174,10 +174,10 @@ def driver_of(plan: SweepPlan, trials: Sequence[Trial], *, running: Sequence[int
     """What the table looks at, of a driver that began some seconds before `NOW`."""
     stand_in = SimpleNamespace(
         plan=plan,
-        trials={each.number: each for each in trials},
+        trials={trial.number: trial for trial in trials},
         running={number: NOW - 30 for number in running},
         started=NOW - elapsed,
-        ended_now=sum(each.state.has_ended for each in trials),
+        ended_now=sum(trial.state.has_ended for trial in trials),
     )
     return cast(SweepDriver, stand_in)
 
@@ -243,5 +243,5 @@ def test_lines_stand_above_the_live_table_and_it_is_taken_away(
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "trials/h" in text
     assert [line for line in text.splitlines() if " finished  val_accuracy" in line] == [
-        describe_trial(each, plan) for each in begin(plan).trials()
+        describe_trial(trial, plan) for trial in begin(plan).trials()
     ]

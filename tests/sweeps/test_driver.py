@@ -343,7 +343,7 @@ def test_the_seeds_of_a_point_are_given_up_with_its_first_and_else_run_to_their_
 def test_a_pruner_remembers_the_trials_before_a_resume(tmp_path: pathlib.Path) -> None:
     space = "learning_rate=choice(0.01,0.011,0.012,0.9)"
     plans = [plan_of(tmp_path, space, epochs=9, pruner="halving", num_points=3, search_seed=n) for n in range(30)]
-    plan = next(each for each in plans if list(each.grid())[-1]["learning_rate"] == 0.9)
+    plan = next(plan for plan in plans if list(plan.grid())[-1]["learning_rate"] == 0.9)
     folder, _, launcher = drive(plan, slots=1)
     for job in launcher.jobs:
         log = folder.run_of(folder.trials()[job.trial.trial]).point_log()
@@ -356,4 +356,4 @@ def _points_of(job: TrialJob) -> list[Any]:
     from dlexp.runs.points import Point
 
     ends = [event for event in finish(job) if not isinstance(event, TrialEnded)]
-    return [Point("val_accuracy", each.epoch, each.epoch, each.metrics["val_accuracy"], "2026-11-26") for each in ends]
+    return [Point("val_accuracy", end.epoch, end.epoch, end.metrics["val_accuracy"], "2026-11-26") for end in ends]

@@ -83,8 +83,8 @@ def test_latest_is_the_sweep_that_was_made_last(tmp_path: pathlib.Path) -> None:
 def test_a_sweep_that_there_is_not_is_refused_with_those_that_there_are(
     tmp_path: pathlib.Path, names: list[str], known: str, name: str
 ) -> None:
-    for each in names:
-        create_sweep(tmp_path, each, PLAN)
+    for name in names:
+        create_sweep(tmp_path, name, PLAN)
     with pytest.raises(RunNotFoundError, match=f"no sweep '{name}' in store '{tmp_path}': it has {known}$"):
         find_sweep(tmp_path, name)
 
@@ -179,7 +179,7 @@ def test_an_error_of_the_driver_is_not_taken_for_a_held_lock(folder: SweepFolder
         raise BlockingIOError("of a pipe")
 
 
-@given(st.uuids().map(lambda each: each.hex), st.integers(0, 10**6))
+@given(st.uuids().map(lambda item: item.hex), st.integers(0, 10**6))
 def test_run_ids_are_stable_and_32_hex_digits(sweep_id: str, trial: int) -> None:
     run_id = trial_run_id(sweep_id, trial)
     assert re.fullmatch("[0-9a-f]{32}", run_id)

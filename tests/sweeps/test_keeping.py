@@ -136,6 +136,6 @@ def test_in_whatever_order_trials_end_the_best_keep_theirs(
     folder = create_sweep(tmp_path_factory.mktemp("store"), "s", {})
     trials = [ended(number, accuracy) for number, accuracy in enumerate(accuracies)]
     finish_all(folder, generator.sample(trials, len(trials)), keep=keep)
-    finished = sorted((each for each in accuracies if each is not None), reverse=True)
+    finished = sorted((accuracy for accuracy in accuracies if accuracy is not None), reverse=True)
     kept = [accuracies[number] for number in keeping(folder, trials)]
     assert sorted(kept, key=str, reverse=True) == finished[:keep]

@@ -33,7 +33,7 @@ def test_the_mode_that_is_given_wins_over_the_name(text: str, smaller_is_better:
 
 
 def test_several_objectives_keep_their_order() -> None:
-    names = [each.name for each in parse_objectives(" val_loss:min , val_accuracy,, num_parameters ")]
+    names = [objective.name for objective in parse_objectives(" val_loss:min , val_accuracy,, num_parameters ")]
     assert names == ["val_loss", "val_accuracy", "num_parameters"]
 
 
@@ -46,11 +46,11 @@ def test_the_direction_is_spelled_as_optuna_has_it(text: str, direction: str) ->
     st.lists(
         st.builds(Objective, st.from_regex(r"[a-z_0-9]+", fullmatch=True), st.booleans()),
         min_size=1,
-        unique_by=lambda each: each.name,
+        unique_by=lambda item: item.name,
     )
 )
 def test_what_is_spelled_is_read_back(objectives: list[Objective]) -> None:
-    assert parse_objectives(",".join(each.spelled() for each in objectives)) == tuple(objectives)
+    assert parse_objectives(",".join(objective.spelled() for objective in objectives)) == tuple(objectives)
 
 
 @pytest.mark.parametrize("text", ["", " , ", "val_loss,val_loss", "val_loss:min,val_loss:max"])

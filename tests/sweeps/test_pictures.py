@@ -80,7 +80,7 @@ def test_the_points_of_the_study_are_in_the_order_they_were_tried_with_their_mea
     _, trials, _ = drive(plan)
     assert isinstance(plan.candidates, Space)
     study = build_study(plan, plan.candidates, rank_points(trials, plan))
-    assert [each.params for each in study.trials] == list(plan.candidates.grid())
+    assert [trial.params for trial in study.trials] == list(plan.candidates.grid())
     assert study.trials[2].value == pytest.approx(0.9995)
 
 
@@ -88,16 +88,16 @@ def test_the_points_of_the_study_are_in_the_order_they_were_tried_with_their_mea
 def test_several_objectives_have_the_pareto_front_alone(tmp_path: pathlib.Path, objectives: str) -> None:
     plan = plan_of(tmp_path, objectives=parse_objectives(objectives))
     values = {"val_accuracy": 0.5, "val_loss": 0.1, "num_parameters": 1000}
-    trials = [dataclasses.replace(each, values={name: value * (1 + each.number) for name, value in values.items()})
-              for each in trials_of(plan, *[0.0] * 6)]  # fmt: skip
+    trials = [dataclasses.replace(item, values={name: value * (1 + item.number) for name, value in values.items()})
+              for item in trials_of(plan, *[0.0] * 6)]  # fmt: skip
     assert draw(plan, trials) == ["pareto_front.png"]
 
 
 def test_more_objectives_than_there_are_axes_have_none(tmp_path: pathlib.Path) -> None:
     names = [f"val_{letter}" for letter in "abcd"]
     plan = plan_of(tmp_path, objectives=parse_objectives(",".join(names)))
-    trials = [dataclasses.replace(each, values=dict.fromkeys(names, each.number))
-              for each in trials_of(plan, *[0.0] * 6)]  # fmt: skip
+    trials = [dataclasses.replace(item, values=dict.fromkeys(names, item.number))
+              for item in trials_of(plan, *[0.0] * 6)]  # fmt: skip
     assert draw(plan, trials) == []
 
 

@@ -86,7 +86,7 @@ def test_a_point_that_is_equal_in_one_and_worse_in_the_other_is_beaten() -> None
 
 
 # Few values, so that there are many ties.
-VALUES = st.fixed_dictionaries({each.name: st.integers(0, 4).map(float) for each in BOTH})
+VALUES = st.fixed_dictionaries({item.name: st.integers(0, 4).map(float) for item in BOTH})
 POINTS = st.lists(VALUES.map(lambda values: RankedPoint([], values)), max_size=12)
 
 
@@ -97,7 +97,7 @@ def beats(one: RankedPoint, other: RankedPoint) -> bool:
         difference = one.values[objective.name] - other.values[objective.name]
         return -difference if objective.smaller_is_better else difference
 
-    gains = [gain(each) for each in BOTH]
+    gains = [gain(item) for item in BOTH]
     return min(gains) >= 0 and max(gains) > 0
 
 

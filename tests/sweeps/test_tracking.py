@@ -62,7 +62,7 @@ def test_the_run_of_a_sweep_shows_what_it_was_and_what_was_best(tmp_path: pathli
 def test_the_table_and_the_pictures_are_artifacts(tmp_path: pathlib.Path) -> None:
     folder, _ = sweep(plan_of(tmp_path))
     client, parent = client_of(tmp_path), folder.record()["parent_run_id"]
-    names = {each.path for each in client.list_artifacts(parent)}
+    names = {artifact.path for artifact in client.list_artifacts(parent)}
     assert names == {"trials.csv", "history.png", "slices.png", "importance.png", "parallel.png"}
 
 

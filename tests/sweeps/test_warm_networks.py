@@ -112,7 +112,7 @@ def used(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_used_worker_gives_what_a_fresh_process_gives(kind: str, fresh: Outcomes, used: Outcomes) -> None:
-    for trial in [each for each in TRIALS if each[0] == kind]:
+    for trial in [trial for trial in TRIALS if trial[0] == kind]:
         assert used[trial] == fresh[trial]
 
 

@@ -206,7 +206,7 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"log_points": lambda self, points: write(self, points, round)}, "as_they_were_logged", "differ"),
     ({"log_points": lambda self, points: write(self, points, np.nan_to_num)}, "not_finite_are_kept", "differ"),
     (
-        {"log_points": lambda self, points: write(self, [each for each in points if math.isfinite(each.value)])},
+        {"log_points": lambda self, points: write(self, [point for point in points if math.isfinite(point.value)])},
         "not_finite_are_kept",
         "missing",
     ),

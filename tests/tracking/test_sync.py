@@ -50,7 +50,7 @@ def contents(run: Run) -> dict[str, Any]:
         "artifacts": found.info.artifact_uri,
         "params": found.data.params,
         "note": found.data.tags["note"],
-        "datasets": [(each.dataset.name, each.dataset.digest) for each in found.inputs.dataset_inputs],
+        "datasets": [(used.dataset.name, used.dataset.digest) for used in found.inputs.dataset_inputs],
         "points": sorted(
             (metric.key, metric.step, metric.value)
             for key in found.data.metrics
@@ -78,7 +78,7 @@ def test_deleted_database_is_filled_again_under_the_same_id(
     lacking = before["params"].keys() - after["params"].keys()
     assert all(name.startswith("optimizer_") for name in lacking)  # of autolog, which saw the optimizer itself
     assert {**before["params"], **after["params"], "store": ""} == {**before["params"], "store": ""}
-    artifacts = {each.path for each in client_of(run.path.parents[2]).list_artifacts(run.id)}
+    artifacts = {artifact.path for artifact in client_of(run.path.parents[2]).list_artifacts(run.id)}
     assert artifacts >= {"checkpoints", "evaluation", "run.json"}
     ((_, status, tags, metrics),) = after["models"]
     assert (status, metrics) == ("READY", before["models"][0][3])

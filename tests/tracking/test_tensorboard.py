@@ -41,8 +41,8 @@ def test_tensorboard_holds_every_point_at_its_step(description: RunDescription) 
         tracker.log_points(make_points({"val_loss": step / 100}, step=step, epoch=1))
     tracker.finish(Status.FINISHED)
     read = events(description.run.path / "tensorboard").Tensors("val_loss")
-    assert [each.step for each in read] == [10, 20]
-    assert [float(tf.make_ndarray(each.tensor_proto)) for each in read] == pytest.approx([0.1, 0.2])
+    assert [item.step for item in read] == [10, 20]
+    assert [float(tf.make_ndarray(item.tensor_proto)) for item in read] == pytest.approx([0.1, 0.2])
 
 
 def test_tensorboard_holds_histograms_and_pictures(description: RunDescription) -> None:

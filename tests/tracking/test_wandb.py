@@ -262,4 +262,4 @@ def test_run_that_is_killed_has_each_point_once(tmp_path: pathlib.Path) -> None:
     run = train(values)
     assert len(offline_folders(run)) == 1
     logged = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    assert sorted(contents(run).points) == sorted((each["key"], each["step"], each["value"]) for each in logged)
+    assert sorted(contents(run).points) == sorted((item["key"], item["step"], item["value"]) for item in logged)

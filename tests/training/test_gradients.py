@@ -22,13 +22,13 @@ def build_linear(**settings: object) -> keras.Model:
 def true_gradients(model: keras.Model) -> list[np.ndarray]:
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean((model(IMAGES) - TARGETS) ** 2)
-    return [each.numpy() for each in tape.gradient(loss, model.trainable_variables)]
+    return [item.numpy() for item in tape.gradient(loss, model.trainable_variables)]
 
 
 @pytest.mark.parametrize("settings", [{}, {"global_clipnorm": 0.5}])
 def test_gradient_norm_is_that_of_the_step_before_clipping(settings: dict[str, float]) -> None:
     model = build_linear(**settings)
-    expected = np.sqrt(sum(np.sum(each**2) for each in true_gradients(model)))
+    expected = np.sqrt(sum(np.sum(gradient**2) for gradient in true_gradients(model)))
     watch = GradientWatch(model, steps_per_epoch=1)
     assert np.isnan(watch.norm())
     model.fit(IMAGES, TARGETS, batch_size=4, verbose=0)
@@ -42,7 +42,7 @@ def test_gradients_that_are_kept_are_those_of_the_last_step_of_the_epoch() -> No
     expected = true_gradients(model)
     assert watch.gradients() == {}
     model.fit(IMAGES, TARGETS, batch_size=4, epochs=1, verbose=0)
-    assert list(watch.gradients()) == [each.path for each in model.trainable_variables]
+    assert list(watch.gradients()) == [variable.path for variable in model.trainable_variables]
     for kept, gradient in zip(watch.gradients().values(), expected, strict=True):
         np.testing.assert_allclose(kept, gradient, rtol=1e-5)
 

@@ -53,7 +53,7 @@ def test_every_optimizer_moves_the_weights(name: str) -> None:
     optimizer = build(name, model, weight_decay=0.01, gradient_clip_norm=1.0, ema_decay=0.9)
     before = model.get_weights()
     for _ in range(2):
-        optimizer.apply([np.ones(each.shape, "float32") for each in before], model.trainable_variables)
+        optimizer.apply([np.ones(item.shape, "float32") for item in before], model.trainable_variables)
     assert type(optimizer).__name__.lower() == name.replace("_", "")
     for weight, value in zip(model.get_weights(), before, strict=True):
         assert np.isfinite(weight).all()
@@ -83,7 +83,7 @@ def test_without_weight_decay_nothing_shrinks(name: str) -> None:
 def test_muon_leaves_the_output_matrix_and_embeddings_to_adamw() -> None:
     model = build_vit_tiny((8, 8, 1), 3, width=8, depth=1, heads=2)
     optimizer = build("muon", model)
-    matrices = [each.path for each in model.trainable_variables if not optimizer._should_use_adamw(each)]
+    matrices = [variable.path for variable in model.trainable_variables if not optimizer._should_use_adamw(variable)]
     assert len(matrices) == 2  # the two dense layers of the block
     assert not any("logits" in path or "embedding" in path for path in matrices)
 
@@ -110,7 +110,7 @@ def test_gradients_are_clipped_to_a_global_norm() -> None:
     model = build_dense_model()
     optimizer = build("sgd", model, gradient_clip_norm=2.0, learning_rate=1.0, optimizer_args={"momentum": 0.0})
     before = model.get_weights()
-    optimizer.apply([np.full(each.shape, 9.0, "float32") for each in before], model.trainable_variables)
+    optimizer.apply([np.full(item.shape, 9.0, "float32") for item in before], model.trainable_variables)
     moved = np.concatenate([(one - other).ravel() for one, other in zip(model.get_weights(), before, strict=True)])
     assert np.linalg.norm(moved) == pytest.approx(2.0, rel=1e-5)
 

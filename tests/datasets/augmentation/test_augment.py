@@ -202,9 +202,9 @@ def inverted() -> Iterator[str]:
 def test_an_augmentation_of_a_plugin_is_applied_to_training_alone(inverted: str) -> None:
     config = ExperimentConfig.of(dataset="digits", epochs=1)
     plain, changed = build_datasets(config), build_datasets(config.replace(augment=[inverted]))
-    [(before, _)], [(after, _)] = (list(each.train_dataset().take(1)) for each in (plain, changed))
+    [(before, _)], [(after, _)] = (list(item.train_dataset().take(1)) for item in (plain, changed))
     assert np.array_equal(after, 255 - before)
-    [(before, _)], [(after, _)] = (list(each.validation.take(1)) for each in (plain, changed))
+    [(before, _)], [(after, _)] = (list(item.validation.take(1)) for item in (plain, changed))
     assert np.array_equal(after, before)
 
 

@@ -84,7 +84,7 @@ def test_processes_say_the_same_as_threads(paths: list[str], processes: list[sub
     assert len(processes) == len(os.sched_getaffinity(0))
     assert by_processes == [file_facts.scan_file(path) for path in paths]
     assert {"", "it has zero bytes", "Is a directory", "No such file or directory"} < {
-        each[-1] for each in by_processes
+        process[-1] for process in by_processes
     }
 
 

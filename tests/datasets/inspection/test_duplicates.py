@@ -143,7 +143,7 @@ def test_a_crowd_of_copies_is_one_group() -> None:
     generator = np.random.default_rng(0)
     crowd = [np.clip(image + generator.integers(-3, 4, image.shape), 0, 255).astype(np.uint8) for _ in range(500)]
     others = [np.asarray(photo.convert("L")) for photo in cut_photos(12)[1:]]
-    found = find_groups([each[..., np.newaxis] for each in [*others, *crowd]])
+    found = find_groups([item[..., np.newaxis] for item in [*others, *crowd]])
     assert found == [list(range(11, 511))]
 
 

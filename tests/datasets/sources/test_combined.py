@@ -83,7 +83,7 @@ def test_order_of_the_sources_does_not_change_the_id(tmp_path: pathlib.Path) -> 
         for first, second in ((one, two), (two, one))
     ]
     assert datasets[0].id == datasets[1].id
-    assert [each.name for each in datasets] == ["one-two", "two-one"]
+    assert [dataset.name for dataset in datasets] == ["one-two", "two-one"]
 
 
 def test_weight_changes_the_id(tmp_path: pathlib.Path) -> None:

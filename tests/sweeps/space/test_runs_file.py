@@ -84,7 +84,7 @@ def test_the_flagfile_of_a_run_gives_its_config(tmp_path: pathlib.Path) -> None:
     config = ExperimentConfig.of(model="mlp", model_args={"width": "a,b"}, image_size=(8, 9), augment=("flip",), seed=3)
     (tmp_path / "run.flags").write_text(config_to_flagfile(config), encoding="utf-8")
     commands = read(tmp_path, f"dlexp train --flagfile={tmp_path}/run.flags")
-    assert [each.digest() for each in commands.corner_configs()] == [config.digest()]
+    assert [config.digest() for config in commands.corner_configs()] == [config.digest()]
 
 
 @pytest.mark.parametrize(

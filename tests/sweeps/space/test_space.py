@@ -26,7 +26,7 @@ def middle(parameter: Parameter) -> Any:
 
 
 def _finite(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return values | st.lists(values, min_size=1, max_size=3, unique_by=repr).map(lambda each: {"choice": each})
+    return values | st.lists(values, min_size=1, max_size=3, unique_by=repr).map(lambda item: {"choice": item})
 
 
 def _interval(kind: str, numbers: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -87,7 +87,7 @@ def test_every_drawn_point_gives_a_config_also_from_json(space: Space, source: r
         return source.randint(low, high) if "int" in parameter.kind else source.uniform(low, high)
 
     point = space.draw(suggest)
-    assert list(point) == [each.name for each in space.active(point)]
+    assert list(point) == [item.name for item in space.active(point)]
     assert space.config(json.loads(json.dumps(point, sort_keys=True))) == space.config(point)
 
 
@@ -96,16 +96,16 @@ def test_every_point_drawn_is_held_and_one_with_a_name_more_or_less_is_not(space
     point = json.loads(json.dumps(space.draw(lambda parameter: source.choice(parameter.extremes))))
     assert space.holds(point)
     assert not space.holds(point | {"epochs": 3})
-    name = source.choice([each for each in point if each not in ("model", "optimizer")] or ["model"])
+    name = source.choice([item for item in point if item not in ("model", "optimizer")] or ["model"])
     assert not space.holds({each: value for each, value in point.items() if each != name})
 
 
 @given(spaces(FINITE | INFINITE))
 def test_corners_hold_every_value_and_both_ends(space: Space) -> None:
     corners = [config.flat() for config in space.corner_configs()]
-    for each in space.parameters:
-        field, _, key = each.target.partition(".")
-        for value in each.extremes:
+    for parameter in space.parameters:
+        field, _, key = parameter.target.partition(".")
+        for value in parameter.extremes:
             assert any((corner[field].get(key, "") if key else corner[field]) == value for corner in corners)
 
 
@@ -155,12 +155,12 @@ def test_json_and_text_give_equal_spaces() -> None:
 
 def test_line_breaks_separate_parameters_but_not_inside_brackets() -> None:
     space = parse("\nseed=range(3)\nmodel=choice(\n  mlp,\n  small_cnn\n);\n")
-    assert [each.name for each in space.parameters] == ["seed", "model"]
+    assert [parameter.name for parameter in space.parameters] == ["seed", "model"]
 
 
 def test_parameter_that_others_depend_on_comes_before_them() -> None:
     space = parse("seed=1; resnet20.dropout=0.5; adamw.beta_1=0.8; model=choice(mlp,resnet20)")
-    assert [each.name for each in space.parameters] == ["seed", "model", "resnet20.dropout", "adamw.beta_1"]
+    assert [parameter.name for parameter in space.parameters] == ["seed", "model", "resnet20.dropout", "adamw.beta_1"]
 
 
 def test_conditional_sets_an_entry_where_its_model_is_chosen() -> None:
@@ -182,7 +182,7 @@ def test_condition_on_the_model_of_the_base_applies() -> None:
 
 def test_active_parameters_follow_the_values_chosen() -> None:
     space = parse("model=choice(mlp,resnet20); mlp.width=range(1,3); resnet20.dropout=uniform(0,1)")
-    assert [each.name for each in space.active({"model": "resnet20"})] == ["model", "resnet20.dropout"]
+    assert [item.name for item in space.active({"model": "resnet20"})] == ["model", "resnet20.dropout"]
 
 
 def test_last_parameter_of_a_grid_varies_fastest() -> None:

@@ -341,7 +341,9 @@ def test_run_of_an_unreachable_server_is_complete_and_sync_fills_another_one_in(
         assert len(client.search_runs([experiment])) == 1
         (model,) = client.search_logged_models([experiment])
         assert model.status == "READY"
-        assert {"checkpoints", "evaluation", "metrics.jsonl"} <= {each.path for each in client.list_artifacts(run_id)}
+        assert {"checkpoints", "evaluation", "metrics.jsonl"} <= {
+            artifact.path for artifact in client.list_artifacts(run_id)
+        }
         for key in found.data.metrics:
             assert len(client.get_metric_history(run_id, key)) == len(run.points().query("key == @key"))
     assert "up to date" in capsys.readouterr().out
