@@ -1,6 +1,7 @@
-"""Data as a pure function of (dataset, seed, step). Everything is imported when it is first used.
+"""Datasets and their input pipelines: every batch is a pure function of (dataset, seed, step).
 
-So a process that only reads files (`images.facts`) starts without pandas, and what needs no pixels without TensorFlow.
+Names are imported on first use. So a process that only reads files (`images.file_facts`) starts without pandas, and
+code that needs no pixels starts without TensorFlow.
 """
 
 import importlib

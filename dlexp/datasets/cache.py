@@ -1,4 +1,4 @@
-"""Decoded images, made once and held as one `uint8` array: in memory, or in a file that later runs use again."""
+"""Decoded images, kept as one `uint8` array: in memory, or in a file that later runs reuse."""
 
 import hashlib
 import math
@@ -21,7 +21,7 @@ _READ_AT_ONCE = 64
 
 
 def decode_to_memory(dataset: Dataset, num_workers: int) -> np.ndarray:
-    """Decodes every image of a dataset.
+    """Decodes every image of a dataset into memory.
 
     Returns:
         `uint8` `(len(manifest), height, width, channels)`, in the order of the manifest.
@@ -37,10 +37,10 @@ def decode_to_memory(dataset: Dataset, num_workers: int) -> np.ndarray:
 
 
 def decode_to_disk(dataset: Dataset, folder: pathlib.Path, num_workers: int) -> np.ndarray:
-    """Decodes every image of a dataset to a file of `folder`, or finds it there; one process decodes, others wait.
+    """Decodes every image of a dataset into a file in `folder`, unless it exists; one process decodes, others wait.
 
     Returns:
-        `uint8` `(len(manifest), height, width, channels)` mapped into memory, in the order of the manifest.
+        `uint8` `(len(manifest), height, width, channels)`, memory-mapped, in the order of the manifest.
 
     Raises:
         DataError: it does not fit on the disk, or an image cannot be read.
@@ -60,7 +60,8 @@ def decode_to_disk(dataset: Dataset, folder: pathlib.Path, num_workers: int) -> 
 
 
 def _write_cache(path: pathlib.Path, dataset: Dataset, num_workers: int) -> None:
-    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}*{path.name[-64:]}"):  # of a killed process; the lock is ours
+    # Left by killed processes: this process holds the lock.
+    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}*{path.name[-64:]}"):
         stale.unlink()
     shape = (len(dataset.manifest), *dataset.image_shape)
     check_fits_disk(math.prod(shape), f"cache=disk for the {shape[0]:,} images of {dataset.name}", path.parent)
@@ -71,7 +72,7 @@ def _write_cache(path: pathlib.Path, dataset: Dataset, num_workers: int) -> None
 
 
 def _content_name(dataset: Dataset) -> str:
-    """Hex digits for all that the decoded pixels depend on: the images in their order, the size, the decoder."""
+    """Returns hex digits for everything that decoded pixels depend on: images and their order, size, decoder."""
     state = hashlib.blake2b(digest_size=8)
     state.update("".join(dataset.manifest["digest"]).encode())
     state.update(f"{dataset.image_shape} {RULES_VERSION} {tf.__version__} {PIL.__version__}".encode())

@@ -1,4 +1,4 @@
-"""Which images of a dataset cannot be read now: asked when a training fails, as TensorFlow does not tell the file."""
+"""Finds the images that cannot be read when a training fails, as errors of TensorFlow do not name the file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from dlexp.errors import DataError
 
 @contextlib.contextmanager
 def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
-    """Turns an error of TensorFlow inside the block into a DataError that names the image, if one cannot be read.
+    """Turns a TensorFlow error inside the block into a DataError that names an unreadable image, if there is one.
 
     Example:
         >>> with naming_unreadable_images(datasets.dataset):
@@ -31,12 +31,12 @@ def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
         name, reason = found[0]
         raise DataError(
             f"{len(found)} of {len(dataset.manifest)} images of {dataset.name} cannot be read, the first is {name!r}: "
-            f"{reason}; mend what was damaged or removed since the start"
+            f"{reason}; restore the images that were damaged or removed since the start"
         ) from err
 
 
 def _find_unreadable(dataset: Dataset) -> list[tuple[str, str]]:
-    """Reads every image, as a training would; paths (keys, where there are no files) of those that fail, and why."""
+    """Reads every image; returns the path (the key, if there is no file) of each that fails, and the reason."""
     if all(isinstance(part, ArraySource) for part in parts_of(dataset.source)):
         return []
     columns = ["key", "path", "row", "height", "width", "channels"]

@@ -1,4 +1,4 @@
-"""A dataset: a source that is opened, named, split and checked; no pixels yet and no TensorFlow."""
+"""A dataset: a source that is opened, named, split and checked, without reading pixels and without TensorFlow."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Dataset:
-    """Which examples there are, and which split each is in.
+    """The examples of a dataset, and the split of each.
 
     Attributes:
-        name: for tables and file names; of the alphabet `[A-Za-z0-9._-]`.
+        name: for tables and file names; only characters of `[A-Za-z0-9._-]`.
         id: 16 hex digits; equal IDs mean the same examples in the same splits.
         class_names: name of class 0, 1, ...
         manifest: one row per example, as `Source` describes it, with the final `split` of each.
-        source: where pixels are read.
+        source: reads the pixels.
         image_shape: (height, width, channels) that the model sees.
     """
 
@@ -46,15 +46,15 @@ class Dataset:
         return len(self.class_names)
 
     def rows(self, split: str) -> np.ndarray:
-        """`int64` positions in the manifest of the examples of one split, in its order."""
+        """Returns where in the manifest the examples of one split are: `int64` positions, in ascending order."""
         return np.flatnonzero((self.manifest["split"] == split).to_numpy())
 
     def count(self, split: str) -> int:
-        """Number of examples in one split."""
+        """Returns the number of examples in one split."""
         return len(self.rows(split))
 
     def counts(self) -> pd.DataFrame:
-        """Number of examples by class name (rows) and split (columns)."""
+        """Counts the examples by class name (rows) and split (columns)."""
         table = pd.crosstab(self.manifest["label"], self.manifest["split"])
         table = table.reindex(index=range(self.num_classes), columns=list(SPLITS), fill_value=0)
         return table.set_axis(pd.Index(self.class_names, name="class"), axis="index")
@@ -65,9 +65,9 @@ def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = Fal
 
     Args:
         data: what to open, and how.
-        trainable: refuse what no model could be trained on: an empty split, images of many sizes. Else the size of the
-            dataset is that of its first example.
-        reread: have sources read every byte, also of files that they remember from the last time.
+        trainable: refuse a dataset that no model can be trained on: with an empty split, or with images of different
+            sizes and no `image_size`. If False, such a dataset is opened too, with the smallest size of its images.
+        reread: read every byte, also of files whose facts are cached from an earlier run.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -92,8 +92,8 @@ def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = Fal
         _check_splits(dataset, data)
     if not dataset.id.startswith(data.dataset_id):
         raise DataError(
-            f"{data.dataset} has the ID {dataset.id}, where dataset_id={data.dataset_id} was asked for: its images, "
-            "labels, class names or splits are not the same; dlexp data verify RUN names the files"
+            f"{data.dataset} has the ID {dataset.id}, but dataset_id={data.dataset_id} was given: its images, labels, "
+            "class names or splits are not the same; list the differences with dlexp data verify RUN"
         )
     return dataset
 
@@ -109,17 +109,18 @@ def _check_damage(source: Source, data: DataConfig) -> None:
     if data.on_bad_image == "fail":
         them = "it" if len(damaged) == 1 else "them"
         raise DataError(
-            f"{found}; mend or remove {them} (dlexp data check lists all), or leave {them} out with --on_bad_image=skip"
+            f"{found}; repair or remove {them} (dlexp data check lists all), or skip {them} with --on_bad_image=skip"
         )
     _log.warning("%s; on_bad_image=skip leaves them out", found)
 
 
 def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
-    """The manifest with the groups that the config speaks of."""
+    """Returns the manifest with the groups that the config names."""
     if data.group_column:
         if data.group_column not in manifest:
             raise DataError(
-                f"group_column={data.group_column} is no column of {data.dataset}: it has {', '.join(manifest.columns)}"
+                f"group_column={data.group_column} is not a column of {data.dataset}: its columns are "
+                f"{', '.join(manifest.columns)}"
             )
         groups = manifest[data.group_column].astype("str")
         where = f"in column {data.group_column}"
@@ -131,7 +132,7 @@ def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     if (groups == "").any():
         key = manifest["key"][groups == ""].iloc[0]
         raise DataError(
-            f"{(groups == '').sum()} examples have no group {where}, the first is {key!r}: give all of them one"
+            f"{(groups == '').sum()} examples have no group {where}, the first is {key!r}: give every example a group"
         )
     return manifest.assign(group=groups)
 
@@ -147,7 +148,7 @@ def _split(manifest: pd.DataFrame, data: DataConfig) -> np.ndarray:
 
 
 def file_name(name: str) -> str:
-    """A name in the alphabet `[A-Za-z0-9._-]`, of 64 characters at most."""
+    """Makes a name of the characters `[A-Za-z0-9._-]`, at most 64 of them."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64] or "dataset"
 
 
@@ -156,7 +157,7 @@ def _image_shape(manifest: pd.DataFrame, data: DataConfig, *, only_one: bool) ->
     if shapes["channels"].nunique() > 1:
         raise DataError(
             f"images of {data.dataset} have {sorted(shapes['channels'])} channels: a source must give "
-            "all of them the same"
+            "all of its images the same number"
         )
     if data.image_size is not None:
         return (*data.image_size, int(shapes["channels"].iloc[0]))
@@ -192,11 +193,11 @@ def _check_splits(dataset: Dataset, data: DataConfig) -> None:
 
 
 def dataset_id(manifest: pd.DataFrame, class_names: Sequence[str]) -> str:
-    """Digest of what is learned from: content, labels, class names, split and weight of every example.
+    """Computes a digest of the data that a model learns from: content, label, split and weight of every example.
 
-    The split itself enters, not the recipe that made it, so the ID holds when a recipe changes its meaning. Which
-    examples share a source enters too, but not how the sources are called: neither paths, file times, names of folders
-    nor the order of rows or sources matter.
+    The split of an example enters the digest, not the settings that made it, so the ID stays the same if another method
+    gives the same splits. The class names enter, and so does which examples share a source. The names of sources and
+    folders, paths, file times and the order of rows or sources do not matter.
 
     Args:
         manifest: with the columns `digest`, `label`, `source`, the final `split` and, where weights differ, `weight`.

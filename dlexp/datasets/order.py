@@ -1,4 +1,4 @@
-"""Which examples a training step sees, and in which order: computed from the step alone."""
+"""Which examples a training step sees, and in which order: computed only from the step."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from dlexp.datasets.randomness import SeedKey, mix_keys, shuffle_positions
 
 
 class TrainOrder:
-    """The order of the training examples, another in every epoch.
+    """The order of the training examples, different in every epoch.
 
     An epoch is made of places. Examples of weight 1 have one place each. A source of n examples and weight w has about
-    w * n places, which its examples take in turn, from epoch to epoch: with w = 2 each is seen twice in an epoch, with
-    w = 0.5 each in every other epoch.
+    w * n places, which its examples take in turn, epoch after epoch: with w = 2 each example is seen twice in an epoch,
+    with w = 0.5 in every second epoch.
 
     Args:
         examples: the training examples of a manifest, with its positions as index and the columns `digest`, `source`
@@ -23,7 +23,7 @@ class TrainOrder:
         seed: the experiment's seed.
 
     Attributes:
-        places: examples that an epoch shows.
+        places: number of examples in an epoch.
         steps_per_epoch: the last step of an epoch may be smaller.
     """
 
@@ -33,12 +33,12 @@ class TrainOrder:
         self._rows, self._turns = _arrange(examples)
         self.places = len(self._rows) if self._turns is None else len(self._turns[0])
         self.steps_per_epoch = -(-self.places // batch_size)
-        # Tensors, which a graph refers to; arrays would be copied into each of its functions.
+        # A graph refers to a tensor, but copies an array into each of its functions.
         self._rows = tf.constant(self._rows)
         self._turns = None if self._turns is None else [tf.constant(numbers) for numbers in self._turns]
 
     def rows_of_step(self, step: Any) -> tuple[Any, Any]:
-        """Positions in the manifest of the examples in a step, and its epoch.
+        """Returns the positions in the manifest of the examples in a step, and the epoch of the step.
 
         Args:
             step: `int64` scalar tensor, counted over all epochs.
@@ -53,11 +53,11 @@ class TrainOrder:
         return tf.gather(self._rows, self._example_at(places, epoch)), epoch
 
     def reseed(self, seed: int) -> None:
-        """Makes it the order of another seed, in pipelines that use it already too."""
+        """Changes to the order of another seed, also in pipelines that already use this order."""
         self._key.reseed(seed)
 
     def _example_at(self, places: Any, epoch: Any) -> Any:
-        """Numbers of the examples that have some places in an epoch."""
+        """Returns which examples are at these places in an epoch."""
         if self._turns is None:
             return places
         number, first, count, share = (tf.gather(numbers, places) for numbers in self._turns)
@@ -65,17 +65,18 @@ class TrainOrder:
 
 
 def _arrange(examples: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray] | None]:
-    """Rows of the examples; and, where weights differ, four numbers for each place.
+    """Returns the rows of the examples and, if weights differ, four arrays with a number for each place.
 
-    These are the place's number within its source; and the source's first example, its examples and its places.
+    These numbers are: the number of the place within its source, the first example of the source, the number of its
+    examples, and the number of its places.
     """
     if "weight" not in examples or examples.empty:
         return examples.index.to_numpy(), None
-    # In the order of their digests, so that those which take turns are no neighbours in a folder.
+    # Sorted by digest, so that examples that take turns are not neighbours in a folder.
     ordered = examples.sort_values(["source", "weight", "digest"], kind="stable")
     counts = ordered.groupby(["source", "weight"], sort=False).size()
     shares = np.maximum(1, np.round(counts.to_numpy() * counts.index.get_level_values("weight"))).astype(np.int64)
     firsts = np.concatenate([[0], np.cumsum(counts.to_numpy())[:-1]])
     numbers = np.concatenate([np.arange(share) for share in shares])
-    spread = [np.repeat(values, shares) for values in (firsts, counts.to_numpy(), shares)]
+    spread = [np.repeat(of_source, shares) for of_source in (firsts, counts.to_numpy(), shares)]
     return ordered.index.to_numpy(), [numbers, *spread]

@@ -26,12 +26,12 @@ from dlexp.machine.progress_bar import track
 
 
 def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**28) -> None:
-    """Writes a dataset, all its splits, into a folder that is not there yet, or empty.
+    """Writes all splits of a dataset into a new or empty folder.
 
     Args:
-        dataset: what to write.
-        folder: where to.
-        shard_bytes: about the size of a shard.
+        dataset: the dataset to write.
+        folder: folder of the pack.
+        shard_bytes: approximate size of a shard.
 
     Raises:
         DataError: the folder is not empty, or an image cannot be read.
@@ -42,7 +42,7 @@ def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**
     manifest = dataset.source.manifest.reset_index(drop=True)
     records = track(_records(dataset.source, manifest), len(manifest), "packing images")
     places = pd.DataFrame(_write_shards(records, folder, shard_bytes), columns=list(PLACE_COLUMNS))
-    manifest = manifest.drop(columns=[*PLACE_COLUMNS], errors="ignore")  # of a pack that is packed again
+    manifest = manifest.drop(columns=[*PLACE_COLUMNS], errors="ignore")  # they exist if a pack is packed again
     packed = pd.concat([manifest.assign(path="", row=np.arange(len(manifest))), places], axis="columns")
     with atomic_file(folder / PACK_MANIFEST_FILE) as temporary:
         packed.to_parquet(temporary, index=False)
@@ -57,7 +57,7 @@ def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**
 
 
 def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bool]]:
-    """Bytes of each example, and whether they are an encoded image."""
+    """Yields the bytes of each example, and whether they are an encoded image."""
     encoded = are_encoded(source)[manifest["row"]]
     for key, row, is_encoded in zip(manifest["key"], manifest["row"], encoded, strict=True):
         try:
@@ -69,7 +69,7 @@ def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bo
 def _write_shards(
     records: Iterator[tuple[bytes, bool]], folder: pathlib.Path, shard_bytes: int
 ) -> Iterator[tuple[int, int, int, bool]]:
-    """Writes the records; gives shard, offset, length and `encoded` of each."""
+    """Writes the records; yields shard, offset, length and `encoded` of each."""
     from tensorflow.io import TFRecordWriter
 
     remaining = next(records, None)

@@ -1,4 +1,4 @@
-"""How much of an input pipeline runs side by side: fixed numbers, as TensorFlow's tuning costs more than it finds."""
+"""How much of an input pipeline runs in parallel: fixed numbers, as TensorFlow's tuning costs more than it saves."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ BATCHES_AHEAD = 2
 
 
 def count_workers(num_workers: int) -> int:
-    """`num_workers`, or for 0 as many as there are cores that this process may use."""
+    """Returns `num_workers`; for 0, the number of cores that this process may use."""
     return num_workers or count_cores()
 
 
 def without_tuning(dataset: Any) -> Any:
-    """The same `tf.data.Dataset`, iterators of which end at once.
+    """Returns the same `tf.data.Dataset` without autotuning, so that its iterators end at once.
 
-    The thread that tunes an iterator sleeps for twice as long each time, up to a minute, and once in a few iterators it
-    is not woken at the end: measured with TensorFlow 2.21, an epoch of six seconds then took five seconds more to end.
+    The autotune thread of an iterator doubles its sleep each time, up to a minute, and for one in a few iterators it is
+    not woken at the end. Measured with TensorFlow 2.21: an epoch of six seconds then took five more seconds to end.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""The input pipeline: each batch a pure function of (dataset, seed, step), so that a training can begin at any step."""
+"""The input pipeline: each batch is a pure function of (dataset, seed, step), so a training can start at any step."""
 
 import math
 import pathlib
@@ -18,7 +18,7 @@ from dlexp.datasets.parallelism import BATCHES_AHEAD
 from dlexp.datasets.pixels import DecodedPixels, HeldPixels, decoded_pixels, held_arrays
 from dlexp.datasets.randomness import SeedKey
 
-_FIXED_BYTES = 2**25  # of a split whose batches are worth a copy
+_FIXED_BYTES = 2**25  # of pixels: the batches of a split up to this size are made once and kept
 
 
 def build_datasets(config: ExperimentConfig) -> "Datasets":
@@ -41,17 +41,17 @@ class Datasets:
     """The training, validation and test batches of one experiment.
 
     Elements are (images, labels). Images are `(batch, height, width, channels)` in [0, 255]: `uint8`, or `float32`
-    where an augmentation makes fractions. Labels are `float32` `(batch, num_classes)`, one-hot; label smoothing, MixUp
-    and CutMix touch those of training alone. The last batch of an epoch or split may be smaller.
+    if an augmentation returns fractions. Labels are `float32` `(batch, num_classes)`, one-hot; label smoothing, MixUp
+    and CutMix change only training labels. The last batch of an epoch or split may be smaller.
 
     Attributes:
-        dataset: what is fed.
+        dataset: the examples.
         batch_size: examples in a batch.
-        examples_per_epoch: training examples that an epoch shows, those of a source of weight 2 twice.
-        steps_per_epoch: steps of an epoch.
-        total_steps: steps of the whole training.
-        validation: `tf.data.Dataset` in the order of the manifest.
-        test: the same.
+        examples_per_epoch: training examples in an epoch; those of a source of weight 2 count twice.
+        steps_per_epoch: steps in an epoch.
+        total_steps: steps in the whole training.
+        validation: `tf.data.Dataset` of the validation split, in the order of the manifest.
+        test: the same for the test split.
     """
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset) -> None:
@@ -74,13 +74,13 @@ class Datasets:
         self.test = self.split_batches("test")
 
     def reseed(self, seed: int) -> None:
-        """Makes them the batches of another seed, those of a pipeline that was made before too."""
+        """Changes to the batches of another seed, also in pipelines that already exist."""
         self._config = self._config.replace(seed=seed)
         self._order.reseed(seed)
         self._augment_key.reseed(seed)
 
     def train_dataset(self, first_step: int = 0) -> Any:
-        """Training batches from one step of the whole training to its end; step s is the same wherever one begins.
+        """Makes the training batches from one step to the end of the training; step s is the same for any start.
 
         Args:
             first_step: from 0 to `total_steps`, counted over all epochs.
@@ -98,26 +98,33 @@ class Datasets:
         return self._train_datasets[first_step]
 
     def split_batches(self, split: str) -> Any:
-        """`tf.data.Dataset` of one split in the order of the manifest; training examples are not augmented either.
+        """Makes the batches of one split in the order of the manifest, without augmentation.
 
         Args:
             split: `train`, `validation` or `test`.
+
+        Returns:
+            `tf.data.Dataset` of one pass over the split.
         """
         if split not in self._split_datasets:
             self._split_datasets[split] = self._in_order(self.dataset.rows(split))
         return self._split_datasets[split]
 
     def train_indices(self, step: int) -> np.ndarray:
-        """`int64` positions in the manifest of the examples in one training step, in the order of the batch."""
+        """Returns the `int64` positions in the manifest of the examples in one training step, in batch order."""
         rows: np.ndarray = self._order.rows_of_step(tf.constant(step, tf.int64))[0].numpy()
         return rows
 
     def read_images(self, positions: np.ndarray) -> np.ndarray:
-        """`uint8` `(n, height, width, channels)` of examples by position in the manifest, as validation sees them."""
+        """Reads examples by position in the manifest, as validation sees them.
+
+        Returns:
+            `uint8` `(n, height, width, channels)`.
+        """
         return np.concatenate([images.numpy() for images, _ in self._in_order(positions)])
 
     def _in_order(self, positions: np.ndarray) -> Any:
-        """Batches of the examples at these positions of the manifest, one after the other."""
+        """Makes batches of the examples at these positions of the manifest, in this order."""
         batch_size, all_rows = self.batch_size, tf.constant(positions)
         if (
             isinstance(self._pixels, HeldPixels)
@@ -160,7 +167,7 @@ def _open_pixels(config: ExperimentConfig, dataset: Dataset) -> HeldPixels | Dec
 def _with_moves(
     pixels: HeldPixels | DecodedPixels, config: ExperimentConfig, key: SeedKey, image_shape: tuple[int, int, int]
 ) -> tuple[HeldPixels | DecodedPixels, int]:
-    """The pixels of training, and how many of the augmentations are done as they are decoded, one image at a time."""
+    """Returns the training pixels, and how many augmentations they apply, to one image at a time after decoding it."""
     if isinstance(pixels, HeldPixels):
         return pixels, 0
     moves = config.data.augment[: count_moves(config.data.augment, image_shape)]

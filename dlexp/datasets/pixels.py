@@ -1,4 +1,4 @@
-"""From rows of the manifest to batches of pixels: gathered from memory, or decoded one by one in parallel."""
+"""From rows of the manifest to batches of pixels: gathered from memory, or decoded in parallel."""
 
 import functools
 import math
@@ -20,12 +20,12 @@ from dlexp.datasets.sources.source import ArraySource
 from dlexp.datasets.tracing import without_autograph
 
 Finish = Callable[[Any, Any, Any], tuple[Any, Any]]
-_ALIGNMENT_BYTES = 64  # of a tensor; DLPack does not check it, and TensorFlow aborts on less
+_ALIGNMENT_BYTES = 64  # required of a tensor: DLPack does not check it, and TensorFlow aborts on less
 
 
 @dataclass(frozen=True)
 class HeldPixels:
-    """Pixels of all examples in memory, or in a file that is mapped into memory.
+    """Pixels of all examples, in memory or in a memory-mapped file.
 
     Attributes:
         images: `uint8` `(len(manifest), height, width, channels)`.
@@ -38,12 +38,12 @@ class HeldPixels:
         return _as_tensor(self.images)
 
     def fixed_batches(self, rows: np.ndarray, labels: Any, batch_size: int) -> Any:
-        """Dataset of (images, labels) whose batches are made once: an iterator over it starts ten times as fast.
+        """Makes a dataset of (images, labels) whose batches are made once: its iterators start ten times as fast.
 
         Args:
-            rows: `int64` `(n,)`, of the examples in their order.
-            labels: tensor `(n, ...)` of the same.
-            batch_size: of all batches but perhaps the last.
+            rows: `int64` `(n,)`, rows of the examples in order.
+            labels: tensor `(n, ...)`, their labels.
+            batch_size: examples in a batch; the last batch may be smaller.
         """
         images, whole = tf.gather(self._tensor, rows), len(rows) // batch_size * batch_size
         parts = []
@@ -52,16 +52,16 @@ class HeldPixels:
             parts.append(tf.data.Dataset.from_tensor_slices(tuple(batched)))
         if whole < len(rows):
             parts.append(tf.data.Dataset.from_tensors((images[whole:], labels[whole:])))
-        return without_tuning(functools.reduce(lambda one, other: one.concatenate(other), parts))
+        return without_tuning(functools.reduce(lambda first, second: first.concatenate(second), parts))
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
-        """Dataset of `finish(images, rows, epoch)` for each step number of the dataset `steps`.
+        """Makes a dataset of `finish(images, rows, epoch)` for each step number in `steps`.
 
         Args:
             steps: dataset of `int64` scalars.
-            rows_of: step to (rows `int64` `(batch,)`, epoch).
-            finish: makes the elements from images `(batch, height, width, channels)`, rows and epoch.
-            num_workers: batches made in parallel; 0: as many as there are cores.
+            rows_of: maps a step to (rows `int64` `(batch,)`, epoch).
+            finish: makes an element from images `(batch, height, width, channels)`, rows and epoch.
+            num_workers: batches made in parallel; 0 means the number of cores.
         """
         images = self._tensor
 
@@ -78,9 +78,10 @@ class DecodedPixels:
     """Pixels that are read, decoded and resized each time they are needed.
 
     Attributes:
-        read: row `int64` scalar to `uint8` `(height, width, channels)`, in TensorFlow.
-        batch_size: the most rows that a batch has.
-        moves: what is done to each image while the processor's cache holds it.
+        read: maps a row, an `int64` scalar, to `uint8` `(height, width, channels)`, in TensorFlow.
+        image_shape: (height, width, channels) of the images.
+        batch_size: the largest number of rows in a batch.
+        moves: augmentations that are applied to each image while it is in the CPU cache.
     """
 
     read: Callable[[Any], Any]
@@ -89,17 +90,17 @@ class DecodedPixels:
     moves: ImageMoves | None = None
 
     def batches(self, steps: Any, rows_of: Callable[[Any], tuple[Any, Any]], finish: Finish, num_workers: int) -> Any:
-        """Like `HeldPixels.batches`; `num_workers` images are decoded in parallel, as many as there are cores for 0."""
-        num_batches, images_of_each = share_workers(count_workers(num_workers), self.batch_size)
+        """Like `HeldPixels.batches`, but `num_workers` counts images decoded in parallel; 0: the number of cores."""
+        num_batches, num_images = share_workers(count_workers(num_workers), self.batch_size)
         image = tf.TensorSpec(self.image_shape, tf.uint8)
 
-        # A loop over a batch costs less than a dataset of single images: its elements pass no queue on their way.
+        # A loop over a batch costs less than a dataset of single images, each of which would pass through a queue.
         @without_autograph
         def make_batch(step: Any) -> tuple[Any, Any]:
             rows, epoch = rows_of(step)
             drawn = self.moves.draw(rows, epoch) if self.moves else ()
             images = tf.map_fn(
-                self._make_image, (rows, drawn), parallel_iterations=images_of_each, fn_output_signature=image
+                self._make_image, (rows, drawn), parallel_iterations=num_images, fn_output_signature=image
             )
             return finish(images, rows, epoch)
 
@@ -115,10 +116,11 @@ def _map_steps(steps: Any, make_batch: Callable[[Any], Any], num_batches: int) -
 
 
 def share_workers(num_workers: int, batch_size: int) -> tuple[int, int]:
-    """How many batches are made at once, and how many images of each are decoded at once.
+    """Returns how many batches are made in parallel, and how many images of each batch are decoded in parallel.
 
-    As few batches as will do, for they take memory; but one more than hold `num_workers` images, so that no worker
-    waits for the last images of a batch. Where the workers do not divide by the batches, they are rounded up.
+    The number of batches is small, as batches take memory. It is one more than `num_workers` images fill, so that no
+    worker waits for the last images of a batch. If the batches do not divide the workers evenly, the number of images
+    is rounded up.
 
     Example:
         >>> share_workers(8, 128)
@@ -129,7 +131,7 @@ def share_workers(num_workers: int, batch_size: int) -> tuple[int, int]:
 
 
 def held_arrays(dataset: Dataset) -> HeldPixels | None:
-    """The pixels of a dataset, resized, if all its sources hold theirs in memory."""
+    """Returns the resized pixels of a dataset if all its sources hold them in memory, else None."""
     parts = parts_of(dataset.source)
     arrays = [part.images for part in parts if isinstance(part, ArraySource)]
     if len(arrays) < len(parts):
@@ -143,7 +145,7 @@ def held_arrays(dataset: Dataset) -> HeldPixels | None:
 
 
 def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
-    """Pixels read through the source of a dataset: encoded images in TensorFlow, any other by the source's `read`."""
+    """Returns pixels that are read through the source: TensorFlow decodes encoded images, `read` gives all others."""
     encoded = are_encoded(dataset.source)[dataset.manifest["row"]]
     if encoded.all():
         read = _encoded_reader(dataset, encoded)
@@ -155,17 +157,17 @@ def decoded_pixels(dataset: Dataset, batch_size: int) -> DecodedPixels:
 
 
 def _either_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
-    """Decodes encoded images in TensorFlow and reads all else by `read`, row by row."""
+    """Decodes encoded images in TensorFlow and reads all others by `read` of the source; chosen for each row."""
     decode, read, is_encoded = _encoded_reader(dataset, encoded), _source_reader(dataset), tf.constant(encoded)
     return lambda row: tf.cond(is_encoded[row], lambda: decode(row), lambda: read(row))
 
 
 def _bytes_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], Any]:
-    """Row of an encoded image to its bytes; in TensorFlow, if all of them are files."""
+    """Returns a function from the row of an encoded image to its bytes; it runs in TensorFlow if all are files."""
     paths = dataset.manifest["path"]
     if (paths[encoded] != "").all():
-        each_path = tf.constant(paths.tolist())
-        return lambda row: tf.io.read_file(each_path[row])
+        path_of_row = tf.constant(paths.tolist())
+        return lambda row: tf.io.read_file(path_of_row[row])
     source_rows = dataset.manifest["row"].to_numpy()
 
     def read_bytes(row: np.ndarray) -> bytes:
@@ -194,7 +196,7 @@ def _encoded_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], An
 
 
 def _number_of_row(numbers: np.ndarray) -> Callable[[Any], Any]:
-    """Row to its number: an `int32` scalar, or an int where all are the same, so that the graph decides nothing."""
+    """Returns a function from row to number: an `int32` scalar, or an int if all are equal, which saves a branch."""
     if (numbers == numbers[0]).all():
         return lambda row: int(numbers[0])
     tensor = tf.constant(numbers, tf.int32)
@@ -224,21 +226,21 @@ def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless what a source has read is `uint8` of the shape in its manifest."""
+    """Raises ValueError unless the pixels that a source has read are `uint8` of the shape in its manifest."""
     if pixels.dtype != np.uint8 or pixels.shape != shape:
-        raise ValueError(f"it was read as {pixels.dtype} {pixels.shape}, where the manifest says uint8 {shape}")
+        raise ValueError(f"it was read as {pixels.dtype} {pixels.shape}, but the manifest says uint8 {shape}")
 
 
 def allocate_pixels(shape: tuple[int, ...]) -> np.ndarray:
-    """A new `uint8` array that TensorFlow can use without a copy; not initialised."""
+    """Allocates a `uint8` array, not initialised, that TensorFlow can use without a copy."""
     buffer = np.empty(math.prod(shape) + _ALIGNMENT_BYTES, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT_BYTES
     return buffer[start : start + math.prod(shape)].reshape(shape)
 
 
 def _as_tensor(array: np.ndarray) -> Any:
-    """Shares memory with the array where TensorFlow can use it (a mapped `.npy`, `allocate_pixels`); copies else."""
+    """Returns a tensor that shares the array's memory if aligned (mapped `.npy`, `allocate_pixels`), else a copy."""
     if array.flags.writeable and array.ctypes.data % _ALIGNMENT_BYTES == 0:
         return tf.experimental.dlpack.from_dlpack(np.asarray(array).__dlpack__())
-    with tf.device("CPU"):  # pixels are gathered there, also where there is a GPU
+    with tf.device("CPU"):  # pixels are gathered there, even if there is a GPU
         return tf.constant(array)

@@ -1,4 +1,4 @@
-"""Randomness without state: numbers that depend only on a key, so that any step can be computed on its own."""
+"""Stateless randomness: numbers that depend only on a key, so that any step can be computed without the others."""
 
 import hashlib
 from typing import Any
@@ -7,13 +7,13 @@ import tensorflow as tf
 
 
 def derive_seed(seed: int, name: str) -> int:
-    """A seed of its own for each use, from 0 to 2**31 - 1: `derive_seed(config.seed, "order")`."""
+    """Derives a separate seed for each use, from 0 to 2**31 - 1: `derive_seed(config.seed, "order")`."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 class SeedKey:
-    """A key that is made from a seed, and that pipelines which are traced already can be given another of.
+    """A random key that is made from a seed, and that can be changed in pipelines that are already traced.
 
     Args:
         seed: the experiment's seed.
@@ -25,20 +25,20 @@ class SeedKey:
 
     def __init__(self, seed: int, use: str) -> None:
         self._use = use
-        with tf.device("CPU"):  # where the pipelines are
+        with tf.device("CPU"):  # where input pipelines run
             self.value = tf.Variable(derive_seed(seed, use), dtype=tf.uint32, trainable=False)
 
     def reseed(self, seed: int) -> None:
-        """Makes it the key of another seed."""
+        """Changes it to the key of another seed."""
         self.value.assign(derive_seed(seed, self._use))
 
 
 def mix_keys(keys: Any, data: Any) -> Any:
-    """New keys, in which `data` has been mixed; any difference in either gives unrelated keys.
+    """Mixes `data` into keys; any difference in the keys or in the data gives unrelated new keys.
 
     Args:
         keys: `uint32` tensor.
-        data: integer tensor or number, of a shape that broadcasts against `keys`; its low 32 bits count.
+        data: integer tensor or number, of a shape that broadcasts against `keys`; only its low 32 bits are used.
 
     Returns:
         `uint32` tensor of the common shape.
@@ -48,11 +48,11 @@ def mix_keys(keys: Any, data: Any) -> Any:
 
 
 def uniform(keys: Any, draw: int) -> Any:
-    """One number for each key, uniform in [0, 1).
+    """Draws one number per key, uniform in [0, 1).
 
     Args:
         keys: `uint32` tensor.
-        draw: which number of each key: equal draws of equal keys are equal, others are independent.
+        draw: number of the draw: equal draws of equal keys are equal, all others are independent.
 
     Returns:
         `float32` tensor of the shape of `keys`, multiples of 2**-24.
@@ -66,17 +66,17 @@ def uniform_between(keys: Any, draw: int, low: float, high: float) -> Any:
 
 
 def uniform_integer(keys: Any, draw: int, count: int) -> Any:
-    """Like `uniform`, an `int32` from 0 to count - 1; `count` is far below 2**24."""
+    """Like `uniform`, an `int32` from 0 to count - 1; `count` must be far below 2**24."""
     return tf.cast(uniform(keys, draw) * count, tf.int32)
 
 
 def shuffle_positions(positions: Any, count: int, key: Any) -> Any:
-    """Where each position goes in a random permutation of `count`, computed without the others.
+    """Returns where each position goes in a random permutation of `count`, computed without the other positions.
 
-    `tf.random.experimental.index_shuffle` cuts each of its two seeds to half the bits of the largest position, 8 up to
-    65,536: `(seed, epoch)` would repeat after 256 epochs and often between seeds. Its 4 rounds also leave batches of
-    sorted data visibly uneven. So here its kernel gets three words that are hashed from the key, and 8 rounds, as its
-    source recommends.
+    `tf.random.experimental.index_shuffle` cuts each of its two seeds to half as many bits as the largest position has:
+    to 8 bits if `count` is 65,536 or less. So `(seed, epoch)` would repeat after 256 epochs, and often between seeds.
+    Its 4 rounds also leave batches of sorted data visibly uneven. Therefore its kernel is called directly, with three
+    words that are hashed from the key and 8 rounds, as its source code recommends.
 
     Args:
         positions: `int64` `(n,)` from 0 to count - 1.
@@ -84,7 +84,7 @@ def shuffle_positions(positions: Any, count: int, key: Any) -> Any:
         key: `uint32` scalar.
 
     Returns:
-        `int64` `(n,)`, all different where the positions are.
+        `int64` `(n,)`; different positions give different results.
     """
     return tf.raw_ops.RandomIndexShuffle(
         index=positions,
@@ -95,7 +95,7 @@ def shuffle_positions(positions: Any, count: int, key: Any) -> Any:
 
 
 def _finalise(value: Any) -> Any:
-    """A bijection of `uint32` that spreads each bit: "lowbias32" of Wellons, https://github.com/skeeto/hash-prospector."""
+    """Mixes bits by a bijection of `uint32`: "lowbias32" of Wellons, https://github.com/skeeto/hash-prospector."""
     value = (value ^ tf.bitwise.right_shift(value, _uint32(16))) * _uint32(0x7FEB352D)
     value = (value ^ tf.bitwise.right_shift(value, _uint32(15))) * _uint32(0x846CA68B)
     return value ^ tf.bitwise.right_shift(value, _uint32(16))

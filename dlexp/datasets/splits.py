@@ -1,4 +1,4 @@
-"""Which example is in which split: pure functions of the examples and the split seed, never of their order.
+"""Assigns examples to splits: pure functions of the examples and the split seed; the order of examples does not matter.
 
 Images with equal digests count as one, and stay together in every method.
 """
@@ -14,16 +14,16 @@ from scipy.sparse.csgraph import connected_components
 from dlexp.datasets.sources.source import SPLITS
 from dlexp.errors import DataError
 
-_SPLIT_TYPE = "<U10"  # the longest is validation
+_SPLIT_TYPE = "<U10"  # the longest name is "validation"
 
 
 def stratified(
     manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float
 ) -> np.ndarray:
-    """Splits each class in equal shares, by the rank of a keyed hash of each image.
+    """Splits each class by the same fractions, in the order of a keyed hash of its images.
 
-    An image with several labels counts in the class of the smallest. A class with three distinct images or more has one
-    in every split whose fraction is above 0.
+    An image with several labels belongs to the class of its smallest label. A class with at least three distinct images
+    has one in every split whose fraction is above 0.
 
     Args:
         manifest: with the columns `digest` and `label`; the order of its rows does not matter.
@@ -43,9 +43,9 @@ def stratified(
 
 
 def hashed(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
-    """Splits by a threshold on a keyed hash of each image, so that adding examples moves no other one.
+    """Splits by a threshold on a keyed hash of each image, so that new examples never move others to another split.
 
-    Shares are those of a draw: of n examples a split gets its fraction, give or take some sqrt(n).
+    The sizes of the splits are random: they differ from their fractions of n examples by the order of sqrt(n).
 
     Args:
         manifest: with the column `digest`.
@@ -64,10 +64,11 @@ def hashed(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: floa
 
 
 def grouped(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float) -> np.ndarray:
-    """Keeps every group in one split: patients, scenes, cameras.
+    """Keeps every group, such as a patient, a scene or a camera, in one split.
 
-    Groups that share an image are one. In the order of a keyed hash of its name, each goes where most examples are
-    still lacking; so shares are met as closely as the sizes of the groups allow, and not class by class.
+    Groups that share an image are joined. Groups are placed in the order of a keyed hash of their names, each in the
+    split that lacks the most examples. So the splits come as close to their fractions as the sizes of the groups allow;
+    classes are not balanced.
 
     Args:
         manifest: with the columns `digest` and `group`, none of them empty; the order of its rows does not matter.
@@ -102,15 +103,16 @@ def grouped(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: flo
 
 
 def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, validation_fraction: float) -> np.ndarray:
-    """Cross-validation: one of several equal parts is the test split, a part of the rest is validation.
+    """Splits for cross-validation: one of several equal parts is the test split, a part of the rest is validation.
 
-    Each class is dealt out evenly in the order of a keyed hash of its images; over all folds each is tested once.
+    Each class is divided evenly among the parts, in the order of a keyed hash of its images. Over all folds, every
+    image is in the test split once.
 
     Args:
         manifest: with the columns `digest` and `label`; the order of its rows does not matter.
         split_seed: another seed gives other folds.
-        folds: number of parts, from 2 on.
-        fold: which of them is the test split, from 0 on.
+        folds: number of parts, at least 2.
+        fold: which part is the test split, from 0 to folds - 1.
         validation_fraction: share of all examples for validation, taken from each class of the rest, in (0, 1).
 
     Returns:
@@ -118,7 +120,7 @@ def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, va
     """
     image_of_row, _, order = _rank_images(manifest, split_seed)
     tested = np.zeros(len(order), bool)
-    # Dealt out over all classes in one go, so that folds differ by one image at most; each class evenly, too.
+    # One pass over the images of all classes: parts differ by at most one image, in total and in each class.
     tested[order[fold::folds]] = True
     splits = np.where(tested[image_of_row], "test", "train").astype(_SPLIT_TYPE)
     rest = splits == "train"
@@ -128,7 +130,7 @@ def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, va
 
 
 def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float) -> np.ndarray:
-    """Keeps the source's own test examples, and its own validation examples if it has some.
+    """Keeps the official test examples of the source, and its official validation examples if it has them.
 
     Otherwise validation is taken from the rest, stratified, at `validation_fraction`.
 
@@ -141,12 +143,12 @@ def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: fl
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
 
     Raises:
-        DataError: the source has no test examples of its own.
+        DataError: the source has no official test examples.
     """
     own = manifest["split"].to_numpy(dtype="str")
     if "test" not in own:
         raise DataError(
-            "split_method=official needs a source with a test set of its own, and this one has none: "
+            "split_method=official needs a source with an official test split, but this source has none: "
             "use --split_method=stratified"
         )
     splits = np.where(own == "", "train", own).astype(_SPLIT_TYPE)
@@ -159,9 +161,9 @@ def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: fl
 
 
 def _rank_images(manifest: pd.DataFrame, split_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The number of the distinct image that each row shows; the label of each image; and their order.
+    """Returns the number of the distinct image in each row, the label of each image, and the order of the images.
 
-    Images are ordered by label, the smallest they have, and within it by keyed hash.
+    Images are ordered by label (the smallest, if an image has several), then by keyed hash.
     """
     image_of_row, digests = pd.factorize(manifest["digest"])
     labels = manifest["label"].groupby(image_of_row).min().to_numpy()
@@ -169,7 +171,7 @@ def _rank_images(manifest: pd.DataFrame, split_seed: int) -> tuple[np.ndarray, n
 
 
 def _joined_groups(manifest: pd.DataFrame) -> pd.Series:
-    """The group of each row; groups that share an image have the name of the first of them."""
+    """Returns the group of each row; groups that share an image all get the name that sorts first."""
     (groups, names), (images, digests) = (pd.factorize(manifest[column]) for column in ("group", "digest"))
     edges = coo_array(
         (np.ones(len(manifest), bool), (groups, images + len(names))), shape=[len(names) + len(digests)] * 2
@@ -179,7 +181,7 @@ def _joined_groups(manifest: pd.DataFrame) -> pd.Series:
 
 
 def _keyed_hashes(digests: Iterable[str], split_seed: int) -> np.ndarray:
-    """`uint64`, one a digest of hex digits, which only it and the seed decide."""
+    """Returns one `uint64` per digest (hex digits), which depends only on the digest and the seed."""
     start = hashlib.blake2b(digest_size=8, key=split_seed.to_bytes(8, "little"))
 
     def keyed_hash(digest: str) -> bytes:
@@ -191,7 +193,7 @@ def _keyed_hashes(digests: Iterable[str], split_seed: int) -> np.ndarray:
 
 
 def _shares(count: int, fractions: np.ndarray) -> np.ndarray:
-    """Shares `count` by the method of largest remainders; rounding makes equal remainders equal on every machine."""
+    """Divides `count` by the method of largest remainders; rounding makes equal remainders equal on every machine."""
     exact = np.round(count * fractions, 9)
     shares = np.floor(exact).astype(int)
     by_remainder = np.argsort(np.round(shares - exact, 9), kind="stable")

@@ -9,9 +9,9 @@ Traced = TypeVar("Traced", bound=Callable[..., Any])
 
 
 def without_autograph(function: Traced) -> Traced:
-    """The same function, traced as it is: for one without Python control flow over tensors.
+    """Returns the same function, excluded from AutoGraph: for functions without Python control flow over tensors.
 
-    AutoGraph has nothing to do there, and letting it look takes 0.6 s at the start of a training.
+    AutoGraph has nothing to convert in them, but to analyse them takes 0.6 s at the start of a training.
     """
     traced: Traced = tf.autograph.experimental.do_not_convert(function)
     return traced

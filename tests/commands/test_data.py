@@ -100,17 +100,17 @@ def test_verify_names_what_was_changed_removed_damaged_and_added(
     damaged.write_bytes(damaged.read_bytes()[:-20])
     Image.new("L", (8, 8), 99).save(folder / "1" / "added.png")
     assert call("verify", str(run_folder), "--format=json") == 1
-    reported = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
-    assert reported[f"1/{changed.name}"] == "another content"
-    assert reported[f"1/{removed.name}"] == "is gone"
-    assert reported[f"1/{damaged.name}"].startswith("cannot be read: ")
-    assert reported["1/added.png"] == "is new"
+    told = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
+    assert told[f"1/{changed.name}"] == "content has changed"
+    assert told[f"1/{removed.name}"] == "is gone"
+    assert told[f"1/{damaged.name}"].startswith("cannot be read: ")
+    assert told["1/added.png"] == "is new"
 
 
 def test_verify_does_not_believe_what_is_remembered_of_a_file(
     run_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_recall", lambda memory: pytest.fail("what is remembered was read"))
+    monkeypatch.setattr(scan, "_read_cache", lambda cache: pytest.fail("the cached facts were read"))
     assert call("verify", str(run_folder)) == 0
 
 
@@ -184,5 +184,5 @@ def test_verify_of_data_that_has_moved_takes_its_folder_from_data_dir(
     (tmp_path / "elsewhere").mkdir()
     shutil.move(folder, tmp_path / "elsewhere" / "photos")
     assert call("verify", str(run_folder)) == 1
-    assert "is not there" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
     assert call("verify", str(run_folder), f"--data_dir={tmp_path / 'elsewhere'}") == 0

@@ -59,7 +59,7 @@ def test_shards_are_tfrecord_files_of_the_encoded_images(folder: pathlib.Path, t
 def test_pack_that_was_not_finished_is_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     expression = packed(f"folder:{folder}", tmp_path)
     (tmp_path / "pack" / "pack.json").unlink()
-    with pytest.raises(DataError, match="is no finished pack"):
+    with pytest.raises(DataError, match="is not a finished pack"):
         open_dataset(DataConfig(dataset=expression))
 
 
@@ -67,7 +67,7 @@ def test_pack_whose_shard_was_cut_is_refused(folder: pathlib.Path, tmp_path: pat
     expression = packed(f"folder:{folder}", tmp_path)
     shard = tmp_path / "pack" / "shard-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(DataError, match="is damaged: its shards are of"):
+    with pytest.raises(DataError, match="is damaged: its shards have"):
         open_dataset(DataConfig(dataset=expression))
 
 
@@ -79,7 +79,7 @@ def test_changed_byte_is_found_where_every_byte_is_read(
     shard = tmp_path / "pack" / "shard-00000.tfrecord"
     contents = shard.read_bytes()
     shard.write_bytes(contents[:40] + bytes([contents[40] ^ 1]) + contents[41:])
-    with pytest.raises(DataError, match="is damaged: pack the dataset anew"):
+    with pytest.raises(DataError, match="is damaged: pack the dataset again"):
         open_dataset(DataConfig(dataset=expression), reread=True)
 
 

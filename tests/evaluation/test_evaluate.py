@@ -211,7 +211,7 @@ def test_run_is_not_evaluated_on_data_that_has_changed_and_is_on_data_that_has_m
     moved = evaluate_checkpoint(of_folder.path, data_dir=str(tmp_path / "elsewhere"))["test"]
     assert moved.path == of_folder.path / "evaluation" / "test"
     next((tmp_path / "elsewhere").rglob("*.png")).unlink()
-    with pytest.raises(DataError, match="where dataset_id="):
+    with pytest.raises(DataError, match="but dataset_id="):
         evaluate_checkpoint(of_folder.path, data_dir=str(tmp_path / "elsewhere"))
 
 

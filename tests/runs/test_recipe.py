@@ -73,7 +73,7 @@ def test_data_that_has_changed_is_refused(data: DataConfig, tmp_path: pathlib.Pa
     (tmp_path / "recipe.json").write_text(recipe_text(recipe_of(data)))
     next((tmp_path / "data" / "one" / "3").iterdir()).unlink()
     config = ExperimentConfig.of(dataset=f"recipe:{tmp_path / 'recipe.json'}", batch_size=8)
-    with pytest.raises(DataError, match=r"has the ID .*, where dataset_id=.* was asked for"):
+    with pytest.raises(DataError, match=r"has the ID .*, but dataset_id=.* was given"):
         open_dataset(resolve_recipe(config).data)
 
 

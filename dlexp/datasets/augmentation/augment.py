@@ -1,4 +1,4 @@
-"""Augmentation of training batches without state: keyed by (seed, epoch, example), whatever batch or worker it is in.
+"""Stateless augmentation of training batches: keyed by (seed, epoch, example), so batches and workers do not matter.
 
 An augmentation is a function of a whole batch, registered by name and traced into the input pipeline:
 
@@ -10,13 +10,13 @@ An augmentation is a function of a whole batch, registered by name and traced in
 Args:
     images: `uint8` or `float32` `(batch, height, width, channels)` in [0, 255]; all sizes but the batch are static.
     labels: `float32` `(batch, num_classes)`, each row adding up to 1.
-    keys: `uint32` `(batch,)`, the only randomness there is: `uniform(keys, draw)` of `dlexp.datasets.randomness`.
+    keys: `uint32` `(batch,)`, the only source of randomness: `uniform(keys, draw)` of `dlexp.datasets.randomness`.
 
 Returns:
     images and labels of the same shapes; images `uint8` or `float32`, still in [0, 255].
 
-What an example becomes may depend on its own pixels, label and key alone, so that it is the same in any batch. MixUp
-and CutMix are the exception: their partner is the neighbour in the batch.
+The result for an example may depend only on its own pixels, label and key, so that it is the same in any batch. MixUp
+and CutMix are the exceptions: they mix an example with its neighbour in the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,12 +31,12 @@ def build_augmentation(names: Sequence[str], key: SeedKey, *, first: int = 0) ->
     """Chains augmentations in the order given.
 
     Args:
-        names: registered names; a name may come twice and then draws anew.
-        key: of the experiment's seed.
-        first: position of the first one to do, where those before it are done by `build_image_moves`.
+        names: registered names; a name that is given twice draws new random numbers the second time.
+        key: made from the experiment's seed.
+        first: position of the first augmentation to apply; `build_image_moves` applies those before it.
 
     Returns:
-        `augment(images, labels, rows, epoch) -> (images, labels)`; rows `int64` `(batch,)` tell the examples apart.
+        `augment(images, labels, rows, epoch) -> (images, labels)`; rows, `int64` `(batch,)`, identify the examples.
 
     Raises:
         UnknownNameError: a name is not registered.
@@ -54,16 +54,16 @@ def build_augmentation(names: Sequence[str], key: SeedKey, *, first: int = 0) ->
 
 
 def build_image_moves(names: Sequence[str], key: SeedKey, image_shape: tuple[int, int, int]) -> ImageMoves:
-    """The same for single images, equal bit for bit.
+    """Chains augmentations of single images; the results equal those of `build_augmentation` bit for bit.
 
     Args:
-        names: the first ones of a chain, as `count_moves` counts them.
-        key: of the experiment's seed.
+        names: the first names of a chain, as many as `count_moves` returns.
+        key: made from the experiment's seed.
         image_shape: (height, width, channels).
     """
     return ImageMoves([IMAGE_MOVES[name] for name in names], _example_keys(key), image_shape)
 
 
 def _example_keys(key: SeedKey) -> Callable[[Any, Any], Any]:
-    """(rows, epoch) to `uint32` keys `(batch,)`."""
+    """Returns a function from (rows, epoch) to `uint32` keys `(batch,)`."""
     return lambda rows, epoch: mix_keys(mix_keys(key.value, epoch), rows)

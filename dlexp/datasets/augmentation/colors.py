@@ -37,19 +37,19 @@ def blend(degenerate: Any, images: Any, factors: Any) -> Any:
 
 
 def black(images: Any) -> Any:
-    """What brightness blends with."""
+    """Returns black images: what brightness blends with."""
     return tf.zeros_like(images)
 
 
 def grey(images: Any) -> Any:
-    """What saturation blends with: the luma of ITU-R BT.601, `(batch, height, width, 1)`."""
+    """Returns what saturation blends with: the luma of ITU-R BT.601, `(batch, height, width, 1)`."""
     if images.shape[-1] != 3:
         return images
     return tf.image.rgb_to_grayscale(images)
 
 
 def mean_grey(images: Any) -> Any:
-    """What contrast blends with: the mean luma of each image, `(batch, 1, 1, 1)`.
+    """Returns what contrast blends with: the mean luma of each image, `(batch, 1, 1, 1)`.
 
     Summed in whole numbers: a sum of floats would depend on how TensorFlow divides a batch among threads.
     """

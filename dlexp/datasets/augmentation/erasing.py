@@ -1,4 +1,4 @@
-"""Augmentation that covers a part of the image, and the random boxes that CutMix shares."""
+"""Augmentation that covers a part of the image; CutMix uses its boxes too."""
 
 import math
 from typing import Any
@@ -13,10 +13,10 @@ _PROBABILITY, _AREA, _ASPECT = 0.5, (0.02, 0.4), (0.3, 1 / 0.3)
 
 @register_augmentation("erasing")
 def erasing(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
-    """Fills a box of half of the images with noise; keeps the dtype.
+    """Fills a random box with noise, in half of the images; keeps the dtype.
 
     Zhong et al. 2017, https://arxiv.org/abs/1708.04896: 2 to 40 % of the area, aspect from 0.3 to 3.3. A box that is
-    larger than the image is cut to it, where the paper draws another.
+    larger than the image is cut to the size of the image; the paper draws another box.
     """
     _, height, width, channels = images.shape
     area = uniform_between(keys, 1, *_AREA) * (height * width)
@@ -34,13 +34,13 @@ def erasing(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
 
 
 def box_masks(top: Any, left: Any, bottom: Any, right: Any, image_shape: Any) -> Any:
-    """`bool` `(batch, height, width, 1)`, true where top <= y < bottom and left <= x < right.
+    """Makes masks, `bool` `(batch, height, width, 1)`: true where top <= y < bottom and left <= x < right.
 
     Args:
         top: `float32` `(batch,)`, in pixels.
-        left: the same.
-        bottom: the same.
-        right: the same.
+        left: like `top`.
+        bottom: like `top`.
+        right: like `top`.
         image_shape: static `(batch, height, width, channels)`.
     """
     y = tf.range(image_shape[1], dtype=tf.float32)[tf.newaxis]

@@ -25,8 +25,8 @@ def flip(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
 def crop(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
     """Shifts each image by up to 4 pixels per 32, at least 1, mirroring at the edges; keeps the dtype.
 
-    The same as a random crop of the padded image (He et al. 2016, https://arxiv.org/abs/1512.03385, 4.2), which was
-    padded with zeros there. `image_moves.shift_image` does it to one image.
+    The same as a random crop of the padded image (He et al. 2016, https://arxiv.org/abs/1512.03385, 4.2), except that
+    the paper pads with zeros. `image_moves.shift_image` does it to one image.
     """
     _, height, width, _ = images.shape
     rows = _shifted(height, keys, draw=0)
@@ -35,32 +35,32 @@ def crop(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
 
 
 def draw_mirrored(keys: Any) -> Any:
-    """`bool` `(batch,)`: which images `flip` mirrors."""
+    """Draws which images `flip` mirrors: `bool` `(batch,)`."""
     return uniform(keys, 0) < 0.5
 
 
 def crop_offset(size: int, keys: Any, *, draw: int) -> Any:
-    """`int32` `(batch,)`: by how much `crop` shifts the pixels of an axis of `size` towards its start."""
+    """Draws by how much `crop` shifts the pixels of an axis of `size` towards its start: `int32` `(batch,)`."""
     most = min(max(round(size * _CROP_SHARE), 1), size - 1)
     return uniform_integer(keys, draw, 2 * most + 1) - most
 
 
 @register_augmentation("rotation")
 def rotation(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
-    """Rotates about the centre by up to 15 degrees either way, bilinearly, mirroring at the edges; gives `float32`."""
+    """Rotates about the centre by up to 15 degrees either way, bilinearly, mirroring at edges; returns `float32`."""
     radians = uniform_between(keys, 0, -1.0, 1.0) * math.radians(MAX_ROTATION_DEGREES)
     matrices = centred_matrices(tf.cos(radians), -tf.sin(radians), tf.sin(radians), tf.cos(radians), images.shape)
     return affine_transform(images, matrices, fill_mode="REFLECT"), labels
 
 
 def centred_matrices(a: Any, b: Any, c: Any, d: Any, image_shape: Any) -> Any:
-    """Matrices ((a, b), (c, d)) about the centre of the image, from output to input, for `affine_transform`.
+    """Makes matrices ((a, b), (c, d)) about the centre of the image, from output to input, for `affine_transform`.
 
     Args:
         a: `float32` `(batch,)`; x runs to the right, y down.
-        b: the same.
-        c: the same.
-        d: the same.
+        b: like `a`.
+        c: like `a`.
+        d: like `a`.
         image_shape: static `(batch, height, width, channels)`.
 
     Returns:
@@ -79,7 +79,7 @@ def affine_transform(images: Any, matrices: Any, *, fill_mode: str, fill_value: 
     Args:
         images: `(batch, height, width, channels)`.
         matrices: `float32` `(batch, 8)`, each a projective transform from output to input coordinates.
-        fill_mode: what lies outside: "REFLECT", "NEAREST", "WRAP" or "CONSTANT".
+        fill_mode: how pixels from outside the image are filled: "REFLECT", "NEAREST", "WRAP" or "CONSTANT".
         fill_value: for "CONSTANT".
 
     Returns:
@@ -97,7 +97,7 @@ def affine_transform(images: Any, matrices: Any, *, fill_mode: str, fill_value: 
 
 
 def _shifted(size: int, keys: Any, *, draw: int) -> Any:
-    """`int32` `(batch, size)`: positions 0..size-1 shifted by one offset per example, mirrored back into the image."""
+    """Shifts positions 0..size-1 by one offset per example, mirrored back into the image: `int32` `(batch, size)`."""
     positions = tf.abs(tf.range(size)[tf.newaxis] + crop_offset(size, keys, draw=draw)[:, tf.newaxis])
     return size - 1 - tf.abs(size - 1 - positions)
 

@@ -1,7 +1,8 @@
-"""Flip and crop of one image at a time, while the processor's cache still holds what was decoded.
+"""Flips and crops one image at a time, while the decoded image is still in the CPU cache.
 
-The same bits as `geometry.flip` and `geometry.crop` give for a batch, which would fetch it from main memory twice more.
-What is random is drawn for the whole batch: a loop over many small tensors would cost more than the pixels.
+The results equal those of `geometry.flip` and `geometry.crop` bit for bit, but these read a whole batch from main
+memory twice more. Random numbers are drawn for the whole batch: a loop over many small tensors would cost more than the
+pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import tensorflow as tf
 from dlexp.datasets.augmentation.geometry import crop_offset, draw_mirrored
 from dlexp.datasets.randomness import mix_keys
 
-_LEAST_BYTES = 32 * 1024  # of an image, measured: the loop costs a smaller one more than main memory does
+_LEAST_BYTES = 32 * 1024  # of an image, measured: for smaller images, the loop costs more than main memory does
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class ImageMove:
     """An augmentation that moves whole pixels.
 
     Attributes:
-        draw: (`uint32` keys `(batch,)`, image shape) to a tensor `(batch,)`, or several.
-        apply: (image `(height, width, channels)`, what was drawn for it) to the image, of the same shape and dtype.
+        draw: maps (`uint32` keys `(batch,)`, image shape) to a tensor `(batch,)` of random numbers, or to several.
+        apply: maps (image `(height, width, channels)`, its random numbers) to an image of the same shape and dtype.
     """
 
     draw: Callable[[Any, tuple[int, int, int]], Any]
@@ -30,7 +31,7 @@ class ImageMove:
 
 
 def flip_image(image: Any, mirrored: Any) -> Any:
-    """Mirrors an image left to right where the `bool` scalar says so."""
+    """Mirrors an image left to right if the `bool` scalar is true."""
     return tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
 
 
@@ -53,11 +54,11 @@ IMAGE_MOVES = {
 
 @dataclass(frozen=True)
 class ImageMoves:
-    """A chain of moves: what is random is drawn for a batch at once, and applied to one image after the other.
+    """A chain of moves: random numbers are drawn for a whole batch, and applied to one image after the other.
 
     Attributes:
-        moves: in their order.
-        keys_of: (rows `int64` `(batch,)`, epoch) to `uint32` keys `(batch,)`.
+        moves: in the order in which they are applied.
+        keys_of: maps (rows `int64` `(batch,)`, epoch) to `uint32` keys `(batch,)`.
         image_shape: (height, width, channels).
     """
 
@@ -66,19 +67,19 @@ class ImageMoves:
     image_shape: tuple[int, int, int]
 
     def draw(self, rows: Any, epoch: Any) -> tuple[Any, ...]:
-        """What each move draws for the examples of a batch: tensors `(batch,)`."""
+        """Draws the random numbers of every move for the examples of a batch: tensors `(batch,)`."""
         keys = self.keys_of(rows, epoch)
         return tuple(move.draw(mix_keys(keys, position), self.image_shape) for position, move in enumerate(self.moves))
 
     def apply(self, image: Any, drawn: tuple[Any, ...]) -> Any:
-        """Moves one image by what was drawn for it."""
+        """Applies all moves to one image, with the random numbers that were drawn for it."""
         for move, numbers in zip(self.moves, drawn, strict=True):
             image = move.apply(image, numbers)
         return image
 
 
 def count_moves(names: Sequence[str], image_shape: tuple[int, int, int]) -> int:
-    """How many augmentations, from the first on, are better done to one image at a time as it is decoded."""
+    """Counts the first augmentations that are faster if they are applied to one image at a time after decoding it."""
     height, width, channels = image_shape
     if height * width * channels < _LEAST_BYTES:
         return 0

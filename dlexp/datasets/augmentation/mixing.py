@@ -15,9 +15,9 @@ _QUANTILES = 4096
 
 @register_augmentation("mixup")
 def mixup(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
-    """Averages each image and label with its neighbour's, with a weight drawn from Beta(0.2, 0.2); gives `float32`.
+    """Averages each image and label with its neighbour's, with a weight drawn from Beta(0.2, 0.2); returns `float32`.
 
-    Zhang et al. 2018, https://arxiv.org/abs/1710.09412; with a weight for each image, not one for the batch.
+    Zhang et al. 2018, https://arxiv.org/abs/1710.09412; here with one weight per image, not one per batch.
     """
     weights = _beta_variates(uniform(keys, 0), MIXUP_ALPHA)
     images = tf.cast(images, tf.float32)
@@ -30,8 +30,8 @@ def mixup(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
 def cutmix(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
     """Pastes a box of the neighbour into each image and mixes labels by its area; keeps the dtype.
 
-    Yun et al. 2019, https://arxiv.org/abs/1905.04899: the share that is kept is drawn from Beta(1, 1), the centre of
-    the box is uniform, and what is outside of the image is cut off; here with a box for each image.
+    Yun et al. 2019, https://arxiv.org/abs/1905.04899: the share of the image that is kept is drawn from Beta(1, 1), the
+    centre of the box is uniform, and the part of the box outside the image is cut off; here with one box per image.
     """
     _, height, width, _ = images.shape
     side = tf.sqrt(1 - uniform(keys, 0))
@@ -49,7 +49,7 @@ def _neighbours(batch: Any) -> Any:
 
 
 def _beta_variates(uniforms: Any, alpha: float) -> Any:
-    """Turns uniform numbers into Beta(alpha, alpha) ones, by its quantiles at 4096 steps, interpolated."""
+    """Turns uniform numbers into Beta(alpha, alpha) variates, by interpolating its quantiles at 4096 steps."""
     from scipy.special import betaincinv
 
     quantiles = betaincinv(alpha, alpha, np.linspace(0, 1, _QUANTILES + 1)).astype(np.float32)

@@ -1,8 +1,8 @@
 """RandAugment: two operations for each image, chosen from fourteen.
 
 Cubuk et al. 2020, https://arxiv.org/abs/1909.13719, with N=2 and M=9 of 10. An image's channels are `uint8` values
-throughout, so every operation rounds. Signs are random where an operation has two directions. Enhancements go by
-1 +- 0.81, as in later implementations, where the original only strengthens.
+throughout, so every operation rounds. Signs are random if an operation has two directions. The factors of enhancements
+are 1 +- 0.81, as in later implementations; the original only strengthens.
 """
 
 import math
@@ -26,25 +26,25 @@ _OUTSIDE = 128.0
 
 @register_augmentation("randaugment")
 def randaugment(images: Any, labels: Any, keys: Any) -> tuple[Any, Any]:
-    """Two random operations of magnitude 9 on each image; gives `float32` whole numbers."""
+    """Applies two random operations of magnitude 9 to each image; returns whole numbers as `float32`."""
     images = tf.round(tf.cast(images, tf.float32))
     for layer in range(NUM_LAYERS):
-        images = _apply_one_each(images, mix_keys(keys, layer))
+        images = _apply_operations(images, mix_keys(keys, layer))
     return images, labels
 
 
-def _apply_one_each(images: Any, keys: Any) -> Any:
-    """Groups the images by the operation that each has drawn, so that an operation costs only its own images."""
+def _apply_operations(images: Any, keys: Any) -> Any:
+    """Applies one random operation to each image; an operation is computed only for the images that have drawn it."""
     chosen = uniform_integer(keys, 0, len(OPERATIONS))
     signs = tf.where(uniform(keys, 1) < 0.5, -1.0, 1.0)
     image_groups = tf.dynamic_partition(images, chosen, len(OPERATIONS))
     sign_groups = tf.dynamic_partition(signs, chosen, len(OPERATIONS))
     places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), chosen, len(OPERATIONS))
-    done = [
+    changed = [
         tf.clip_by_value(tf.round(operation(group, sign)), 0.0, 255.0)
         for operation, group, sign in zip(OPERATIONS.values(), image_groups, sign_groups, strict=True)
     ]
-    return tf.ensure_shape(tf.dynamic_stitch(places, done), images.shape)
+    return tf.ensure_shape(tf.dynamic_stitch(places, changed), images.shape)
 
 
 def _identity(images: Any, signs: Any) -> Any:
@@ -89,9 +89,9 @@ def _enhance(degenerate: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _smoothed(images: Any) -> Any:
-    """What sharpness blends with: a 3x3 mean with a centre of 5, edges left alone, as Pillow's `ImageFilter.SMOOTH`.
+    """Returns what sharpness blends with: a 3x3 mean with a centre weight of 5, edges unchanged.
 
-    Sums of whole numbers are exact in any order, which a convolution's need not be.
+    This is Pillow's `ImageFilter.SMOOTH`. Sums of whole numbers are exact in any order; a convolution may not be.
     """
     height, width = images.shape[1:3]
     if min(height, width) < 3:

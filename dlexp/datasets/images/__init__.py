@@ -1,1 +1,1 @@
-"""From the bytes of an image file to pixels: formats, orientation, decoding, and the facts of many files."""
+"""From the bytes of an image file to pixels: formats, orientation, damage, decoding; and scans of many files."""

@@ -11,9 +11,9 @@ from dlexp.datasets.images.exif import UPRIGHT
 from dlexp.datasets.images.imagefile import Decoder
 from dlexp.datasets.images.pillow_decoding import decode_with_pillow
 
-RULES_VERSION = 1  # another one after a change that gives other pixels: old caches are not used then
-_JPEG_SCALES = (1, 2, 4, 8)  # what libjpeg can shrink by while it decodes
-# For EXIF orientations 1 to 8: whether rows and columns change places, and which axes are reversed after that.
+RULES_VERSION = 1  # to be raised with every change that gives other pixels: caches of older versions are not used
+_JPEG_SCALES = (1, 2, 4, 8)  # factors by which libjpeg can shrink an image while it decodes it
+# For EXIF orientations 1 to 8: whether rows and columns are swapped, and which axes are reversed after that.
 _TURNS = (
     (False, ()),
     (False, (1,)),
@@ -37,18 +37,18 @@ def decode_image(
     orientation: Any = UPRIGHT,
     decoder: Any = Decoder.PLAIN,
 ) -> Any:
-    """Decodes one PNG, JPEG, BMP, GIF or WebP by the rule of `dlexp.datasets.images.imagefile`.
+    """Decodes one PNG, JPEG, BMP, GIF or WebP by the rules in `dlexp.datasets.images.imagefile`.
 
-    What is given as a Python number, not as a tensor, is decided here and costs the graph nothing.
+    An argument that is a Python number, not a tensor, is resolved when the graph is built, and costs nothing later.
 
     Args:
         contents: `string` scalar tensor, the bytes of the file.
         channels: 1 for grey, 3 for colour.
-        size: (height, width) of the upright image, where it is known; saves TensorFlow some decisions.
+        size: (height, width) of the upright image if it is known, which saves TensorFlow some branches.
         image_size: (height, width) to resize to; None keeps the size of the file.
-        jpeg_scale: an int, or an `int32` scalar, from `jpeg_scales`: a JPEG is decoded at that part of its size.
-        orientation: an int, or an `int32` scalar: `ImageHeader.orientation` of the file.
-        decoder: the same: `ImageHeader.decoder`.
+        jpeg_scale: an int or an `int32` scalar from `jpeg_scales`: how often a JPEG is halved while it is decoded.
+        orientation: an int or an `int32` scalar: `ImageHeader.orientation` of the file.
+        decoder: an int or an `int32` scalar: `ImageHeader.decoder` of the file.
 
     Returns:
         `uint8` `(height, width, channels)` tensor.
@@ -65,13 +65,14 @@ def decode_image(
 
 
 def jpeg_scales(sizes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """By how many halvings JPEGs can be shrunk while they are decoded, and still be as large as `image_size`.
+    """Returns how often JPEGs can be halved while they are decoded without becoming smaller than `image_size`.
 
-    Scaling in the DCT domain averages, as Pillow's `draft` does, and is much faster than to decode all and shrink then.
+    Scaling in the DCT domain averages pixels, as Pillow's `draft` does. It is much faster than to decode the full size
+    and then shrink it.
 
     Args:
         sizes: `(n, 2)`, height and width of each file.
-        image_size: (height, width) that is wanted.
+        image_size: the wanted (height, width).
 
     Returns:
         `int32` `(n,)` from 0 to 3.
@@ -81,10 +82,10 @@ def jpeg_scales(sizes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_images(images: Any, image_size: tuple[int, int]) -> Any:
-    """Resizes and rounds: bilinearly, but by averaging over areas where a side shrinks to half or less.
+    """Resizes and rounds: by bilinear interpolation, or by area averaging if a side shrinks to half or less.
 
-    Two neighbours are all that a bilinear filter sees, so it skips pixels and aliases from there on; a texture's mipmap
-    draws the same line. TensorFlow's `antialias` would smooth earlier, at two to three times the cost.
+    A bilinear filter sees only two neighbours, so from half the size on it skips pixels and aliases; mipmaps of
+    textures have the same limit. TensorFlow's `antialias` would smooth earlier, and takes two to three times as long.
 
     Args:
         images: `uint8` `(height, width, channels)` or a batch of such.
@@ -100,7 +101,7 @@ def resize_images(images: Any, image_size: tuple[int, int]) -> Any:
         lambda: _choose(
             shrinks,
             lambda: _round(tf.image.resize(images, image_size, method="area")),
-            # From float32 it gives the same bits in a quarter of the time: TensorFlow has vector code for that alone.
+            # float32 gives the same bits in a quarter of the time: TensorFlow has vectorised code only for it.
             lambda: _round(tf.image.resize(tf.cast(images, tf.float32), image_size, method="bilinear")),
         ),
     )
@@ -109,7 +110,7 @@ def resize_images(images: Any, image_size: tuple[int, int]) -> Any:
 
 
 def _compare_sizes(images: Any, image_size: tuple[int, int]) -> tuple[Any, Any]:
-    """Whether a side is twice the wanted one or more; whether both are as wanted. In Python, if the size is known."""
+    """Whether a side is at least twice the wanted one; whether both are as wanted. Python bools if sizes are static."""
     if images.shape[-3:-1].is_fully_defined():
         size = np.array(images.shape[-3:-1])
         return bool(np.any(size >= np.multiply(2, image_size))), bool(np.all(size == image_size))
@@ -128,7 +129,7 @@ def _round(images: Any) -> Any:
 
 
 def resize_array(images: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """`resize_images` for a large `uint8` array `(n, height, width, channels)`, a part at a time."""
+    """Applies `resize_images` to a large `uint8` array `(n, height, width, channels)`, chunk by chunk."""
     if images.shape[1:3] == image_size:
         return images
     resized = np.empty((len(images), *image_size, images.shape[-1]), np.uint8)
@@ -138,7 +139,7 @@ def resize_array(images: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def decode_bytes(data: bytes, *, channels: int, orientation: int = UPRIGHT, decoder: int = Decoder.PLAIN) -> np.ndarray:
-    """`decode_image` in its own size, from Python.
+    """Decodes an image from Python by `decode_image`, without resizing.
 
     Raises:
         ValueError: the bytes cannot be decoded.
@@ -181,7 +182,7 @@ def _decode_other(contents: Any, channels: int) -> Any:
 
 
 def _decode_bmp(contents: Any, channels: int) -> Any:
-    """TensorFlow decodes a BMP only to the channels it has: 1, 3 or 4."""
+    """Decodes a BMP and converts its channels: TensorFlow returns the channels of the file, 1, 3 or 4."""
     image = tf.io.decode_bmp(contents)
     if channels == 1:
         return image
@@ -189,7 +190,7 @@ def _decode_bmp(contents: Any, channels: int) -> Any:
 
 
 def _decode_transparent_png(contents: Any, channels: int) -> Any:
-    """(value * alpha + 255 * (255 - alpha)) / 255, rounded, as Pillow composites over white."""
+    """Computes (value * alpha + 255 * (255 - alpha)) / 255, rounded, as Pillow composites over white."""
     rgba = tf.io.decode_png(contents, 4)
     values = rgba[..., :3] if channels == 3 else tf.io.decode_png(contents, 1)
     alpha = tf.cast(rgba[..., 3:], tf.int32)
@@ -198,7 +199,7 @@ def _decode_transparent_png(contents: Any, channels: int) -> Any:
 
 def _decode_with_pillow(contents: Any, channels: int) -> Any:
     def decode(data: Any) -> np.ndarray:
-        # An eager call hands over an array of one object, a graph the bytes themselves.
+        # An eager call passes an array of one object, a graph passes the bytes.
         return decode_with_pillow(data if isinstance(data, bytes) else data.item(), channels=channels)
 
     return tf.numpy_function(decode, [contents], tf.uint8)

@@ -1,20 +1,20 @@
-"""Which way up a photo is: the orientation in the EXIF of its file."""
+"""The orientation of a photo, from the EXIF data of its file."""
 
 import struct
 
 UPRIGHT = 1
-SIDEWAYS = range(5, 9)  # orientations of files that hold the columns of the picture as rows
-_EXIF_PREFIX = b"Exif\0\0"  # in JPEG, and in WebP by mistake of some writers
+SIDEWAYS = range(5, 9)  # orientations in which rows and columns are swapped
+_EXIF_PREFIX = b"Exif\0\0"  # in JPEG; some programs write it into WebP by mistake
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _ORIENTATION_TAG = 0x0112
-_NUMBER_KINDS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT (what the standard asks for), LONG
+_NUMBER_KINDS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT (required by the standard), LONG
 _ENTRY_BYTES = 12
 
 
 def read_orientation(exif: bytes) -> int:
-    """Orientation from 1 to 8, as in EXIF 2.32, 4.6.4; 1 where there is none, or what stands there is damaged.
+    """Reads the orientation, from 1 to 8 (EXIF 2.32, 4.6.4); it is 1 if there is none or the EXIF data is damaged.
 
-    Viewers show a photo with damaged EXIF as its pixels are stored, so this is no reason to refuse it.
+    Viewers show a photo with damaged EXIF data as its pixels are stored, so the file is not refused.
 
     Args:
         exif: a TIFF block (TIFF 6.0, section 2), with or without the prefix that JPEG gives it; may be empty.

@@ -1,8 +1,8 @@
-"""What an image file says of itself, from reading every byte once: digest, size and damage.
+"""The facts of an image file, from reading every byte once: digest, size and damage.
 
-`python -m dlexp.datasets.images.file_facts` reads files for the process that starts it, and ends with it. A line of
-stdin is a JSON list of paths; the line of stdout that answers it is a JSON list of what `scan_file` returns for each
-path. It imports neither pandas nor NumPy, so that it starts at once.
+`python -m dlexp.datasets.images.file_facts` reads files for the process that starts it, and ends with that process. A
+line of stdin is a JSON list of paths; the answer is a line of stdout, a JSON list of what `scan_file` returns for each
+path. It imports neither pandas nor NumPy, so that it starts fast.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import Any
 from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
 
 FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "damage")
-UNKNOWN = (0, 0, 0, "", 1, 0)  # what FACTS has between digest and damage
+UNKNOWN = (0, 0, 0, "", 1, 0)  # the FACTS between digest and damage, for a file that cannot be read
 
 
 def scan_file(path: str) -> tuple[Any, ...]:
-    """What a file says, in the order of `FACTS`; without a digest if it cannot be read."""
+    """Returns the facts of a file, in the order of `FACTS`; the digest is "" if the file cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
@@ -28,7 +28,7 @@ def scan_file(path: str) -> tuple[Any, ...]:
 
 
 def read_facts(data: bytes) -> tuple[Any, ...]:
-    """What the bytes of an image file say of it, in the order of `FACTS`."""
+    """Returns the facts of an image file from its bytes, in the order of `FACTS`."""
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         header = inspect_image(data)
@@ -39,8 +39,8 @@ def read_facts(data: bytes) -> tuple[Any, ...]:
 
 
 def main() -> None:
-    """Answers lines until there are no more."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody hears the answer: then it ends without a word
+    """Answers each line of stdin until there are no more."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if nobody reads the answer, the process ends silently
     for line in sys.stdin.buffer:
         print(json.dumps([scan_file(path) for path in json.loads(line)]), flush=True)
 

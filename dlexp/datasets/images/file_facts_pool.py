@@ -1,7 +1,8 @@
-"""Image files that are read in parallel: by threads, or, where there are many files on a fast disk, by processes.
+"""Reads image files in parallel: in threads, or in processes if there are many files on a fast disk.
 
-Threads hand Python's lock to and fro for every file; processes have one each, and take a moment to start. They are
-commands rather than forks, which would inherit the threads of TensorFlow, or need a `__main__` that can be imported.
+Threads wait for Python's global lock (GIL) with every file; processes do not, but take a moment to start. The processes
+are commands: forks would inherit the threads of TensorFlow, and spawned processes need a `__main__` that can be
+imported.
 """
 
 import contextlib
@@ -20,24 +21,25 @@ from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
 _WORKER = (sys.executable, "-m", "dlexp.datasets.images.file_facts")
-_WORKER_FOLDER = pathlib.Path(__file__).parents[3]  # where dlexp is found, whatever folder this process is in
-_MANY_FILES = 2000  # from here on processes win more than their start costs, whatever the size of the files
-_FIRST_FILES = 64  # read to find out how fast the disk is
-_CHUNK_FILES = 256  # asked for at a time: enough that a process hardly waits for the next ones
-_WAITING = 3  # seconds to one of the processor, from which on many threads are faster than few processes
+_WORKER_FOLDER = pathlib.Path(__file__).parents[3]  # a worker finds dlexp here, in any working directory
+_MANY_FILES = 2000  # from this number on, processes save more time than their start costs, for files of any size
+_FIRST_FILES = 64  # read first, to measure how fast the disk is
+_CHUNK_FILES = 256  # in one request: enough that a process hardly waits for the next request
+_WAITING = 3  # seconds that pass per second of CPU time: above it, many threads are faster than few processes
 
 
 def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Reads image files in parallel.
 
-    The rule: processes, one a core, from `_MANY_FILES` files on, unless most of the first ones are waited for, as on a
-    network; then, and for fewer files, threads, of which there are more.
+    The rule: fewer than `_MANY_FILES` files are read in threads. More files are read in processes, one per core, unless
+    the first files show that most of the time is spent waiting for the disk, as on a network; then in threads, of which
+    there are more.
 
     Args:
-        paths: absolute.
+        paths: absolute paths.
 
     Yields:
-        What `scan_file` says of each, in their order.
+        What `scan_file` returns for each path, in their order.
 
     Raises:
         DataError: a process that reads files has died.
@@ -52,7 +54,7 @@ def read_files(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 
 
 def _read_timed(path: str) -> tuple[tuple[Any, ...], bool]:
-    """What a file says, and whether that took far longer than the processor was busy with it."""
+    """Returns the facts of a file, and whether reading it took far longer than its CPU time."""
     started_s, started_cpu_s = time.monotonic(), time.thread_time()
     read = file_facts.scan_file(path)
     return read, time.monotonic() - started_s > _WAITING * (time.thread_time() - started_cpu_s)
@@ -85,7 +87,7 @@ def _read_in_processes(paths: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 
 @contextlib.contextmanager
 def _start_worker() -> Iterator[subprocess.Popen[bytes]]:
-    # A session of its own: Ctrl-C is for this process, which ends the other.
+    # A separate session: Ctrl-C reaches only this process, which then ends the worker.
     process = subprocess.Popen(
         _WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_WORKER_FOLDER, start_new_session=True
     )
@@ -97,16 +99,16 @@ def _start_worker() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _ask(worker: subprocess.Popen[bytes], paths: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Lets a worker read files. Raises DataError if it dies."""
+    """Has a worker read files. Raises DataError if the worker dies."""
     assert worker.stdin is not None
     assert worker.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it is dead: there will be no answer
+    with contextlib.suppress(BrokenPipeError):  # the worker has died: readline returns b""
         worker.stdin.write(json.dumps(paths).encode() + b"\n")
         worker.stdin.flush()
     answer = worker.stdout.readline()
     if not answer.endswith(b"\n"):
         raise DataError(
-            f"the process that reads images ended with exit code {worker.wait()} within {len(paths)} files, the first "
-            f"of which is {paths[0]!r}: free some memory if it was killed, and start the command again"
+            f"the process that reads images ended with exit code {worker.wait()} while it read {len(paths)} files, the "
+            f"first of which is {paths[0]!r}: free some memory if it was killed, and start the command again"
         )
     return [tuple(facts) for facts in json.loads(answer)]

@@ -1,4 +1,4 @@
-"""Batches of images from paths that come one by one: each file is read once; those that cannot be read are left out."""
+"""Batches of images from a stream of paths: each file is read once; files that cannot be read are left out."""
 
 import itertools
 import os
@@ -14,24 +14,24 @@ from dlexp.datasets.images.imagefile import Decoder, ImageHeader, UnreadableImag
 from dlexp.datasets.parallelism import BATCHES_AHEAD, count_workers, without_tuning
 from dlexp.datasets.tracing import without_autograph
 
-_FILES_AT_ONCE = 16  # read in one call from TensorFlow, which costs as much as reading several small files
-_READERS = 4  # such calls at once: Python reads no faster with more, and what was read waits in memory
-_SIGNATURES_WITH_GREY = (b"\xff\xd8\xff", b"\x89PNG")  # TensorFlow decodes these two to grey, and no other
+_FILES_AT_ONCE = 16  # read in one call from TensorFlow: a call costs as much as reading several small files
+_READERS = 4  # such calls in parallel: Python reads no faster with more, and their results wait in memory
+_SIGNATURES_WITH_GREY = (b"\xff\xd8\xff", b"\x89PNG")  # JPEG and PNG: TensorFlow decodes only these to grey
 
 
 class ImageStream:
-    """Batches of images, in the order of their paths, decoded by the rule of training; iterated over once.
+    """Batches of images in the order of their paths, decoded as in training; can be iterated over only once.
 
-    Any number of paths takes the same memory. Elements are (paths, `uint8` images `(batch, height, width, channels)`).
-    A batch has fewer images where some cannot be read, and is left out where all cannot.
+    Memory use does not grow with the number of paths. Elements are (paths, `uint8` images
+    `(batch, height, width, channels)`). A batch has fewer images if some cannot be read, and is left out if all cannot.
 
     Args:
         paths: of the files; iterated over in a thread.
-        image_shape: (height, width, channels) of the images that come out.
-        batch_size: the most images of a batch.
-        num_workers: images decoded in parallel; 0: as many as there are cores.
-        on_unreadable: called, while this is iterated over, with the path and the reason of each file that is damaged,
-            no image, too large or not to be read.
+        image_shape: (height, width, channels) of the decoded images.
+        batch_size: the largest number of images in a batch.
+        num_workers: images decoded in parallel; 0 means the number of cores.
+        on_unreadable: called during the iteration, with the path and the reason, for each file that is damaged, too
+            large, not an image or not readable.
 
     Example:
         >>> for paths, images in ImageStream(["a.png"], image_shape=(32, 32, 3), batch_size=1, on_unreadable=print):
@@ -52,11 +52,11 @@ class ImageStream:
         self._batch_size = batch_size
         self._parallel = count_workers(num_workers)
         self._on_unreadable = on_unreadable
-        self._paths: dict[int, str] = {}  # by number, of the files that are on their way
-        self._reasons: dict[int, str] = {}  # of those among them that cannot be read
-        self._next_number = 0  # of the first that has not arrived
+        self._paths: dict[int, str] = {}  # by number: files that are being read and decoded
+        self._reasons: dict[int, str] = {}  # by number: why a file cannot be read
+        self._next_number = 0  # of the first file that is in no batch yet
         self._failure: Exception | None = None
-        # Goes through in the place of a file that cannot be read; its pixel is thrown away.
+        # Takes the place of a file that cannot be read; its pixel is discarded.
         self._placeholder = tf.io.encode_png(tf.zeros((1, 1, 1), tf.uint8)).numpy()
 
     def __iter__(self) -> Iterator[tuple[list[str], Any]]:
@@ -72,7 +72,7 @@ class ImageStream:
             raise self._failure
 
     def _decoded(self) -> Any:
-        """Dataset of (images, numbers of their files), placeholders among them."""
+        """Returns a dataset of (images, numbers of their files), placeholders included."""
         chunks = tf.data.Dataset.from_generator(self._number_paths, output_signature=tf.TensorSpec((None,), tf.int64))
         types = tf.int64, tf.string, tf.int32
         contents = chunks.map(
@@ -81,12 +81,12 @@ class ImageStream:
             deterministic=True,
         ).unbatch()
         images = contents.map(without_autograph(self._decode), num_parallel_calls=self._parallel, deterministic=True)
-        # What looks sound and is not, as only decoding shows, is dropped here; its number is then missing.
+        # Files whose damage shows only when they are decoded are dropped here; their numbers are then missing.
         batches = images.ignore_errors(log_warning=False).batch(self._batch_size)
         return without_tuning(batches.prefetch(BATCHES_AHEAD))
 
     def _number_paths(self) -> Iterator[np.ndarray]:
-        """Numbers the next few paths; an error is kept for the reader of batches, as `ignore_errors` would hide it."""
+        """Yields numbers of the next paths; `__iter__` raises their errors, which `ignore_errors` would hide."""
         first = 0
         try:
             while chunk := list(itertools.islice(self._source, _FILES_AT_ONCE)):
@@ -97,7 +97,7 @@ class ImageStream:
             self._failure = err
 
     def _read_files(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The bytes of files, and how each is decoded: decoder, orientation, jpeg_scale."""
+        """Returns the numbers, the bytes of their files, and how each is decoded: decoder, orientation, jpeg_scale."""
         contents = np.full(len(numbers), self._placeholder, object)
         headers = [ImageHeader(1, 1, 1, "L")] * len(numbers)
         for place, number in enumerate(numbers.tolist()):
@@ -105,7 +105,7 @@ class ImageStream:
                 data = _read_file(self._paths[number])
                 headers[place] = inspect_image(data)
                 contents[place] = data
-            except Exception as err:  # noqa: BLE001 - Pillow may raise anything, and the other files are to be read
+            except Exception as err:  # noqa: BLE001 - Pillow may raise anything, and the other files must still be read
                 self._reasons[number] = _reason(err)
         scales = jpeg_scales(np.array([(header.height, header.width) for header in headers]), self._image_shape[:2])
         channels = self._image_shape[2]
@@ -128,7 +128,7 @@ class ImageStream:
         return image, number
 
     def _arrive(self, numbers: list[int]) -> tuple[list[int], list[str]]:
-        """Places in the batch, and paths, of the images that are there; tells of those that are not."""
+        """Returns places in the batch, and paths, of the images that could be read; reports the others."""
         arrived = set(numbers) - self._reasons.keys()
         first, self._next_number = self._next_number, numbers[-1] + 1
         for number in range(first, self._next_number):
@@ -144,7 +144,7 @@ class ImageStream:
 
 
 def choose_decoder(data: bytes, header: ImageHeader, channels: int) -> Decoder:
-    """The decoder of the header, but for colour that becomes grey, which a training never does: luma (ITU-R BT.601)."""
+    """Returns the decoder of the header; Pillow where colour becomes grey (luma, ITU-R BT.601), never in training."""
     if header.decoder == Decoder.PLAIN and channels < header.channels and not data.startswith(_SIGNATURES_WITH_GREY):
         return Decoder.PILLOW
     return header.decoder
@@ -156,11 +156,11 @@ def _with_ranks(tensors: Any) -> tuple[Any, Any, Any]:
 
 
 def _read_file(path: str) -> bytes:
-    """All bytes of a regular file; a pipe would be waited for, and a device may never end.
+    """Reads all bytes of a regular file; a pipe could block, and a device may never end.
 
     Raises:
         OSError: it cannot be read.
-        UnreadableImageError: no prediction of it could be written down, or it is no regular file.
+        UnreadableImageError: its name is not valid UTF-8, so no table could hold it; or it is not a regular file.
     """
     try:
         path.encode()
@@ -177,14 +177,14 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _why_undecodable(path: str, channels: int) -> str:
-    """Decodes a file again, alone, for the reason that TensorFlow gives."""
+    """Decodes one file again, to get the reason that TensorFlow gives."""
     try:
         data = _read_file(path)
         header = inspect_image(data)
         decode_bytes(data, channels=channels, decoder=int(choose_decoder(data, header, channels)))
     except Exception as err:  # noqa: BLE001 - what it raises is the answer
         return _reason(err)
-    return "it could not be decoded at first, and can be now: it is being changed, or memory is short"
+    return "it could not be decoded at first, but now it can: the file is being changed, or memory is short"
 
 
 def _reason(err: Exception) -> str:

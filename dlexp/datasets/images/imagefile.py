@@ -1,12 +1,13 @@
-"""What the bytes of an image file say before they are decoded: size, mode, which way up, and whether they are damaged.
+"""Inspects the bytes of an image file before they are decoded: size, mode, orientation, and whether they are damaged.
 
-The rule of what an image is, whatever its file looks like inside:
-    1. It is upright, as a viewer shows it: EXIF orientation is applied (JPEG, PNG, WebP).
-    2. It is grey (1 channel) or colour (3), by the kind of the file alone. Palettes are colour, whatever they hold.
-    3. What is transparent is composited over white, the paper that documents and web pages have: black ink stays ink.
-    4. 16 bits become 8 by dropping the lower ones (value >> 8), 1, 2 and 4 bits spread over 0 to 255.
-    5. CMYK becomes RGB as Pillow converts it, without colour profiles, which are ignored in every file.
-    6. An animation is its first frame; an APNG its default image.
+The rules for the pixels of an image, in every file format:
+    1. The image is upright, as a viewer shows it: EXIF orientation is applied (JPEG, PNG, WebP).
+    2. It is grey (1 channel) or colour (3), which only the type of the file decides. A palette is colour, even if it
+       holds only greys.
+    3. Transparent pixels are composited over white, the background of documents and web pages: black ink stays visible.
+    4. Values of 16 bits lose their lower 8 (value >> 8); values of 1, 2 and 4 bits are scaled to 0 to 255.
+    5. Pillow converts CMYK to RGB. Colour profiles are ignored in every file.
+    6. The image of an animation is its first frame; that of an APNG is its default image.
     7. It has at most `MAX_PIXELS` pixels.
 """
 
@@ -22,10 +23,10 @@ from dlexp.datasets.images.exif import SIDEWAYS, UPRIGHT, read_orientation
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
-MAX_PIXELS = 178_956_970  # half a GiB of colour; Pillow, too, takes more for a decompression bomb
+MAX_PIXELS = 178_956_970  # 512 MiB in colour; Pillow, too, treats more as a decompression bomb
 _PNG_SIGNATURE, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_START_OF_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
-_JPEG_BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # nothing follows: stuffing, TEM, RSTn, SOI
+_JPEG_BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # without a segment: stuffing, TEM, RSTn, SOI
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn, but not DHT, JPG, DAC
 _JPEG_DECODABLE_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))  # DCT: sequential and progressive
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -38,15 +39,15 @@ _WEBP_ANIMATION_BIT = 0x02
 
 
 class UnreadableImageError(ValueError):
-    """The bytes are not an image that a training can decode; the message says why, without the path."""
+    """The bytes are not an image that can be decoded; the message gives the reason, without the path."""
 
 
 class Decoder(enum.IntEnum):
-    """How a file is decoded; the numbers stand in manifests.
+    """How a file is decoded; the numbers are stored in manifests.
 
-    PLAIN is TensorFlow alone, ALPHA is TensorFlow for a PNG with transparency, PILLOW is for what TensorFlow gets
-    wrong or refuses: CMYK, GIF (it decodes every frame, and loses transparency), most BMP, WebP that is animated or
-    transparent. The header decides, so that files that need no care pay for none.
+    PLAIN is TensorFlow, ALPHA is TensorFlow for a PNG with transparency. PILLOW is for files that TensorFlow refuses or
+    decodes wrongly: CMYK, GIF (it decodes every frame, and loses transparency), most BMP, WebP that is animated or
+    transparent. The header decides, so that plain files do not pay for the special cases.
     """
 
     PLAIN = 0
@@ -60,10 +61,10 @@ class ImageHeader:
 
     Attributes:
         height: in pixels, of the upright image.
-        width: the same.
+        width: in pixels, of the upright image.
         channels: 1 for grey, 3 for colour.
-        mode: what Pillow calls the pixels of the file, such as "RGB", "CMYK", "P", "I;16".
-        orientation: of EXIF, from 1 to 8; 1 is upright.
+        mode: Pillow's name for the pixel format of the file, such as "RGB", "CMYK", "P", "I;16".
+        orientation: EXIF orientation, from 1 to 8; 1 is upright.
         decoder: how the file is decoded.
     """
 
@@ -79,7 +80,7 @@ def inspect_image(data: bytes) -> ImageHeader:
     """Reads the header of a PNG, JPEG, BMP, GIF or WebP and looks for damage, mostly without decoding.
 
     PNG: the CRC of every chunk (https://www.w3.org/TR/png-3/, 5.3) and the IEND chunk. JPEG: the end marker after the
-    last scan (ITU T.81, B.1.1). The others are decoded, once their size is known to be within the limit.
+    last scan (ITU T.81, B.1.1). The other formats are decoded, after their size has been checked.
 
     Raises:
         UnreadableImageError: empty, not an image, damaged, too large, or of a kind that cannot be decoded.
@@ -96,7 +97,7 @@ def inspect_image(data: bytes) -> ImageHeader:
 def _build_header(
     *, height: int, width: int, channels: int, mode: str, exif: bytes = b"", decoder: Decoder = Decoder.PLAIN
 ) -> ImageHeader:
-    """From height and width as they are stored; checks them before anything is allocated.
+    """Makes a header from the stored height and width, and checks them before memory is allocated.
 
     Raises:
         UnreadableImageError: there is no pixel, or there are too many.
@@ -112,7 +113,7 @@ def _build_header(
 
 
 def _inspect_jpeg(data: bytes) -> ImageHeader:
-    """Segments up to the first scan; the pixels are not looked at, but that they end with the end marker."""
+    """Reads the segments up to the first scan; of the pixels it checks only that the end marker follows them."""
     position, exif, frame = 2, b"", None
     while (position := data.find(b"\xff", position)) >= 0:
         kind = data[position + 1] if position + 1 < len(data) else 0
@@ -134,7 +135,7 @@ def _inspect_jpeg(data: bytes) -> ImageHeader:
 
 
 def _read_jpeg_frame(kind: int, segment: bytes) -> tuple[int, int, str]:
-    """Height, width and mode from a frame header (ITU T.81, B.2.2)."""
+    """Reads height, width and mode from a frame header (ITU T.81, B.2.2)."""
     if len(segment) < 6:
         raise UnreadableImageError("it is a JPEG with a damaged frame header")
     bits, height, width, components = struct.unpack_from(">BHHB", segment)
@@ -149,7 +150,7 @@ def _read_jpeg_frame(kind: int, segment: bytes) -> tuple[int, int, str]:
 def _finish_jpeg(data: bytes, scan: int, frame: tuple[int, int, str] | None, exif: bytes) -> ImageHeader:
     if frame is None:
         raise UnreadableImageError("it is a JPEG without a frame header")
-    last_end = data.rfind(_JPEG_END, scan)  # from the back, where a sound file has it
+    last_end = data.rfind(_JPEG_END, scan)  # searched from the end, where an intact file has it
     if last_end < 0 or data.find(_JPEG_START_OF_SCAN, last_end) >= 0:
         raise UnreadableImageError("it is a JPEG without its end, cut off")
     height, width, mode = frame
@@ -184,7 +185,7 @@ def _inspect_png(data: bytes) -> ImageHeader:
 
 
 def _read_png_chunks(data: bytes) -> dict[bytes, memoryview]:
-    """The first chunk of each kind, after the CRC of all of them was checked."""
+    """Returns the first chunk of each kind; checks the CRC of all chunks."""
     chunks: dict[bytes, memoryview] = {}
     view, position, kind = memoryview(data), len(_PNG_SIGNATURE), b""
     while kind != b"IEND":
@@ -209,7 +210,7 @@ def _cut_off_png(data: bytes, chunks: dict[bytes, memoryview]) -> str:
 
 def _inspect_with_pillow(data: bytes) -> ImageHeader:
     try:
-        with Image.open(io.BytesIO(data)) as image:  # refuses bombs, before it allocates
+        with Image.open(io.BytesIO(data)) as image:  # refuses decompression bombs before it allocates
             if image.format not in ("BMP", "GIF", "WEBP"):
                 raise UnreadableImageError(f"it is {image.format}, which is not one of PNG, JPEG, BMP, GIF, WebP")
             header = _build_header(
@@ -233,7 +234,7 @@ def _inspect_with_pillow(data: bytes) -> ImageHeader:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether TensorFlow decodes a BMP or WebP as it should; a GIF never is plain."""
+    """Returns whether TensorFlow decodes a BMP or WebP correctly; a GIF is never plain."""
     if image.format == "BMP":
         return image.mode in ("L", "RGB") and _is_plain_bmp(data)
     animated = data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION_BIT
@@ -241,9 +242,9 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 
 
 def _is_plain_bmp(data: bytes) -> bool:
-    """Whether rows of whole bytes follow a header of 40 bytes or more, without compression or masks.
+    """Returns whether a BMP has a header of at least 40 bytes and rows of whole bytes, without compression or masks.
 
-    Pillow does without the padding of the last row, TensorFlow does not.
+    TensorFlow needs the padding of the last row, Pillow does not.
     """
     pixels, header_bytes, width, height, bits, compression = struct.unpack("<IIii2xHI", data[10:34].ljust(24, b"\0"))
     row_bytes = (width * bits + 31) // 32 * 4

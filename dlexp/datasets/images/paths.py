@@ -1,4 +1,4 @@
-"""Which image files the words of a command line name: files, folders and patterns, expanded one by one."""
+"""Finds the image files that command-line arguments name: files, folders and patterns, expanded one by one."""
 
 import fnmatch
 import glob
@@ -14,19 +14,20 @@ _ANY_DEPTH = "**"
 
 
 def find_images(words: Iterable[str]) -> Iterator[str]:
-    """Paths of the images that words name, in their order; only the names of one folder are held at a time.
+    """Yields the paths of the images that words name, in their order; holds only the names of one folder at a time.
 
-    The rule:
-        1. What is there is taken by its name, whatever characters are in it.
+    The rules:
+        1. A word that is an existing path is that path, even if it contains the characters of a pattern.
         2. A folder stands for the images in it and below it, sorted by name, the files of a folder before its
-           sub-folders. Files with the endings of `IMAGE_ENDINGS`, in any case, are images; all others are ignored, as
-           is what begins with a dot. Links to files are followed, links to folders are not.
-        3. Anything else is a pattern, as a shell expands it: `*`, `?`, `[...]` within a name, `**` for any depth. What
-           it matches is taken by its name, as if the shell had; with `**`, files only, whose folders match as well.
-        4. What is named twice comes twice.
+           sub-folders. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are ignored,
+           and so are names that begin with a dot. Links to files are followed, links to folders are not.
+        3. Any other word is a pattern, as in a shell: `*`, `?`, `[...]` within a name, `**` for any depth. Each match
+           is treated like an existing path. A pattern such as `**/*` matches only files, as their folders would give
+           the same files again.
+        4. A file that is named twice is yielded twice.
 
     Args:
-        words: of a command line.
+        words: the arguments of a command line.
 
     Example:
         >>> list(find_images(["photos", "more/**/*.png"]))
@@ -44,11 +45,11 @@ def check_words(words: Iterable[str]) -> None:
         if not glob.has_magic(word):
             raise DataError(f"there is no file or folder {word!r} in {os.getcwd()!r}: give images, folders or patterns")
         if next(_match_pattern(word), None) is None:
-            raise DataError(f"the pattern {word!r} matches nothing from {os.getcwd()!r} on: give another")
+            raise DataError(f"the pattern {word!r} matches nothing in {os.getcwd()!r}: give another pattern")
 
 
 def images_at(path: str) -> Iterator[str]:
-    """The path itself; of a folder, the images in it. A folder that cannot be listed is given as it is."""
+    """Yields the path itself; for a folder, the images in it. A folder that cannot be listed is yielded itself."""
     if not os.path.isdir(path):
         yield path
         return
@@ -65,7 +66,7 @@ def images_at(path: str) -> Iterator[str]:
 
 
 def read_list(file: BinaryIO) -> Iterator[str]:
-    """The paths in a list: separated by NUL (`find -print0`) if there is one at its start, else by newlines."""
+    """Yields the paths of a list: separated by NUL (`find -print0`) if its first 64 KiB hold one, else by newlines."""
     rest = file.read(_BLOCK_BYTES)
     separator = b"\0" if b"\0" in rest else b"\n"
     while block := file.read(_BLOCK_BYTES):
@@ -82,7 +83,7 @@ def _as_paths(lines: Iterable[bytes], separator: bytes) -> Iterator[str]:
 
 
 def _list_folder(folder: str) -> tuple[list[str], list[str]]:
-    """Names of files (links to files too) and of sub-folders, each sorted; without what begins with a dot."""
+    """Returns the names of files (and links to files) and of sub-folders, both sorted; no names with a leading dot."""
     files, folders = [], []
     with os.scandir(folder or os.curdir) as entries:
         for entry in entries:
@@ -104,7 +105,7 @@ def _match_pattern(pattern: str) -> Iterator[str]:
 
 
 def _match_parts(folder: str, parts: Sequence[str]) -> Iterator[str]:
-    """What is below a folder and fits the parts of a pattern; sorted within each folder, as glob.iglob is not."""
+    """Yields paths below a folder that match the parts of a pattern; sorted within each folder, unlike glob.iglob."""
     if not parts or list(parts) == [_ANY_DEPTH]:
         yield folder or os.curdir
         return
@@ -124,7 +125,7 @@ def _match_parts(folder: str, parts: Sequence[str]) -> Iterator[str]:
 def _sub_folders(folder: str) -> list[str]:
     try:
         return _list_folder(folder)[1]
-    except OSError:  # as a shell does, which passes over what it cannot list
+    except OSError:  # like a shell, which skips folders that it cannot list
         return []
 
 

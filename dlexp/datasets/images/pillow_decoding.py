@@ -1,4 +1,4 @@
-"""Image bytes to pixels by Pillow, for the files that TensorFlow gets wrong."""
+"""Decodes image bytes with Pillow, for files that TensorFlow refuses or decodes wrongly."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
-    """Decodes the first frame, composites what is transparent over white, and converts to grey or colour.
+    """Decodes the first frame, composites transparent pixels over white, and converts to grey or colour.
 
     Args:
         data: the bytes of the file.
@@ -30,7 +30,7 @@ def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
 
 
 def _composite_over_white(image: Image.Image) -> Image.Image:
-    """(value * alpha + 255 * (255 - alpha)) / 255, rounded."""
+    """Computes (value * alpha + 255 * (255 - alpha)) / 255, rounded."""
     image = image.convert("RGBA")
     page = Image.new("RGB", image.size, "white")
     page.paste(image, mask=image.getchannel("A"))

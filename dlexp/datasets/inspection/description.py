@@ -16,12 +16,12 @@ _MOST_SHOWN_CLASSES = 30
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What is known without reading a pixel, as JSON has it.
+    """Describes a dataset without reading pixels, in values that JSON can hold.
 
     Returns:
         name, id, classes (number), image_shape, examples, left_out (images that cannot be read), counts (by split),
         counts_by_class and counts_by_source (each a mapping to counts by split), num_sizes, sizes (examples by
-        `HEIGHTxWIDTH`, the most frequent first, ten at most), weights by source where they differ.
+        `HEIGHTxWIDTH`, the most frequent first, at most ten), and, if weights differ, weights (by source).
     """
     manifest = dataset.manifest
     sizes = (manifest["height"].astype("str") + "x" + manifest["width"].astype("str")).value_counts()
@@ -43,11 +43,11 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 
 def measure_channels(dataset: Dataset) -> dict[str, Any]:
-    """Mean and standard deviation of each channel, over the pixels of training images.
+    """Measures the mean and the standard deviation of each channel, over the pixels of training images.
 
     Returns:
-        mean, std (lists of one number a channel, in [0, 255]) and images, how many were read: all, or 1,000 that are
-        chosen by their digests.
+        mean and std (lists with one number per channel, in [0, 255]), and images (how many were read: all, or 1,000
+        chosen by their digests).
     """
     train = dataset.manifest[dataset.manifest["split"] == "train"].sort_values("digest").head(_MOST_MEASURED)
 
@@ -63,8 +63,8 @@ def measure_channels(dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_in_lines(description: Mapping[str, Any]) -> Iterator[str]:
-    """The description for people: a headline, then counts by class and by source."""
-    left_out = f", {description['left_out']} left out that cannot be read" if description["left_out"] else ""
+    """Yields the description as text: a headline, then counts by class and by source."""
+    left_out = f", {description['left_out']} left out as they cannot be read" if description["left_out"] else ""
     sizes = description["num_sizes"]
     shape = f"{sizes:,} sizes" if sizes > 1 else "x".join(map(str, description["image_shape"]))
     yield (

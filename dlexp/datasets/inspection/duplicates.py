@@ -1,23 +1,24 @@
-"""Which images of a dataset are copies of each other: byte for byte, or re-encoded, resized, mirrored.
+"""Finds images of a dataset that are copies of each other: byte for byte, or re-encoded, resized, mirrored.
 
 How near duplicates are found, in a time that grows as n log n:
-    1. Images with equal digests count as one, and so do those with equal thumbnails.
-    2. The lowest frequencies of each thumbnail (a DCT, without its mean, divided by the contrast) are a point in a k-d
-       tree. To mirror an image only turns the signs of odd frequencies, so every image is first mirrored to where its
-       two leading ones are positive, which mirror images have in common. The 16 nearest neighbours within a small
-       radius are candidates: a crowd of thousands of copies costs no more than as many other images, as each copy leads
-       to some others and these to the rest.
-    3. A candidate is a copy if the whole thumbnails agree, in brightness, detail and colour.
-    4. Whatever is joined by copies, directly or not, is a group.
+    1. Images with equal digests count as one, and so do images with equal thumbnails.
+    2. The lowest frequencies of each thumbnail (a DCT without its mean, divided by the contrast) are a point in a k-d
+       tree. Mirroring an image only changes the signs of its odd frequencies. So every image is first mirrored until
+       its two leading odd frequencies are positive, which gives an image and its mirror image the same point. The 16
+       nearest neighbours within a small radius are candidates. So thousands of copies of one image cost no more than
+       as many different images: each copy leads to some others, and these lead to the rest.
+    3. A candidate is a copy if the whole thumbnails agree in brightness, detail and colour.
+    4. Images that copies join, directly or through others, are a group.
 
-Measured, of copies that were planted: of photographs of 128x128, all that were mirrored, saved as JPEG of quality 50 to
-95, or resized to 0.25 to 1.5 of their size; of Fashion-MNIST, 28x28, 81 % at quality 50, 98 % at 75, all at 85 or
-mirrored, 95 % at 1.5 of the size, none at half. Nothing else was told, nor anything in the 1,797 digits. Among the
-70,000 of Fashion-MNIST as they are, 42 pairs: the same garment photographed once, but for a few that differ in a print.
+Measured with planted copies. Photographs of 128x128: all copies were found that were mirrored, saved as JPEG of quality
+50 to 95, or resized to 0.25 to 1.5 times the size. Fashion-MNIST, 28x28: 81 % at quality 50, 98 % at 75, all at 85 or
+mirrored, 95 % at 1.5 times the size, none at half. No other pairs were reported, and none in the 1,797 digits. In the
+70,000 unchanged images of Fashion-MNIST, 42 pairs were reported: the same photograph, except for a few that differ in a
+print.
 
-What it cannot see: crops, rotations by other than 180 degrees, changed brightness or colours, and images of less than
-64 pixels that were made smaller still. Images that differ in less than a thumbnail shows, as two pages of text do, may
-pass for copies. Blank images (a standard deviation below 4 of 255) are compared by their digests alone.
+Limits: crops, rotations by other than 180 degrees, changes of brightness or colour, and smaller copies of images of
+less than 64 pixels are not found. Images whose differences a thumbnail does not show, such as two pages of text, may be
+reported as copies. Blank images (a standard deviation below 4 of 255) are compared only by their digests.
 """
 
 import hashlib
@@ -34,26 +35,26 @@ from scipy.spatial import cKDTree
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.inspection.thumbnails import SIDE, Thumbnails, make_thumbnails
 
-_LEAST_CONTRAST = 4.0  # standard deviation; below, rounding and JPEG weigh as much as the image
-_NOISE = 10.0  # added to each contrast: what JPEG changes does not shrink with it
+_LEAST_CONTRAST = 4.0  # standard deviation; below it, the errors of rounding and JPEG are as large as the image
+_NOISE = 10.0  # added to each contrast, as the errors of JPEG do not shrink with the contrast
 _NEIGHBOURS = 16
 _CHUNK = 4096  # thumbnails in floating point at once: 17 MB
 
-_LOW = 8  # frequencies below this are what re-encoding and resizing hardly change
+_LOW = 8  # re-encoding and resizing hardly change the frequencies below this one
 _DCT = dct(np.eye(SIDE), norm="ortho", axis=0)[:_LOW].astype(np.float32)
 _SEARCHED = np.array([(v, u) for v in range(_LOW) for u in range(_LOW) if 0 < v + u <= 6])
 _LEADING = [_SEARCHED.tolist().index(frequency) for frequency in ([1, 0], [0, 1])]
-_MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # step along height and width; the first is the image as it is
+_MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # step along height and width; the first is the unchanged image
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """The most that two copies differ by, in parts of their contrast (standard deviation of the thumbnail, plus noise).
+    """The largest differences of two copies, divided by their contrast (standard deviation of a thumbnail plus noise).
 
     Attributes:
-        low: root of the mean square of the difference's low frequencies.
-        whole: root of its mean square.
-        peak: of any pixel.
+        low: root mean square of the low frequencies of the difference.
+        whole: root mean square of the difference.
+        peak: largest difference of a pixel.
     """
 
     low: float
@@ -61,21 +62,21 @@ class _Limits:
     peak: float
 
 
-# JPEG and filters leave more in the thumbnail of an image of few pixels: there is less to average over.
+# JPEG and filters change the thumbnail of a small image more, as it averages over fewer pixels.
 _LIMITS = _Limits(low=0.03, whole=0.08, peak=0.5)
 _SMALL_LIMITS, _SMALL_BELOW = _Limits(low=0.035, whole=0.12, peak=0.6), 2 * SIDE
-_COLOR_LIMIT = 8.0  # root of the mean square difference of Cb and Cr, of 255
-_RADIUS = 1.5 * _SMALL_LIMITS.low  # contrasts differ a little, too
+_COLOR_LIMIT = 8.0  # root mean square difference of Cb and Cr, of 255
+_RADIUS = 1.5 * _SMALL_LIMITS.low  # the contrasts of copies differ a little, too
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Images that are there more than once.
+    """Images that occur more than once.
 
     Attributes:
         groups: one row for each example that has a copy, groups in the order of their first examples:
             position: `int64`, the row of the manifest.
-            group: `int64` from 0; equal for copies, also where they are mirrored.
+            group: `int64` from 0; equal for copies, mirrored ones included.
             upright: `int64`; equal for copies that are joined without mirroring.
         unreadable: examples that could not be compared, as they cannot be read: key, reason.
     """
@@ -129,13 +130,13 @@ def group_pairs(count: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def find_near_pairs(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of images that are copies, enough of them to join every group.
+    """Finds pairs of images that are copies, enough of them to join every group.
 
     Args:
         thumbnails: of `n` images with different digests.
 
     Returns:
-        `int64` `(m, 2)` pairs of indices, and `bool` `(m,)`, whether the one is the mirror image of the other.
+        `int64` `(m, 2)` pairs of indices, and `bool` `(m,)`, whether one is the mirror image of the other.
     """
     contrast = np.concatenate([np.empty(0), *(_contrast(thumbnails.grey[part]) for part in _parts(len(thumbnails)))])
     comparable = np.flatnonzero(contrast >= _LEAST_CONTRAST + _NOISE)
@@ -154,20 +155,18 @@ def find_near_pairs(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _collapse_equals(thumbnails: Thumbnails, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first index of each kind, and pairs `(m, 2)` of a first and another: a k-d tree cannot split equals."""
+    """Keeps the first of equal thumbnails, as a k-d tree cannot split equal points; pairs `(m, 2)` join the rest."""
     seen: dict[bytes, int] = {}
     digests = (
         hashlib.blake2b(thumbnails.grey[i].tobytes() + thumbnails.color[i].tobytes(), digest_size=16) for i in indices
     )
-    firsts = np.array(
-        [seen.setdefault(digest.digest(), i) for i, digest in zip(indices, digests, strict=True)], np.int64
-    )
-    others = firsts != indices
-    return indices[~others], np.stack([firsts, indices], axis=1)[others]
+    firsts = np.array([seen.setdefault(state.digest(), i) for i, state in zip(indices, digests, strict=True)], np.int64)
+    repeated = firsts != indices
+    return indices[~repeated], np.stack([firsts, indices], axis=1)[repeated]
 
 
 def _searched_frequencies(grey: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """`float32` `(n, 27)`, in parts of the contrast."""
+    """Returns the frequencies of `_SEARCHED`, divided by the contrast: `float32` `(n, 27)`."""
     frequencies = _low_frequencies(grey.astype(np.float32))[:, _SEARCHED[:, 0], _SEARCHED[:, 1]]
     return frequencies / (SIDE * contrast[:, np.newaxis])
 
@@ -177,38 +176,38 @@ def _contrast(grey: np.ndarray) -> np.ndarray:
 
 
 def _low_frequencies(pixels: np.ndarray) -> np.ndarray:
-    """DCT-II of `(n, 32, 32)`, orthonormal: its lowest `(n, 8, 8)`."""
+    """Returns the lowest `(n, 8, 8)` of the orthonormal DCT-II of `(n, 32, 32)`."""
     return _DCT @ pixels @ _DCT.T
 
 
 def _find_candidates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs `(m, 2)` of near points, and how `(m, 2)` the one is mirrored to be near the other."""
+    """Finds pairs `(m, 2)` of near points, and how `(m, 2)` one must be mirrored to be near the other."""
     leading = features[:, _LEADING]
     signs = np.where(leading < 0, -1, 1)
     turned = _mirror(features, signs)
     tree = cKDTree(turned)
     pairs, mirrors = [], []
     for mirror in _MIRRORS:
-        # A leading frequency near 0 may have either sign in a copy: only these images are looked up again, mirrored.
+        # A leading frequency near 0 may have the other sign in a copy: only such images are searched again, mirrored.
         rows = np.flatnonzero(((np.abs(leading) <= _RADIUS) | (np.array(mirror) == 1)).all(axis=1))
         queries = _mirror(turned[rows], np.array([mirror]))
-        # Of an image as it is, the nearest neighbour is itself.
+        # The nearest neighbour of an unmirrored image is the image itself.
         found = tree.query(queries, _NEIGHBOURS + 1, distance_upper_bound=_RADIUS, workers=-1)[1].ravel()
         index = np.repeat(rows, _NEIGHBOURS + 1)
         real = (found < len(features)) & (found != index)
-        index, other = index[real], found[real]
-        pairs.append(np.stack([index, other], axis=1))
-        mirrors.append(signs[index] * mirror * signs[other])
+        index, neighbour = index[real], found[real]
+        pairs.append(np.stack([index, neighbour], axis=1))
+        mirrors.append(signs[index] * mirror * signs[neighbour])
     return np.concatenate(pairs), np.concatenate(mirrors)
 
 
 def _mirror(features: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """The features of images that are mirrored where `signs` `(n or 1, 2)` is -1: top to bottom, left to right."""
+    """Mirrors the features of images where `signs` `(n or 1, 2)` is -1: top to bottom, left to right."""
     return features * np.prod(np.power(signs[:, np.newaxis], _SEARCHED), axis=2)
 
 
 def _are_copies(thumbnails: Thumbnails, candidates: np.ndarray, mirror: tuple[int, int]) -> np.ndarray:
-    """`bool` `(m,)`: which candidates agree in the whole thumbnail."""
+    """Returns which candidates agree in the whole thumbnail: `bool` `(m,)`."""
     parts = [_agree(thumbnails, candidates[part], mirror) for part in _parts(len(candidates))]
     return np.concatenate([np.empty(0, bool), *parts])
 

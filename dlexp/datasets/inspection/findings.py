@@ -2,8 +2,8 @@
 
 Severities:
     error: an accuracy measured on it is wrong, or an example cannot be used (damaged, leak, conflicting_labels).
-    warning: it wastes or distorts (copies within a split, a class that is absent from a split or ten times smaller than
-        another, a colour mode that loses something when it is decoded).
+    warning: it wastes time or distorts the result (copies within a split, a class that is absent from a split or ten
+        times smaller than another, a colour mode that loses information when it is decoded).
     note: worth a look (odd sizes, other odd modes).
 """
 
@@ -32,8 +32,8 @@ CHECKS = (
 )
 _MOST_KEYS = 5
 _IMBALANCED_FROM = 10  # times as many training examples in the largest class as in the smallest
-_ODD_SIDE = 4  # times the median side, or a part of it
-_ODD_ASPECT = 2  # times the median of width by height, or a part of it
+_ODD_SIDE = 4  # times larger or smaller than the median side
+_ODD_ASPECT = 2  # times larger or smaller than the median of width / height
 _LOST_BY_MODE = {
     "transparency": ("LA", "La", "PA", "RGBA", "RGBa"),
     "all but 8 bits of each value": ("I", "I;16", "I;16B", "I;16L", "F"),
@@ -48,7 +48,7 @@ class Finding:
     Attributes:
         check: one of `CHECKS`.
         severity: one of `SEVERITIES`.
-        count: number of examples concerned.
+        count: number of examples that have it.
         keys: the first five of their keys, and how many more there are.
         message: one sentence with the figures.
     """
@@ -61,9 +61,9 @@ class Finding:
 
 
 def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Lists the faults of a dataset, the gravest first: each damaged file, each group of copies, each odd set of files.
+    """Lists the faults of a dataset, the most severe first: damaged files, groups of copies, sets of odd files.
 
-    A group of copies is told as a leak, as conflicting labels, as both, or, if it is neither, as duplicates.
+    A group of copies is reported as a leak, as conflicting labels, as both, or, if it is neither, as duplicates.
 
     Args:
         dataset: split, as it would be trained on.
@@ -71,7 +71,7 @@ def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFram
         damaged: files that are not in its manifest, as they cannot be read: key, reason.
 
     Returns:
-        A table with the columns of `Finding`; empty if there is nothing to say.
+        A table with the columns of `Finding`; empty if no fault was found.
 
     Example:
         >>> problems = find_problems(dataset, find_duplicates(dataset))
@@ -90,9 +90,9 @@ def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFram
 
 
 def find_exact_leaks(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Lists images that are in more than one split, byte for byte; from the digests alone, so it costs next to nothing.
+    """Lists images that are in more than one split, byte for byte. It compares only digests, so it is fast.
 
-    The splits that dlexp makes keep equal digests together; official ones may not.
+    The splits that dlexp makes keep equal digests together; official splits may not.
 
     Args:
         manifest: with the columns `key`, `digest` and the final `split`.
@@ -112,10 +112,11 @@ _COPIES = "re-encoded, resized or mirrored copies of one image"
 
 
 def _table(findings: Iterable[Finding]) -> pd.DataFrame:
-    order = sorted(
-        findings, key=lambda finding: (SEVERITIES.index(finding.severity), CHECKS.index(finding.check), -finding.count)
-    )
-    return pd.DataFrame(order, columns=[field.name for field in fields(Finding)])
+    def rank(finding: Finding) -> tuple[int, int, int]:
+        return SEVERITIES.index(finding.severity), CHECKS.index(finding.check), -finding.count
+
+    ordered = sorted(findings, key=rank)
+    return pd.DataFrame(ordered, columns=[field.name for field in fields(Finding)])
 
 
 def _list_keys(keys: Sequence[str]) -> str:
@@ -136,19 +137,20 @@ def _find_copies(dataset: Dataset, groups: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _judge(copies: list[Any], class_names: Sequence[str]) -> Iterator[Finding]:
-    """The faults of one group of copies."""
-    exact = len({copy.digest for copy in copies}) == 1
+    """Yields the faults of one group of copies."""
+    exact = len({example.digest for example in copies}) == 1
     what = _SAME if exact else _COPIES
-    keys = _list_keys([copy.key for copy in copies])
-    labels = {copy.label for copy in copies}
-    splits = {copy.split for copy in copies}
+    keys = _list_keys([example.key for example in copies])
+    labels = {example.label for example in copies}
+    splits = {example.split for example in copies}
     if len(splits) > 1:
         yield _leak(copies, what)
     if len(labels) > 1:
-        upright = len({(copy.upright, copy.label) for copy in copies}) > len({copy.upright for copy in copies})
-        named = _count(class_names[label] for label in sorted(copy.label for copy in copies))
-        # An arrow to the left is an arrow to the right in the mirror: that may be no mistake.
-        severity, hint = ("error", "") if upright else ("warning", "; right only if the classes are mirror images")
+        labelled = {(example.upright, example.label) for example in copies}
+        upright = len(labelled) > len({example.upright for example in copies})
+        named = _count(class_names[label] for label in sorted(example.label for example in copies))
+        # An arrow to the left, mirrored, is an arrow to the right: the labels may be correct.
+        severity, hint = ("error", "") if upright else ("warning", "; correct only if the classes are mirror images")
         yield Finding("conflicting_labels", severity, len(copies), keys, f"{what} are labelled {named}{hint}")
     if len(labels) == len(splits) == 1:
         check = "exact_duplicate" if exact else "near_duplicate"
@@ -156,12 +158,13 @@ def _judge(copies: list[Any], class_names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _leak(copies: list[Any], what: str) -> Finding:
-    splits = _count(sorted((copy.split for copy in copies), key=SPLITS.index))
-    return Finding("leak", "error", len(copies), _list_keys([copy.key for copy in copies]), f"{what} are in {splits}")
+    splits = _count(sorted((example.split for example in copies), key=SPLITS.index))
+    keys = _list_keys([example.key for example in copies])
+    return Finding("leak", "error", len(copies), keys, f"{what} are in {splits}")
 
 
 def _count(names: Iterable[str]) -> str:
-    """Such as "train (1) and test (2)", in the order of the names."""
+    """Counts equal names, as in "train (1) and test (2)", in the order of the names."""
     counts = [f"{name} ({count:,})" for name, count in Counter(names).items()]
     return " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
 
@@ -189,21 +192,21 @@ def _find_odd_sizes(manifest: pd.DataFrame) -> Iterator[Finding]:
     if odd.any():
         message = (
             f"their larger side, from {sides[odd].min():,} to {sides[odd].max():,} pixels, is more than {_ODD_SIDE} "
-            f"times off the median of {sides.median():,.0f}"
+            f"times larger or smaller than the median of {sides.median():,.0f}"
         )
         yield Finding("odd_size", "note", int(odd.sum()), _list_keys(manifest["key"][odd].tolist()), message)
     aspects = manifest["width"] / manifest["height"]
     odd = (aspects > _ODD_ASPECT * aspects.median()) | (aspects < aspects.median() / _ODD_ASPECT)
     if odd.any():
         message = (
-            f"their width by height, from {aspects[odd].min():.2f} to {aspects[odd].max():.2f}, is more than "
-            f"{_ODD_ASPECT} times off the median of {aspects.median():.2f}: resizing distorts them"
+            f"their width / height, from {aspects[odd].min():.2f} to {aspects[odd].max():.2f}, is more than "
+            f"{_ODD_ASPECT} times larger or smaller than the median of {aspects.median():.2f}: resizing distorts them"
         )
         yield Finding("odd_size", "note", int(odd.sum()), _list_keys(manifest["key"][odd].tolist()), message)
 
 
 def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
-    """Modes beside the most common one; none, where the manifest has no column `mode`."""
+    """Yields the modes other than the most common one; none if the manifest has no column `mode`."""
     if "mode" not in manifest:
         return
     counts = manifest["mode"][manifest["mode"] != ""].value_counts()

@@ -10,16 +10,16 @@ from dlexp.datasets.dataset import Dataset
 
 SIDE, COLOR_SIDE = 32, 8
 _NO_COLOR = 128
-_BLOCK = 256  # images a thread takes at once; to hand them over one by one costs as much as to shrink a small one
-_DECODED_SIDE = 2 * SIDE  # a large JPEG is decoded at a part of its size, no smaller than this
-_REDUCING_GAP = 3.0  # Pillow's: shrink by whole steps first, down to three times the size, then filter; its safe choice
+_BLOCK = 256  # images that a thread takes at once: to pass on one costs as much as to shrink a small image
+_DECODED_SIDE = 2 * SIDE  # a large JPEG is decoded at a fraction of its size, not smaller than this
+_REDUCING_GAP = 3.0  # for Pillow: shrink by a whole factor to at least three times the size, then filter; a safe value
 _GREY_MODES = frozenset(("1", "L", "LA"))
-_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: Pillow converts the others otherwise
+_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: Pillow converts others differently
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Images squeezed into squares of one size.
+    """Images resized to squares of one size.
 
     Attributes:
         grey: `uint8` `(n, 32, 32)`, the luma of ITU-R BT.601.
@@ -36,17 +36,18 @@ class Thumbnails:
 
 
 def make_thumbnails(dataset: Dataset, positions: np.ndarray) -> tuple[Thumbnails, dict[int, str]]:
-    """Reads and shrinks images in threads, of which each holds one image at a time.
+    """Reads and shrinks images in threads; a thread holds one image at a time.
 
-    A file that is the whole image is decoded by Pillow, a large JPEG at a part of its size; anything else is read
-    through the source. Every image is shrunk, or enlarged, by the same bilinear filter, whatever its size.
+    If a file holds exactly the image, Pillow decodes it, a large JPEG at a fraction of its size. All other images are
+    read through the source. The same bilinear filter shrinks or enlarges images of all sizes.
 
     Args:
-        dataset: whose images.
+        dataset: the dataset of the images.
         positions: `int64` `(n,)`, rows of its manifest.
 
     Returns:
-        The `n` thumbnails, and why an image cannot be read, by its index in `positions`; its thumbnail is black.
+        The `n` thumbnails; and, for images that cannot be read, the reasons by index in `positions`. Their thumbnails
+        are black.
     """
     rows = dataset.manifest[["path", "row", "height", "width"]].iloc[positions]
     examples = list(rows.itertuples(index=False, name=None))
@@ -71,9 +72,9 @@ def make_thumbnails(dataset: Dataset, positions: np.ndarray) -> tuple[Thumbnails
 
 
 def _read(dataset: Dataset, path: str, row: int, height: int, width: int) -> Image.Image:
-    """The image with a mode of `_MODES`."""
+    """Reads an image in a mode of `_MODES`."""
     if path:
-        # A plug-in may cut several examples out of one file, or read a file in its own way.
+        # A plug-in may cut several examples from one file, or read a file in its own way.
         try:
             with Image.open(path) as image:
                 if image.size == (width, height) and image.mode in _MODES:
@@ -81,13 +82,13 @@ def _read(dataset: Dataset, path: str, row: int, height: int, width: int) -> Ima
                     image.load()
                     return image
         except (OSError, SyntaxError, Image.DecompressionBombError):
-            pass  # the source tells what is wrong, or can read it
+            pass  # the source can read it, or reports what is wrong
     pixels = dataset.source.read(row)
     return Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if pixels.shape[-1] >= 3 else pixels[..., 0])
 
 
 def _shrink(image: Image.Image) -> np.ndarray:
-    """`uint8` `(32, 32, 3)`: Y, Cb, Cr."""
+    """Returns Y, Cb and Cr of the thumbnail: `uint8` `(32, 32, 3)`."""
     plain = image.convert("L" if image.mode in _GREY_MODES else "RGB")
     small = plain.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
     if small.mode == "RGB":
@@ -98,7 +99,7 @@ def _shrink(image: Image.Image) -> np.ndarray:
 
 
 def _average(color: np.ndarray) -> np.ndarray:
-    """`uint8` `(n, 32, 32, 2)` to `(n, 8, 8, 2)`."""
+    """Averages `uint8` `(n, 32, 32, 2)` to `(n, 8, 8, 2)`."""
     step = SIDE // COLOR_SIDE
     cells = color.reshape(len(color), COLOR_SIDE, step, COLOR_SIDE, step, 2)
     return np.round(cells.mean(axis=(2, 4))).astype(np.uint8)

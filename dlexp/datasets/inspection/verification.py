@@ -1,4 +1,4 @@
-"""Whether the data on disk is still what a run saw."""
+"""Checks whether the data on disk is still the data that a run saw."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ def compare_with_record(recorded: pd.DataFrame, data: DataConfig) -> pd.DataFram
 
     Args:
         recorded: the manifest that the run has recorded.
-        data: how the run opened it, perhaps with another `data_dir`.
+        data: how the run opened the dataset; `data_dir` may be another.
 
     Returns:
-        One row an example that differs, sorted by key: key, and difference: what it was and what it is.
+        One row per example that differs, sorted by key: key, and difference (what it was and what it is).
 
     Raises:
         DataError: the data cannot be opened at all.
@@ -27,29 +27,29 @@ def compare_with_record(recorded: pd.DataFrame, data: DataConfig) -> pd.DataFram
 
 
 def compare_manifests(recorded: pd.DataFrame, found: pd.DataFrame, damaged: pd.DataFrame) -> pd.DataFrame:
-    """What differs between two manifests.
+    """Lists the differences between two manifests.
 
     Args:
         recorded: key, digest, label, split and source of each example, as a run saw them.
-        found: the same, as they are now.
-        damaged: what cannot be read now, with the columns key and reason.
+        found: the same columns, as they are now.
+        damaged: examples that cannot be read now, with the columns key and reason.
 
     Returns:
         The columns key and difference.
     """
     old, new = recorded.set_index("key"), found.set_index("key")
     reasons = damaged.set_index("key")["reason"]
-    told = {
+    differences = {
         key: f"cannot be read: {reasons[key]}" if key in reasons else "is gone"
         for key in old.index.difference(new.index)
     }
-    told |= dict.fromkeys(new.index.difference(old.index), "is new")
+    differences |= dict.fromkeys(new.index.difference(old.index), "is new")
     common = old.index.intersection(new.index)
     old, new = old.loc[common], new.loc[common]
     for column, what in (("split", "split"), ("label", "label"), ("digest", "content")):
         differs = old[column] != new[column]
-        told |= {
-            key: f"another {what}" if column == "digest" else f"{what} is {now}, was {before}"
+        differences |= {
+            key: f"{what} has changed" if column == "digest" else f"{what} is {now}, was {before}"
             for key, before, now in zip(common[differs], old[column][differs], new[column][differs], strict=True)
         }
-    return pd.DataFrame(sorted(told.items()), columns=["key", "difference"])
+    return pd.DataFrame(sorted(differences.items()), columns=["key", "difference"])

@@ -1,1 +1,1 @@
-"""The places that examples come from, each with one manifest: arrays, folders, tables, libraries, packs."""
+"""Sources of examples, each with a manifest: arrays, folders, tables, libraries, packs."""

@@ -27,7 +27,7 @@ def open_digits(spec: str, *, data_dir: str) -> Source:
         DataError: something follows the name.
     """
     if spec:
-        raise DataError(f"dataset 'digits' takes nothing after its name, but {spec!r} was given: use --dataset=digits")
+        raise DataError(f"dataset 'digits' takes nothing after its name, but {spec!r} follows: use --dataset=digits")
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -40,23 +40,23 @@ def open_npz(spec: str, *, data_dir: str) -> Source:
     """Arrays of an `.npz` file.
 
     The file holds `x` and `y` (or `images` and `labels`), or the official splits `x_train y_train x_test y_test` and
-    perhaps `x_validation y_validation`. Images are `uint8` `(n, height, width)` or `(n, height, width, 1 or 3)`,
-    labels whole numbers from 0 on. `class_names`, an array of strings, is optional. Headers are checked before any
+    optionally `x_validation y_validation`. Images are `uint8` `(n, height, width)` or `(n, height, width, 1 or 3)`,
+    labels are whole numbers from 0 on. `class_names`, an array of strings, is optional. Headers are checked before any
     array is allocated, and nothing is ever unpickled.
 
     Raises:
-        DataError: the file is not there, damaged, or holds something else.
+        DataError: the file is missing or damaged, or holds other arrays.
     """
     if not spec:
         raise DataError("dataset 'npz' needs a file: use --dataset=npz:PATH")
     path = pathlib.Path(data_dir, spec)
     if not path.is_file():
-        raise DataError(f"file {str(path)!r} is not there: give --dataset=npz:PATH a path that exists")
+        raise DataError(f"there is no file {str(path)!r}: give --dataset=npz:PATH a path that exists")
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(archive, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as err:
-        raise DataError(f"file {str(path)!r} cannot be read as .npz: {err}; write it anew with numpy.savez") from err
+        raise DataError(f"file {str(path)!r} cannot be read as .npz: {err}; write it again with numpy.savez") from err
 
 
 def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
@@ -71,7 +71,7 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
 
     images = [arrays[name] for name, _ in pairs.values()]
     labels = np.concatenate([as_labels(arrays[name], f"array {name!r} of {str(path)!r}") for _, name in pairs.values()])
-    splits = np.repeat(list(pairs), [len(part) for part in images])
+    splits = np.repeat(list(pairs), [len(array) for array in images])
     names = (
         [str(name) for name in np.ravel(arrays["class_names"])] if "class_names" in arrays else _number(labels, path)
     )
@@ -80,18 +80,18 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
 
 
 def _number(labels: np.ndarray, path: pathlib.Path) -> list[str]:
-    """Class names where the file has none: the numbers of the classes."""
+    """Returns the numbers of the classes as their names, for a file without class names."""
     num_classes = int(labels.max()) + 1 if labels.size else 0
-    if num_classes > len(labels):  # names of a thousand million classes would fill the memory
+    if num_classes > len(labels):  # the names of a billion classes would fill the memory
         raise DataError(
             f"labels of {str(path)!r} run from {labels.min()} to {labels.max()} for {len(labels)} images: they must be "
-            "class numbers from 0 on, each with an image"
+            "class numbers from 0 on, and each class must have an image"
         )
     return [str(number) for number in range(num_classes)]
 
 
 def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
-    """Names of the image and label arrays by official split; "" for one pool."""
+    """Returns the names of the image and label arrays by official split; by "" if there are no splits."""
     if found.issuperset((*_OFFICIAL["train"], *_OFFICIAL["test"])):
         return {split: names for split, names in _OFFICIAL.items() if found.issuperset(names)}
     for names in _POOLS:
@@ -104,21 +104,24 @@ def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
 
 
 def _read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: pathlib.Path) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of one array, checked against the size of its member."""
+    """Reads the shape and dtype of one array, and checks them against its size in the archive."""
     what = f"array {info.filename.removesuffix('.npy')!r} of {str(path)!r}"
     with archive.open(info) as file:
         try:
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = read[np.lib.format.read_magic(file)](file)
         except (ValueError, KeyError) as err:
-            raise DataError(f"{what} has no valid header: {err}; write the file anew with numpy.savez") from err
+            raise DataError(f"{what} has no valid header: {err}; write the file again with numpy.savez") from err
         header_bytes = file.tell()
     if dtype.hasobject:
         raise DataError(
             f"{what} holds Python objects, which would need pickle: save it as a plain uint8 or integer array"
         )
     if math.prod(shape) * dtype.itemsize + header_bytes != info.file_size:
-        raise DataError(f"{what} claims to be {dtype} {shape}, but is {info.file_size:,} bytes: write the file anew")
+        raise DataError(
+            f"{what} claims to be {dtype} {shape}, but has {info.file_size:,} bytes: write the file again with "
+            "numpy.savez"
+        )
     return shape, dtype
 
 

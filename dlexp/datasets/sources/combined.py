@@ -18,19 +18,20 @@ from dlexp.registry import SOURCES
 class CombinedSource:
     """Sources joined into one.
 
-    Classes of the same name are one class. Where all sources have the same classes in the same order, that order stays;
+    Classes of the same name are one class. If all sources have the same classes in the same order, this order is kept;
     else classes are sorted by name, numbers by their value, so that the order of the sources does not matter. If one
-    source is in colour, all are.
+    source is in colour, the images of all sources get three channels.
 
     Args:
-        parts: the sources. Those of equal names get a number: `photos`, `photos-2`.
-        weights: how often an epoch shows the training examples of each.
-        class_map: new names of classes, by `class` or, before that, by `source/class`; None leaves the class out.
+        parts: the sources. Sources with equal names get a number: `photos`, `photos-2`.
+        weights: for each source, how often an epoch shows its training examples.
+        class_map: new names of classes, by `source/class` or, if that is not a key, by `class`; None leaves the class
+            out.
 
     Attributes:
         parts: as given.
-        part: `int` `(n,)`, which part a row of this source is of.
-        part_row: `int` `(n,)`, what that part's own `read` takes.
+        part: `int` `(n,)`, for each row the index of the part that it comes from.
+        part_row: `int` `(n,)`, for each row the argument of this part's `read`.
 
     Raises:
         ConfigError: the mapping names a class that no source has.
@@ -51,17 +52,17 @@ class CombinedSource:
         self.part, self.part_row = table.pop("part").to_numpy(), table["row"].to_numpy()
         if set(weights) == {1.0}:
             table = table.drop(columns="weight")
-        # Columns that only some parts have say nothing of the others.
+        # A column that only some parts have is empty for the others.
         text = {name: table[name].fillna("") for name in table.columns if pd.api.types.is_string_dtype(table[name])}
         table = with_decoding(table.assign(**text))
         self._channels = int(table["channels"].max())
         self.manifest = table.assign(row=np.arange(len(table)), channels=self._channels)
         damaged = [damage_of(part) for part in parts]
-        damaged = [rows.assign(key=f"{name}/" + rows["key"]) for rows, name in zip(damaged, names, strict=True)]
+        damaged = [table.assign(key=f"{name}/" + table["key"]) for table, name in zip(damaged, names, strict=True)]
         self.damaged = pd.concat(damaged, ignore_index=True)
 
     def read(self, row: int) -> np.ndarray:
-        """`uint8` pixels `(height, width, channels)` of one example; grey ones in three channels where some have."""
+        """Reads `uint8` pixels `(height, width, channels)` of one example; grey ones get the channels of the others."""
         pixels = self.parts[self.part[row]].read(int(self.part_row[row]))
         return pixels if pixels.shape[-1] == self._channels else np.repeat(pixels, self._channels, axis=-1)
 
@@ -71,7 +72,7 @@ def open_sources(data: DataConfig, *, reread: bool = False) -> Source:
 
     Args:
         data: what to open, and how.
-        reread: ask the sources that remember what they have read to read every byte.
+        reread: read every byte, also in sources that have cached facts of their files.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -89,19 +90,19 @@ def open_sources(data: DataConfig, *, reread: bool = False) -> Source:
 
 def _open_source(kind: str, spec: str, *, data_dir: str, reread: bool) -> Source:
     open_source = SOURCES.get(kind)
-    takes_reread = "reread" in inspect.signature(open_source).parameters  # others remember nothing
+    takes_reread = "reread" in inspect.signature(open_source).parameters  # the others cache nothing
     source: Source = open_source(spec, data_dir=data_dir, **({"reread": reread} if takes_reread else {}))
     check_source(source)
     return source
 
 
 def parts_of(source: Source) -> Sequence[Source]:
-    """The sources that one consists of: itself, if it is not combined."""
+    """Returns the parts of a combined source; any other source is its only part."""
     return source.parts if isinstance(source, CombinedSource) else (source,)
 
 
 def are_encoded(source: Source) -> np.ndarray:
-    """`bool` `(n,)` by row of a source: whether its bytes are an encoded image."""
+    """Returns for each row of a source whether its bytes are an encoded image: `bool` `(n,)`."""
     if isinstance(source, CombinedSource):
         encoded = np.zeros(len(source.manifest), bool)
         for number, part in enumerate(source.parts):
@@ -114,21 +115,21 @@ def are_encoded(source: Source) -> np.ndarray:
 
 
 def read_encoded(source: Source, row: int) -> bytes:
-    """The bytes of one encoded image."""
+    """Reads the bytes of one encoded image."""
     if isinstance(source, CombinedSource):
         return read_encoded(source.parts[source.part[row]], int(source.part_row[row]))
     if not isinstance(source, EncodedSource):
-        raise TypeError(f"row {row} of source {source.name!r} is no encoded image")
+        raise TypeError(f"row {row} of source {source.name!r} is not an encoded image")
     return source.read_bytes(row)
 
 
 def damage_of(source: Source) -> pd.DataFrame:
-    """What of a source cannot be read, with the columns key and reason; a plug-in need not say."""
+    """Returns the examples of a source that cannot be read: key, reason. A plug-in may leave the table out."""
     return getattr(source, "damaged", no_damage())
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The same names; the second of two equal ones gets a number."""
+    """Makes names distinct: the second of two equal names gets a number."""
     distinct: list[str] = []
     for name in names:
         number, free = 1, name
@@ -160,14 +161,14 @@ def _join_class_names(of_parts: Sequence[Sequence[str | None]]) -> tuple[str, ..
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Sorts 10 after 9, and both before words."""
+    """Returns a sort key that puts 10 after 9, and both before words."""
     return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
 
 
 def _part_table(
     number: int, part: Source, name: str, renamed: Sequence[str | None], class_names: Sequence[str], weight: float
 ) -> pd.DataFrame:
-    """The manifest of one part as it is in the whole."""
+    """Returns the manifest of one part with the labels, keys and source names that it has in the combined source."""
     new_labels = np.array([-1 if class_name is None else class_names.index(class_name) for class_name in renamed])
     table = part.manifest.assign(label=new_labels[part.manifest["label"]], part=number, weight=weight)
     table = table[table["label"] >= 0]

@@ -16,35 +16,34 @@ _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validati
 
 @register_source("folder")
 def open_folder(spec: str, *, data_dir: str, reread: bool = False) -> Source:
-    """Image files in class sub-folders, or in class sub-folders of `train/`, `validation/` (or `val/`) and `test/`.
+    """Opens image files in class sub-folders, or in class sub-folders of `train/`, `validation/` (`val/`) and `test/`.
 
-    The rule:
-        1. Classes are the sub-folders that hold an image, sorted by name; an empty one is not a class.
-        2. If `train` is a sub-folder and every other is named for a split, they are official splits of classes.
-        3. A file belongs to the class folder it is in, however deep.
-        4. Files with the endings of `IMAGE_ENDINGS`, in any case, are images; all others are ignored, as is what begins
-           with a dot and what lies beside the class folders.
+    The rules:
+        1. Classes are the sub-folders that hold an image, sorted by name; an empty sub-folder is not a class.
+        2. If there is a sub-folder `train` and all other sub-folders are named after splits, these are the official
+           splits, and their sub-folders are the classes.
+        3. A file belongs to the class folder that it is in, at any depth.
+        4. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are ignored, and so are
+           names that begin with a dot and files outside the class folders.
         5. A link to a file inside the folder is an image like any other; links to folders are not followed.
 
-    Every byte is read once, or again with `reread`: for the digest, the size and a search for damage. All images are
-    grey, or all are colour.
+    Every byte is read the first time, and again with `reread`, to compute digests, read sizes and find damage. All
+    images are grey, or all are in colour.
 
     Raises:
-        DataError: the folder is not there, has fewer than two classes, or a link that leaves it.
+        DataError: the folder does not exist, has fewer than two classes, or contains a link that leaves it.
     """
     folder = pathlib.Path(data_dir, spec)
     if not spec or not folder.is_dir():
-        raise DataError(
-            f"folder {str(folder)!r} is not there: give --dataset=folder:PATH a folder of class sub-folders"
-        )
+        raise DataError(f"there is no folder {str(folder)!r}: give --dataset=folder:PATH a folder of class sub-folders")
     root = os.path.realpath(folder)
     name = os.path.basename(root)
     files, splits, classes = _classify(sorted(_find_images(root, "")), _split_folders(root))
     facts = scan_files(root, files, reread=reread)
-    sound = facts["damage"].array == ""
-    class_names = sorted({class_name for class_name, is_sound in zip(classes, sound, strict=True) if is_sound})
+    intact = facts["damage"].array == ""
+    class_names = sorted({class_name for class_name, is_intact in zip(classes, intact, strict=True) if is_intact})
     if len(class_names) < 2:
-        damaged = f"; {(~sound).sum()} files cannot be read" if not sound.all() else ""
+        damaged = f"; {(~intact).sum()} files cannot be read" if not intact.all() else ""
         raise DataError(
             f"folder {root!r} has {len(class_names)} class sub-folders with images{_list(class_names)}: at least "
             f"two are needed, holding files with the endings {' '.join(IMAGE_ENDINGS)}{damaged}"
@@ -66,23 +65,23 @@ def _list(names: list[str]) -> str:
 
 
 def _split_folders(root: str) -> Mapping[str, str]:
-    """Splits by the names of their folders; none where there are no official splits."""
+    """Returns the splits by the names of their folders; empty if there are no official splits."""
     with os.scandir(root) as entries:
         names = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
     return _SPLIT_FOLDERS if "train" in names and names <= set(_SPLIT_FOLDERS) else {}
 
 
 def _classify(files: Sequence[str], split_folders: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """The files that are in a class folder, with their splits, "" if there are none, and their classes."""
+    """Returns the files that are in a class folder, their splits ("" if there are none), and their classes."""
     depth = 1 if split_folders else 0
     parts = [(file, file.split("/", depth + 1)) for file in files]
     inside = [(file, *names) for file, names in parts if len(names) > depth + 1]
-    splits = [split_folders[found[1]] if split_folders else "" for found in inside]
-    return [found[0] for found in inside], splits, [found[1 + depth] for found in inside]
+    splits = [split_folders[names[0]] if split_folders else "" for _, *names in inside]
+    return [file for file, *_ in inside], splits, [names[depth] for _, *names in inside]
 
 
 def _find_images(root: str, inside: str) -> Iterator[str]:
-    """Paths of the images in a folder and below it, relative to the root, in no order.
+    """Yields the paths of the images in a folder and below it, relative to the root, in no particular order.
 
     Args:
         root: absolute.

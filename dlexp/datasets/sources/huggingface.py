@@ -15,15 +15,16 @@ _SAVED_FILES = ("dataset_dict.json", "state.json")  # of `save_to_disk`
 
 @register_source("hf")
 def open_huggingface(spec: str, *, data_dir: str) -> Source:
-    """A dataset of the Hub by its name, `owner/name` or `owner/name:config`; or of a folder, if the name is one.
+    """Opens a dataset of the Hub by its name, `owner/name` or `owner/name:config`, or a folder if the name is its path.
 
-    Its one column of images, else the one called "image", holds the pixels; its one column of class labels, else the
-    one called "label", their classes and names. Nothing of the dataset is ever run as code: versions of the library
-    that could are not accepted. The Hub's own cache is used (`~/.cache/huggingface`, or HF_HOME).
+    The pixels are in its only column of images; if there are several, in the one named "image". The classes and their
+    names are in its only column of class labels; if there are several, in the one named "label". Code in a dataset is
+    never run: versions of the library that could run it are not accepted. The Hub's cache is used
+    (`~/.cache/huggingface`, or HF_HOME).
 
     Raises:
         ConfigError: the package is not installed.
-        DataError: there is no such dataset, the Hub cannot be reached, or the dataset is of another form.
+        DataError: there is no such dataset, the Hub cannot be reached, or the dataset has other columns.
     """
     try:
         import datasets
@@ -53,10 +54,10 @@ def _load_from_hub(datasets: Any, name: str, config: str) -> Any:
         cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
         raise DataError(
             f"dataset {name!r} is neither a folder nor in the cache {cache}, and the Hugging Face Hub cannot be "
-            "reached: load it once where there is a network, and copy the cache, or give hf: a folder"
+            "reached: load it once on a machine with a network and copy the cache, or use a folder: --dataset=hf:FOLDER"
         ) from err
     except Exception as err:
-        raise DataError(f"dataset {name!r} cannot be had from the Hugging Face Hub: {one_line(err)}") from err
+        raise DataError(f"dataset {name!r} cannot be loaded from the Hugging Face Hub: {one_line(err)}") from err
 
 
 def _open_splits(datasets: Any, name: str, loaded: Any) -> Source:
@@ -66,14 +67,14 @@ def _open_splits(datasets: Any, name: str, loaded: Any) -> Source:
     label = _find_column(features, datasets.ClassLabel, "label", name)
     stored = {}
     for split, table in splits.items():
-        # As it is stored, not as Pillow decodes it: quick to open, and decoded in training like any file.
+        # The stored bytes, not Pillow's pixels: fast to open, and decoded during training like any file.
         encoded = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
         stored[str(split)] = LibrarySplit(len(encoded), _ReadRow(encoded, image, label))
     return open_library_source(name, tuple(features[label].names), stored)
 
 
 class _ReadRow:
-    """Number of an example to the bytes of its file and its label."""
+    """Reads the bytes and the label of an example by its number."""
 
     def __init__(self, table: Any, image: str, label: str) -> None:
         self._table, self._image, self._label = table, image, label
@@ -95,6 +96,6 @@ def _find_column(features: Mapping[str, Any], kind: type, preferred: str, name: 
         return preferred
     columns: Sequence[str] = [f"{column} ({type(feature).__name__})" for column, feature in features.items()]
     raise DataError(
-        f"dataset {name!r} has the columns {', '.join(columns)}: one of them must be of the kind {kind.__name__}, or "
-        f"of several one be called {preferred!r}"
+        f"dataset {name!r} has the columns {', '.join(columns)}: exactly one of them must be of the type "
+        f"{kind.__name__}, or one of several must be named {preferred!r}"
     )

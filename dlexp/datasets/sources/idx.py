@@ -15,23 +15,23 @@ from dlexp.machine.capacity import check_fits_memory
 from dlexp.registry import register_source
 
 _PREFIXES = {"train": "train", "test": "t10k"}
-_DEFLATE_MAX_RATIO = 1032  # RFC 1951 cannot do better; more is a damaged or hostile header
+_DEFLATE_MAX_RATIO = 1032  # the most that RFC 1951 allows; a header that claims more is damaged or hostile
 
 
 @register_source("idx")
 def open_idx(spec: str, *, data_dir: str) -> Source:
-    """The two official splits of a folder of IDX files, gzipped or not.
+    """Opens the two official splits of a folder of IDX files, gzipped or not.
 
     The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`, each perhaps with `.gz`, and perhaps `class_names.txt` with one name per line. Sizes are
-    checked before anything is allocated.
+    `t10k-labels-idx1-ubyte`, each optionally with `.gz`, and optionally `class_names.txt` with one name per line. Sizes
+    are checked before memory is allocated.
 
     Raises:
-        DataError: a file is not there, damaged, or of another kind.
+        DataError: a file is missing, damaged, or not an IDX file.
     """
     folder = pathlib.Path(data_dir, spec)
     if not spec or not folder.is_dir():
-        raise DataError(f"folder {str(folder)!r} is not there: give --dataset=idx:PATH the folder of the IDX files")
+        raise DataError(f"there is no folder {str(folder)!r}: give --dataset=idx:PATH the folder of the IDX files")
     images, labels = [], []
     for prefix in _PREFIXES.values():
         images.append(_read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"), dimensions=3))
@@ -39,13 +39,14 @@ def open_idx(spec: str, *, data_dir: str) -> Source:
         if len(images[-1]) != len(labels[-1]):
             raise DataError(
                 f"folder {str(folder)!r} has {len(images[-1])} images but {len(labels[-1])} labels in its "
-                f"{prefix}-* files"
+                f"{prefix}-* files: use two files that belong together"
             )
     if images[0].shape[1:] != images[1].shape[1:]:
         raise DataError(
-            f"images of {str(folder)!r} are {images[0].shape[1:]} in train and {images[1].shape[1:]} in t10k"
+            f"images of {str(folder)!r} are {images[0].shape[1:]} in train and {images[1].shape[1:]} in t10k: use "
+            "files whose images have one size"
         )
-    splits = np.repeat(list(_PREFIXES), [len(part) for part in images])
+    splits = np.repeat(list(_PREFIXES), [len(array) for array in images])
     all_labels = np.concatenate(labels)
     names = _class_names(folder, int(all_labels.max()) + 1)
     return ArraySource(folder.resolve().name, np.concatenate(images), all_labels, names, splits=splits.tolist())
@@ -69,7 +70,7 @@ def _find(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def _read_idx(path: pathlib.Path, *, dimensions: int) -> np.ndarray:
-    """`uint8` array of one file."""
+    """Reads the `uint8` array of one file."""
     compressed = path.suffix == ".gz"
     try:
         with gzip.open(path) if compressed else path.open("rb") as file:
@@ -100,5 +101,7 @@ def _read_stream(file: BinaryIO, path: pathlib.Path, dimensions: int) -> np.ndar
     check_fits_memory(2 * expected, f"reading {str(path)!r}")
     pixels = file.read(expected)
     if len(pixels) != expected or file.read(1):
-        raise DataError(f"file {str(path)!r} does not hold the {expected:,} bytes that its header {shape} claims")
+        raise DataError(
+            f"file {str(path)!r} does not hold the {expected:,} bytes that its header {shape} claims: fetch it again"
+        )
     return np.frombuffer(pixels, np.uint8).reshape(shape)

@@ -12,7 +12,7 @@ from dlexp.registry import register_source
 
 @dataclass(frozen=True)
 class _KerasDataset:
-    """Class names in the order of the labels, and the file that Keras caches, below its folder `datasets`."""
+    """Class names in the order of the labels, and the file that Keras caches in its folder `datasets`."""
 
     class_names: tuple[str, ...]
     cached_as: str
@@ -26,7 +26,7 @@ _DATASETS = {
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
-        "fashion-mnist/train-images-idx3-ubyte.gz and its three siblings",
+        "fashion-mnist/train-images-idx3-ubyte.gz and the three other files of its folder",
     ),
     # `label_names` of batches.meta, https://www.cs.toronto.edu/~kriz/cifar.html
     "cifar10": _KerasDataset(
@@ -55,7 +55,7 @@ _DATASETS = {
 
 @register_source("keras")
 def open_keras(spec: str, *, data_dir: str) -> Source:
-    """A dataset of `keras.datasets` with its official train and test splits, from Keras' own cache or its download.
+    """Opens a dataset of `keras.datasets` with its official train and test splits, from Keras' cache or by a download.
 
     Args:
         spec: mnist, fashion_mnist, cifar10 or cifar100 (its 100 fine classes).
@@ -75,8 +75,8 @@ def open_keras(spec: str, *, data_dir: str) -> Source:
     except Exception as err:
         cache = os.path.join(os.environ.get("KERAS_HOME") or "~/.keras", "datasets")
         raise DataError(
-            f"dataset keras:{spec} must be downloaded once, and that failed ({err}): put {dataset.cached_as} into "
-            f"{cache}, copied from a machine where it was loaded"
+            f"dataset keras:{spec} must be downloaded once, and that failed ({err}): copy {dataset.cached_as} into "
+            f"{cache} from a machine where it was loaded"
         ) from err
     images = np.concatenate([train_images, test_images])
     labels = np.concatenate([np.ravel(train_labels), np.ravel(test_labels)])

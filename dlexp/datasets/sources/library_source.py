@@ -24,8 +24,8 @@ class LibrarySplit:
 
     Attributes:
         count: number of examples.
-        read: number of an example, from 0, to the bytes of its file and its label; -1 for none. Called from several
-            threads at once.
+        read: maps the number of an example, from 0, to the bytes of its file and its label (-1 if it has none). Called
+            from several threads at once.
     """
 
     count: int
@@ -42,7 +42,7 @@ class LibrarySource(EncodedSource):
         self._places = places
 
     def read_bytes(self, row: int) -> bytes:
-        """The bytes of one image."""
+        """Reads the bytes of one image."""
         split, number = self._places[row]
         return split.read(number)[0]
 
@@ -50,26 +50,26 @@ class LibrarySource(EncodedSource):
 def open_library_source(name: str, class_names: tuple[str, ...], splits: Mapping[str, LibrarySplit]) -> LibrarySource:
     """Makes a source of the splits of a stored dataset.
 
-    Every image is read once: for its digest (of the bytes as they are stored), its size and a search for damage.
-    Splits with other names than train, validation (or val, valid) and test are left out, as are those without labels,
-    which many benchmarks have for a test that only their makers can grade.
+    Every image is read once, to compute its digest (of the stored bytes), read its size and find damage. Splits with
+    other names than train, validation (or val, valid) and test are left out. So are splits without labels, as in the
+    many benchmarks that keep the labels of their test split secret.
 
     Args:
-        name: what the source is called.
+        name: name of the source.
         class_names: name of class 0, 1, ...
-        splits: as the library names them.
+        splits: by the names that the library gives them.
 
     Raises:
         DataError: no split is left.
     """
     tables, places = [], []
-    for given, split in splits.items():
-        if given not in SPLIT_NAMES or not split.count:
+    for split_name, split in splits.items():
+        if split_name not in SPLIT_NAMES or not split.count:
             continue
-        facts = _inspect(split, f"reading {given}")
+        facts = _inspect(split, f"reading {split_name}")
         if (facts["label"] == _UNLABELLED).all():
             continue
-        tables.append(facts.assign(split=SPLIT_NAMES[given]))
+        tables.append(facts.assign(split=SPLIT_NAMES[split_name]))
         places += [(split, number) for number in range(split.count)]
     if not tables:
         raise DataError(
@@ -84,17 +84,17 @@ def _build(
 ) -> LibrarySource:
     labels = as_labels(facts["label"].to_numpy(), f"labels of {name!r}")
     manifest, damaged = encoded_manifest(name, facts, labels=labels, splits=facts["split"].tolist())
-    sound = np.flatnonzero(facts["damage"] == "")
-    return LibrarySource(name, class_names, manifest, damaged, [places[row] for row in sound])
+    intact = np.flatnonzero(facts["damage"] == "")
+    return LibrarySource(name, class_names, manifest, damaged, [places[row] for row in intact])
 
 
-def _inspect(split: LibrarySplit, doing: str) -> pd.DataFrame:
-    """One row an example: its `FACTS`, as of a file, and its label."""
+def _inspect(split: LibrarySplit, progress_text: str) -> pd.DataFrame:
+    """Returns one row per example: the `FACTS` of its bytes, and its label."""
 
     def inspect(number: int) -> tuple[Any, ...]:
         contents, label = split.read(number)
         return *read_facts(contents), label
 
     with ThreadPoolExecutor() as pool:
-        inspected = track(pool.map(inspect, range(split.count)), split.count, doing)
+        inspected = track(pool.map(inspect, range(split.count)), split.count, progress_text)
         return pd.DataFrame(inspected, columns=[*FACTS, "label"]).astype({"digest": "str", "damage": "str"})

@@ -1,8 +1,9 @@
 """Datasets packed into a few large files, for disks on which a million small ones are slow.
 
-A pack is a folder of TFRecord shards (https://www.tensorflow.org/tutorials/load_data/tfrecord), a record an image: the
-bytes of its file, or its pixels where there was no file. Beside them `manifest.parquet` says where each record is, so
-that examples are read in any order, and `pack.json` has the class names. Name, order and ID of the dataset stay.
+A pack is a folder of TFRecord shards (https://www.tensorflow.org/tutorials/load_data/tfrecord) with one record per
+image: the bytes of its file, or its pixels if there was no file. In the same folder, `manifest.parquet` says where each
+record is, so that examples can be read in any order, and `pack.json` has the class names. The pack has the name, the
+order and the ID of the dataset.
 """
 
 import hashlib
@@ -27,15 +28,15 @@ PLACE_COLUMNS = ("shard", "offset", "length", "encoded")
 
 @register_source("pack")
 def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
-    """A folder that `dlexp data pack` wrote; with `reread` every byte is compared with what was packed.
+    """Opens a folder that `dlexp data pack` wrote; `reread` compares every byte with the digests of the dataset.
 
     Raises:
-        DataError: the folder is not there, was not written to its end, or is damaged.
+        DataError: the folder does not exist, is not complete, or is damaged.
     """
     folder = pathlib.Path(data_dir, spec)
     if not spec or not (folder / PACK_FILE).is_file():
         raise DataError(
-            f"folder {str(folder)!r} is no finished pack: give --dataset=pack:PATH one that dlexp data pack wrote"
+            f"folder {str(folder)!r} is not a finished pack: give --dataset=pack:PATH one that dlexp data pack wrote"
         )
     try:
         description = read_json(folder / PACK_FILE)
@@ -44,11 +45,11 @@ def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
         sizes = [path.stat().st_size for path in list_shards(folder)]
         missing = [column for column in PLACE_COLUMNS if column not in manifest]
     except (OSError, ValueError, KeyError) as err:
-        raise DataError(f"pack {str(folder)!r} is damaged: {err}: pack the dataset anew") from err
+        raise DataError(f"pack {str(folder)!r} is damaged: {err}: pack the dataset again") from err
     if sizes != description["shard_bytes"] or missing:
         raise DataError(
-            f"pack {str(folder)!r} is damaged: its shards are of {sizes} bytes, and were of "
-            f"{description['shard_bytes']}: pack the dataset anew"
+            f"pack {str(folder)!r} is damaged: its shards have {sizes} bytes, but had {description['shard_bytes']} "
+            "when they were written: pack the dataset again"
         )
     source = PackSource(name, class_names, manifest, list_shards(folder))
     if reread:
@@ -60,7 +61,7 @@ class PackSource(EncodedSource):
     """The images of a pack.
 
     Args:
-        name: of the source that was packed.
+        name: name of the source that was packed.
         class_names: name of class 0, 1, ...
         manifest: as `Source` describes it, with the columns shard, offset, length, and whether the bytes are an
             `encoded` image or pixels.
@@ -79,23 +80,23 @@ class PackSource(EncodedSource):
 
     @property
     def encoded(self) -> np.ndarray:
-        """`bool` `(n,)`: where there was no file, the bytes are pixels."""
+        """Whether the bytes of each row are an encoded image, `bool` `(n,)`; if not, they are pixels."""
         return self._encoded
 
     def read_bytes(self, row: int) -> bytes:
-        """The bytes of one record."""
+        """Reads the bytes of one record."""
         shard, offset, length = self._places[row].tolist()
         return os.pread(self._files[shard], length, offset)
 
     def read(self, row: int) -> np.ndarray:
-        """`uint8` pixels `(height, width, channels)` of one example."""
+        """Reads `uint8` pixels `(height, width, channels)` of one example."""
         if self.encoded[row]:
             return super().read(row)
         example = self.manifest.iloc[row]
         return np.frombuffer(self.read_bytes(row), np.uint8).reshape(example["height"], example["width"], -1)
 
     def check_digests(self) -> None:
-        """Reads every byte. Raises DataError, naming the first example whose bytes are not those that were packed."""
+        """Reads every byte. Raises DataError for the first example whose bytes are not those that were packed."""
         for row, (key, digest) in enumerate(self.manifest[["key", "digest"]].itertuples(index=False)):
             contents = self.read_bytes(row)
             if self.encoded[row]:
@@ -103,9 +104,9 @@ class PackSource(EncodedSource):
             else:
                 found = array_digests(self.read(row)[np.newaxis])[0]
             if found != digest:
-                raise DataError(f"{key!r} in pack {self.name!r} is damaged: pack the dataset anew")
+                raise DataError(f"{key!r} in pack {self.name!r} is damaged: pack the dataset again")
 
 
 def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The shards of a pack, in the order of their numbers."""
+    """Lists the shards of a pack, in the order of their numbers."""
     return sorted(folder.glob("shard-*.tfrecord"))

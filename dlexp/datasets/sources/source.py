@@ -1,4 +1,4 @@
-"""Where examples come from: the Source contract that plug-ins implement, and its form for arrays in memory."""
+"""The Source contract that plug-ins implement, and the source of arrays in memory."""
 
 import hashlib
 import math
@@ -18,26 +18,26 @@ NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
 
 
 class Source(Protocol):
-    """Examples with labels, and a way to read their pixels. Never changes after it was opened.
+    """Examples with labels, and a way to read their pixels. A source never changes after it was opened.
 
     Any object with these attributes is a source; no base class is needed. `open_dataset` checks the manifest.
 
     Attributes:
-        name: what the source is called in tables.
+        name: name of the source in tables.
         class_names: name of class 0, 1, ...
         manifest: one row per example, with the columns
             key: `str`, unique and portable: a path relative to the root, or "train/00012".
             path: `str`, the file, or "" where there is none.
-            row: `int`, what `read` takes.
+            row: `int`, the argument of `read`.
             label: `int` from 0 to `len(class_names) - 1`.
             source: `str`, the name of the source.
             group: `str`, "" if there are no groups.
             split: `str`, "train", "validation" or "test" where the source has official splits, else "".
             digest: `str`, 32 hex digits: blake2b-128 of the content. Equal digests mean the same image.
-            height, width, channels: `int`, of what `read` returns.
+            height, width, channels: `int`, the shape of what `read` returns.
             Further columns are kept as they are.
-        damaged: optional; a table of what could not be read and is in no row of the manifest, with the columns `key`
-            and `reason`, `str`. `--on_bad_image` decides what becomes of it.
+        damaged: optional; a table of the examples that could not be read and are not in the manifest, with the `str`
+            columns `key` and `reason`. `--on_bad_image` decides whether they are skipped or are an error.
 
     Example:
         >>> class Noise:
@@ -56,9 +56,9 @@ class Source(Protocol):
     manifest: pd.DataFrame
 
     def read(self, row: int) -> np.ndarray:
-        """`uint8` pixels `(height, width, channels)` of one example; called from several threads at once.
+        """Reads `uint8` pixels `(height, width, channels)` of one example; called from several threads at once.
 
-        May raise anything for an example that cannot be read; the training then ends with a DataError naming it.
+        May raise any error for an example that cannot be read; the training then ends with a DataError that names it.
         """
         ...
 
@@ -67,15 +67,15 @@ class ArraySource:
     """Images held in memory, all of one size.
 
     Args:
-        name: what the source is called.
-        images: `uint8` `(n, height, width, channels)`, or `(n, height, width)` for grey images. Not copied, so it must
-            not be changed afterwards.
+        name: name of the source.
+        images: `uint8` `(n, height, width, channels)`, or `(n, height, width)` for grey images. The array is not
+            copied, so it must not be changed afterwards.
         labels: `n` whole numbers from 0 to `len(class_names) - 1`.
         class_names: name of class 0, 1, ...
         splits: the official split of each example, if there are official splits.
 
     Raises:
-        DataError: images or labels have another form.
+        DataError: images or labels have another shape or dtype.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class ArraySource:
         self.manifest = build_manifest(name, labels=labels, digests=digests, shapes=shapes, splits=splits)
 
     def read(self, row: int) -> np.ndarray:
-        """`uint8` pixels `(height, width, channels)` of one example."""
+        """Reads `uint8` pixels `(height, width, channels)` of one example."""
         return self.images[row]
 
 
 def no_damage() -> pd.DataFrame:
-    """The `damaged` of a source whose examples can all be read."""
+    """Makes the `damaged` table of a source whose examples can all be read."""
     return pd.DataFrame({"key": [], "reason": []}, dtype="str")
 
 
@@ -127,11 +127,11 @@ def build_manifest(
     Args:
         source: name of the source.
         labels: class number of each example.
-        digests: 32 hex digits each.
+        digests: 32 hex digits for each example.
         shapes: (height, width, channels) of each example.
-        keys: unique names; "00012", or "train/00012" where there are splits, if not given.
-        paths: the files; "" if not given.
-        splits: the official splits; "" if not given.
+        keys: unique names; by default "00012", or "train/00012" if there are splits.
+        paths: the files; by default "".
+        splits: the official splits; by default "".
     """
     heights, widths, channels = np.asarray(shapes, dtype=np.int64).reshape(-1, 3).T
     table = pd.DataFrame({"row": np.arange(len(labels)), "label": np.asarray(labels, dtype=np.int64)})
@@ -156,17 +156,17 @@ def _numbered_keys(splits: pd.Series) -> list[str]:
 
 
 def as_labels(labels: Any, what: str) -> np.ndarray:
-    """Labels as `int64` `(n,)`; a column `(n, 1)` is accepted.
+    """Converts labels to `int64` `(n,)`; a column `(n, 1)` is accepted.
 
     Raises:
-        DataError: they are not whole numbers from 0 on, one per example; `what` begins the message.
+        DataError: they are not whole numbers from 0 on, one per example; the message begins with `what`.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{what} are {labels.dtype} {labels.shape}: they must be whole numbers (n,), one class number each"
+            f"{what} are {labels.dtype} {labels.shape}: they must be whole numbers (n,), one class number per example"
         )
     if labels.size and (labels.min() < 0 or labels.max() >= 2**31):
         raise DataError(f"{what} run from {labels.min()} to {labels.max()}: they must be class numbers from 0 on")
@@ -174,7 +174,7 @@ def as_labels(labels: Any, what: str) -> np.ndarray:
 
 
 def array_digests(images: np.ndarray) -> list[str]:
-    """blake2b-128 over shape and pixels of each image, as 32 hex digits.
+    """Computes blake2b-128 over the shape and the pixels of each image, as 32 hex digits.
 
     Args:
         images: `uint8` `(n, height, width, channels)`.
@@ -193,11 +193,11 @@ def array_digests(images: np.ndarray) -> list[str]:
         return list(pool.map(digest, rows))
 
 
-_THREADED_FROM_BYTES = 65536  # per image; below, handing work to a thread costs more than hashing it
+_THREADED_FROM_BYTES = 65536  # per image; for smaller ones, passing work to a thread costs more than hashing
 
 
 def check_source(source: Source) -> None:
-    """Checks that a source keeps the contract; a plug-in may be wrong.
+    """Checks that a source keeps the contract, which a plug-in may break.
 
     Raises:
         DataError: it does not; the message says where.
@@ -213,7 +213,8 @@ def check_source(source: Source) -> None:
         if not pd.api.types.is_integer_dtype(manifest[column]):
             raise DataError(f"column {column} of {what} holds {manifest[column].dtype}: it must hold whole numbers")
     if manifest["key"].duplicated().any():
-        raise DataError(f"key {manifest['key'][manifest['key'].duplicated()].iloc[0]!r} is twice in {what}")
+        key = manifest["key"][manifest["key"].duplicated()].iloc[0]
+        raise DataError(f"key {key!r} is twice in {what}: give every example its own key")
     for column, pattern in (("digest", "[0-9a-f]{32}"), ("split", "|".join(("", *SPLITS)))):
         bad = manifest[column][~manifest[column].astype("str").str.fullmatch(pattern)]
         if not bad.empty:
@@ -227,7 +228,7 @@ def _check_classes(source: Source) -> None:
     names, labels = source.class_names, source.manifest["label"]
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(
-            f"source {source.name!r} has the classes {list(names)}: at least two of different names are needed"
+            f"source {source.name!r} has the classes {list(names)}: at least two with different names are needed"
         )
     absent = np.setdiff1d(np.arange(len(names)), labels)
     if labels.min() < 0 or labels.max() >= len(names) or absent.size:

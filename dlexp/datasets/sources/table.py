@@ -19,11 +19,11 @@ from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
-MAX_TABLE_BYTES = 2**29  # some five million rows; more is not a table of images but a mistake
+MAX_TABLE_BYTES = 2**29  # about five million rows; a larger file is probably not a table of images
 _SPLITS = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _OWN_COLUMNS = ("path", "label", "split", "group", "source")
 _TAKEN_COLUMNS = ("row", "key", "digest", "height", "width", "channels", "mode", "orientation", "decoder")
-# Not plainly inside the folder: absolute, of Windows, with a part that is empty, "." or "..", or a control character.
+# Paths that may leave the folder: absolute, of Windows, with an empty part, "." or "..", or with a control character.
 _FOREIGN_PATH = r"^/|^[A-Za-z]:|\\|//|/$|(?:^|/)\.\.?(?:/|$)|[\x00-\x1f]"
 _WHOLE_NUMBER, _DIGITS = r"0|[1-9][0-9]*", r"[0-9]+"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -31,11 +31,11 @@ _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 @dataclass(frozen=True)
 class ImageTable:
-    """What a table says, checked.
+    """The contents of a table, checked.
 
     Attributes:
-        path: of the table.
-        rows: the columns path, label (`int64`), split, group and source, `str` where not said, and all further ones.
+        path: path of the table.
+        rows: the columns label (`int64`), path, split, group and source (`str`), and all further columns.
         class_names: name of class 0, 1, ...
     """
 
@@ -46,24 +46,24 @@ class ImageTable:
 
 @register_source("table")
 def open_table(spec: str, *, data_dir: str, reread: bool = False) -> Source:
-    """Image files that a `.csv` or `.parquet` table lists, one a row.
+    """Opens image files that a `.csv` or `.parquet` table lists, one per row.
 
-    The columns, in any order; those marked ? may be absent:
-        path: of the file, relative to the folder of the table, with `/` between its parts and no `..`.
+    The columns, in any order; those marked with ? are optional:
+        path: path of the file, relative to the folder of the table, with `/` between its parts and no `..`.
         label: name of its class, or class numbers from 0 to C-1, all of which occur. Classes are sorted by name,
             numbers by their value.
         split?: train, validation (or val) or test, for all rows or for none.
-        group?: text that examples share which must stay in one split.
-        source?: name of where the example comes from, for metrics by source; by default the name of the table.
+        group?: any text; examples with the same text must stay in one split.
+        source?: name of the origin of the example, for metrics by source; by default the name of the table.
     Further columns are kept in the manifest as they are, for `--group_column=patient` and the like. CSV is UTF-8 with
-    commas; all its cells are text: NA, null and 01 are the classes that they spell.
+    commas; all its cells are read as text: NA, null and 01 are ordinary class names.
 
     Raises:
-        DataError: the table or a row of it is of another form; the message has its line (CSV) or row (Parquet).
+        DataError: the table or one of its rows is wrong; the message has the line (CSV) or row (Parquet).
     """
     path = pathlib.Path(data_dir, spec)
     if not spec or not path.is_file():
-        raise DataError(f"table {str(path)!r} is not there: give --dataset=table:PATH a .csv or .parquet file")
+        raise DataError(f"there is no table {str(path)!r}: give --dataset=table:PATH a .csv or .parquet file")
     table = read_table(path)
     root, files = os.path.realpath(path.parent), table.rows["path"].tolist()
     _check_files(table, root, files)
@@ -86,7 +86,7 @@ def read_table(path: pathlib.Path) -> ImageTable:
     """Reads and checks a table, but not the files that it lists; a million rows in seconds.
 
     Raises:
-        DataError: as `open_table`.
+        DataError: as for `open_table`.
     """
     if path.suffix.lower() not in _READERS:
         raise DataError(f"table {str(path)!r} is neither .csv nor .parquet: give one of these")
@@ -98,7 +98,7 @@ def read_table(path: pathlib.Path) -> ImageTable:
     try:
         rows = _READERS[path.suffix.lower()](path)
     except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError) as err:
-        raise DataError(f"table {str(path)!r} cannot be read: {err}; write it anew, as UTF-8") from err
+        raise DataError(f"table {str(path)!r} cannot be read: {err}; write it again, as UTF-8") from err
     _check_columns(path, rows.columns.tolist())
     if rows.empty:
         raise DataError(f"table {str(path)!r} has no rows: list at least one image of each of two classes")
@@ -113,19 +113,19 @@ def read_table(path: pathlib.Path) -> ImageTable:
 def _read_csv(path: pathlib.Path) -> pd.DataFrame:
     with path.open("rb") as file:
         if sum(chunk.count(b'"') for chunk in iter(lambda: file.read(2**20), b"")) % 2:
-            raise DataError(f"table {str(path)!r} has a quote that is not closed: write one within text as two")
+            raise DataError(f"table {str(path)!r} has a quote that is not closed: write a quote in text as two")
     with path.open(encoding="utf-8-sig", newline="") as lines:
         names = next((names for names in csv.reader(lines) if names), [])
-    # Each column is asked for as text: what is guessed would lose the zero of 01, and NA altogether.
+    # Every column is read as text: with guessed types, 01 would lose its zero, and NA would be missing.
     as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
     ragged: list[Any] = []
 
-    def remember(row: Any) -> str:
+    def collect(row: Any) -> str:
         ragged.append(row)
         return "skip"
 
-    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=remember)
-    reading = pyarrow.csv.ReadOptions(use_threads=False)  # only so do ragged rows have numbers
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=collect)
+    reading = pyarrow.csv.ReadOptions(use_threads=False)  # with threads, ragged rows have no numbers
     table = pyarrow.csv.read_csv(path, read_options=reading, parse_options=parsing, convert_options=as_text)
     if ragged:
         raise DataError(
@@ -157,11 +157,11 @@ def _check_columns(path: pathlib.Path, names: list[str]) -> None:
         raise DataError(f"table {str(path)!r} has the column {twice[0]!r} twice: remove or rename one")
     taken = [name for name in names if name in _TAKEN_COLUMNS]
     if taken:
-        raise DataError(f"table {str(path)!r} has a column {taken[0]!r}, a name that dlexp itself uses: rename it")
+        raise DataError(f"table {str(path)!r} has a column {taken[0]!r}, a name that dlexp uses itself: rename it")
 
 
 def _as_text(path: pathlib.Path, column: pd.Series) -> pd.Series:
-    """A column as `str`, "" where nothing is said."""
+    """Converts a column to `str`; missing values become ""."""
     if pd.api.types.is_string_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
         return column.astype("str").fillna("")
     values = column.dropna()
@@ -177,7 +177,7 @@ def _check_paths(path: pathlib.Path, files: pd.Series) -> pd.Series:
         path,
         files.str.contains(_FOREIGN_PATH, regex=True),
         files,
-        "has the path {!r}, which is not one below the folder of the table: write it from there, with / and without ..",
+        "has the path {!r}, which is not below the folder of the table: write it relative to there, with / and no ..",
     )
     _refuse(path, files.duplicated(), files, "has the path {!r} for the second time: list each file once")
     return files
@@ -195,10 +195,10 @@ def _check_splits(path: pathlib.Path, rows: pd.DataFrame) -> pd.Series:
 
 
 def _number_labels(path: pathlib.Path, column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class number of each row, and the names of the classes."""
+    """Returns the class number of each row, and the names of the classes."""
     if not pd.api.types.is_float_dtype(column.dtype):
         labels = _as_text(path, column)
-    else:  # whole numbers among which Parquet has nothing, or fractions
+    else:  # fractions, or whole numbers with missing values in Parquet
         labels = column.astype("object").map(str).mask(column.isna(), "").astype("str")
     _refuse(path, labels.str.strip() == "", labels, "has no label: write the name of its class")
     spaced = (labels != labels.str.strip()) | labels.str.contains(r"[\x00-\x1f]", regex=True)
@@ -219,7 +219,7 @@ def _number_labels(path: pathlib.Path, column: pd.Series) -> tuple[np.ndarray, t
 def _count_classes(path: pathlib.Path, numbers: set[str]) -> tuple[str, ...]:
     wanted = tuple(map(str, range(len(numbers))))
     if numbers != set(wanted):
-        # By length first: the order of the numbers, however large they are.
+        # Sorted by length first, which is the order of the numbers, even of very large ones.
         ordered = sorted(numbers, key=lambda number: (len(number), number))
         raise DataError(
             f"labels of table {str(path)!r} are {len(numbers)} different numbers from {ordered[0]:.20} to "
@@ -229,7 +229,7 @@ def _count_classes(path: pathlib.Path, numbers: set[str]) -> tuple[str, ...]:
 
 
 def _check_files(table: ImageTable, root: str, files: list[str]) -> None:
-    """Every file is there, and no link on the way to it leaves the root."""
+    """Checks that every file exists, and that no link in its path leaves the root."""
     folders = {file.rpartition("/")[0] for file in files}
     outside = {folder for folder in folders if not is_inside(root, os.path.join(root, folder))}
     paths = [os.path.join(root, file) for file in files]
@@ -240,30 +240,32 @@ def _check_files(table: ImageTable, root: str, files: list[str]) -> None:
         ]
     )
     column = table.rows["path"]
-    _refuse(table.path, leaves, column, "has the path {!r}, which a link leads out of the folder: copy the file there")
+    _refuse(table.path, leaves, column, "has the path {!r}, where a link leaves the folder: copy the file into it")
     missing = np.array([not os.path.isfile(path) for path in paths])
-    _refuse(table.path, missing, column, "has the path {!r}, where no file is: paths start at the folder of the table")
+    _refuse(
+        table.path, missing, column, "has the path {!r}, but there is no such file: paths start at the table's folder"
+    )
 
 
 def _refuse(path: pathlib.Path, bad: Any, values: pd.Series, problem: str) -> None:
     """Raises DataError for the first bad row, if there is one.
 
     Args:
-        path: of the table.
-        bad: `bool`, one a row.
-        values: what `{!r}` in the problem stands for.
-        problem: what follows the place.
+        path: path of the table.
+        bad: `bool`, one per row.
+        values: the values for `{!r}` in the problem, one per row.
+        problem: the message after the place.
     """
     numbers = np.flatnonzero(np.asarray(bad, dtype=bool))
     if not len(numbers):
         return
-    more = f" ({len(numbers):,} rows are like it)" if len(numbers) > 1 else ""
+    more = f" ({len(numbers):,} rows have this fault)" if len(numbers) > 1 else ""
     value = values.iloc[numbers[0]]
     raise DataError(f"{_place(path, int(numbers[0]))} of {str(path)!r} {problem.format(value[:200])}{more}")
 
 
 def _place(path: pathlib.Path, number: int) -> str:
-    """Where a person finds a row: its line in an editor, or its row as pandas counts."""
+    """Returns where to find a row: its line in an editor, or its number in pandas."""
     if path.suffix.lower() != ".csv":
         return f"row {number} (the first is 0)"
     lines = _first_lines(path)
@@ -271,7 +273,7 @@ def _place(path: pathlib.Path, number: int) -> str:
 
 
 def _first_lines(path: pathlib.Path) -> Iterator[int]:
-    """Number of the line, from 1, on which each record of a CSV begins; quoted text may hold line ends."""
+    """Yields the number of the line, from 1, where each record of a CSV begins; quoted text may hold line ends."""
     is_quoted = False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):

@@ -14,15 +14,15 @@ _RANDOM_ACCESS_FORMAT = "array_record"
 
 @register_source("tfds")
 def open_tfds(spec: str, *, data_dir: str) -> Source:
-    """A dataset of TensorFlow Datasets by its name: `name`, `name/config` or `name/config:version`.
+    """Opens a dataset of TensorFlow Datasets by its name: `name`, `name/config` or `name/config:version`.
 
-    Its image and its class label are those that it is supervised by, or the only ones. It is downloaded and prepared
-    once, as ArrayRecord files, which are read in any order, in the library's own folder (`~/tensorflow_datasets`, or
-    TFDS_DATA_DIR); `data_dir` is not used.
+    The image and the class label are its `supervised_keys`, or its only features of these types. It is downloaded and
+    prepared once, as ArrayRecord files, which can be read in any order. They are in the library's folder
+    (`~/tensorflow_datasets`, or TFDS_DATA_DIR); `data_dir` is not used.
 
     Raises:
         ConfigError: the package is not installed.
-        DataError: there is no such dataset, it cannot be downloaded, or is of another form.
+        DataError: there is no such dataset, it cannot be downloaded, or it has other features.
     """
     try:
         import tensorflow_datasets as tfds
@@ -47,7 +47,7 @@ def open_tfds(spec: str, *, data_dir: str) -> Source:
 
 
 def _prepare(tfds: Any, spec: str) -> Any:
-    """The builder of a dataset that is on the disk, if need be by a download."""
+    """Returns the builder of a dataset that is on the disk; downloads the dataset if necessary."""
     try:
         builder = tfds.builder(spec)
         if builder.is_prepared():
@@ -58,15 +58,15 @@ def _prepare(tfds: Any, spec: str) -> Any:
     except ConnectionError as err:
         raise _unreachable(spec) from err
     except Exception as err:
-        if "ConnectionError" in {base.__name__ for base in type(err).__mro__}:  # of requests, which is no builtin
+        if "ConnectionError" in {kind.__name__ for kind in type(err).__mro__}:  # of requests, not the builtin one
             raise _unreachable(spec) from err
-        raise DataError(f"dataset tfds:{spec} cannot be had: {one_line(err)}") from err
+        raise DataError(f"dataset tfds:{spec} cannot be loaded: {one_line(err)}") from err
 
 
 def _unreachable(spec: str) -> DataError:
     return DataError(
-        f"dataset tfds:{spec} is not prepared here, and cannot be downloaded without a network: prepare it once where "
-        "there is one, and copy its folder into ~/tensorflow_datasets, or what TFDS_DATA_DIR names"
+        f"dataset tfds:{spec} is not prepared here, and cannot be downloaded without a network: prepare it once on a "
+        "machine with a network, and copy its folder into ~/tensorflow_datasets, or into TFDS_DATA_DIR"
     )
 
 
@@ -78,8 +78,8 @@ def _find_feature(features: Any, kind: type, supervised: Any, spec: str) -> str:
         return str(found[0])
     listed = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
     raise DataError(
-        f"dataset tfds:{spec} has the features {listed}: one of them must be of the kind {kind.__name__}, or of "
-        "several one be what it is supervised by"
+        f"dataset tfds:{spec} has the features {listed}: exactly one of them must be of the type {kind.__name__}, or "
+        "one of several must be in its supervised_keys"
     )
 
 

@@ -128,7 +128,7 @@ def test_process_that_dies_is_told_with_what_to_do(paths: list[str], processes: 
         next(reading)
     for process in processes:
         process.kill()
-    with pytest.raises(DataError, match=r"ended with exit code -9 within 7 files, .*start the command again"):
+    with pytest.raises(DataError, match=r"ended with exit code -9 while it read 7 files, .*start the command again"):
         list(reading)
 
 

@@ -92,7 +92,7 @@ def test_damaged_and_missing_files_are_told_with_the_reason(root: str) -> None:
 @pytest.mark.parametrize("contents", [b"", b"garbage", b"PAR1"])
 def test_memory_that_is_damaged_is_made_again(root: str, reads: list[str], contents: bytes) -> None:
     first = scan_files(root, files_of(root))
-    scan._memory_path(root).write_bytes(contents)
+    scan._cache_path(root).write_bytes(contents)
     assert scan_files(root, files_of(root)).equals(first)
     assert len(reads) == 80
 

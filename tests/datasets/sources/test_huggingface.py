@@ -102,7 +102,7 @@ def test_of_several_columns_the_usual_names_are_taken(hub: dict[Any, Any]) -> No
 @pytest.mark.parametrize("features", [{"text": object()}, {"one": HuggingFaceImage(), "two": HuggingFaceImage()}])
 def test_a_dataset_without_a_plain_choice_is_refused_with_its_columns(hub: dict[Any, Any], features: Any) -> None:
     hub["bars", None] = {"train": HuggingFaceTable(TRAIN.rows, features)}
-    with pytest.raises(DataError, match=rf"has the columns {next(iter(features))} .*of the kind HuggingFaceImage"):
+    with pytest.raises(DataError, match=rf"has the columns {next(iter(features))} .*of the type HuggingFaceImage"):
         open_hub("bars")
 
 
@@ -116,7 +116,7 @@ def test_a_dataset_of_other_splits_is_refused_with_them(hub: dict[Any, Any]) -> 
     ("failure", "message"),
     [
         (ConnectionError("Couldn't reach 'bars' on the Hub"), "Hub cannot be reached: load it once"),
-        (ValueError("Config name is missing.\nPick one"), r"cannot be had .*: Config name is missing\.$"),
+        (ValueError("Config name is missing.\nPick one"), r"cannot be loaded .*: Config name is missing\.$"),
     ],
 )
 def test_a_dataset_that_cannot_be_had_is_told_in_one_sentence(

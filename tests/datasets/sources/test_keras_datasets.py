@@ -53,7 +53,9 @@ def test_without_cache_and_network_the_file_and_its_place_are_told(
     name: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = empty_keras_cache(monkeypatch)
-    with pytest.raises(DataError, match=rf"downloaded once.*URL fetch failure.*put {file}.* into {cache}/datasets"):
+    with pytest.raises(
+        DataError, match=rf"downloaded once.*URL fetch failure.*copy {file}.* into {cache}/datasets from"
+    ):
         open_keras(name, data_dir="")
 
 

@@ -139,19 +139,19 @@ def test_a_link_to_a_file_inside_the_folder_is_an_image(folder: pathlib.Path) ->
         ("file,label\na.png,x\n", "has the columns 'file', 'label': path must be among them"),
         ("a.png,x\n", "path and label must be among them"),
         ("path,label,label\na.png,x,y\n", "has the column 'label' twice"),
-        ("path,label,digest\na.png,x,y\n", "has a column 'digest', a name that dlexp itself uses"),
+        ("path,label,digest\na.png,x,y\n", "has a column 'digest', a name that dlexp uses itself"),
         ("path,label\n", "has no rows"),
         ("", "cannot be read"),
         ("path,label\na.png,x\nb.png,\n", "line 3 .*has no label"),
         ("path,label\na.png,x\nb.png,  \n", "line 3 .*has no label"),
         ("path,label\na.png,x\nb.png, y\n", "line 3 .*has the label ' y'"),
         ("path,label\na.png,x\n,y\n", "line 3 .*has no path"),
-        ("path,label\na.png,x\n../b.png,y\n", r"line 3 .*has the path '\.\./b\.png', which is not one below"),
-        ("path,label\na.png,x\nb/../../c.png,y\n", "line 3 .*which is not one below"),
-        ("path,label\n/etc/passwd,x\na.png,x\n", "line 2 .*'/etc/passwd', which is not one below"),
-        ("path,label\nC:/a.png,x\n", "line 2 .*which is not one below"),
-        ("path,label\na\\b.png,x\n", "line 2 .*which is not one below"),
-        ("path,label\na.png,x\na.png,x\n./a.png,y\n", r"line 3 .*for the second time.*\(2 rows are like it\)"),
+        ("path,label\na.png,x\n../b.png,y\n", r"line 3 .*has the path '\.\./b\.png', which is not below"),
+        ("path,label\na.png,x\nb/../../c.png,y\n", "line 3 .*which is not below"),
+        ("path,label\n/etc/passwd,x\na.png,x\n", "line 2 .*'/etc/passwd', which is not below"),
+        ("path,label\nC:/a.png,x\n", "line 2 .*which is not below"),
+        ("path,label\na\\b.png,x\n", "line 2 .*which is not below"),
+        ("path,label\na.png,x\na.png,x\n./a.png,y\n", r"line 3 .*for the second time.*\(2 rows have this fault\)"),
         ("path,label,split\na.png,x,train\nb.png,y,dev\n", "line 3 .*has the split 'dev': write train"),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "line 3 .*has no split, where others have one"),
         ("path,label\na.png,cat, large\nb.png,dog\n", "line 2 .*has 3 cells, where the header has 2"),
@@ -202,7 +202,7 @@ def test_a_wrong_label_of_parquet_is_refused_by_its_row(folder: pathlib.Path, la
 
 def test_a_missing_file_is_refused_by_its_line(folder: pathlib.Path) -> None:
     (folder / FILES[2]).unlink()
-    with pytest.raises(DataError, match=r"line 4 .*'images/2\.png', where no file is"):
+    with pytest.raises(DataError, match=r"line 4 .*'images/2\.png', but there is no such file"):
         open_table(write_csv(folder, {"path": FILES[:4], "label": ["a", "b"] * 2}))
 
 
@@ -215,7 +215,7 @@ def test_a_link_that_leaves_the_folder_is_refused_by_its_line(
     link, target = (FILES[0], outside / "0.png") if linked == "file" else ("elsewhere", outside)
     (folder / link).symlink_to(target)
     files = [FILES[1], FILES[0] if linked == "file" else "elsewhere/0.png"]
-    with pytest.raises(DataError, match=r"line 3 .*which a link leads out of the folder"):
+    with pytest.raises(DataError, match=r"line 3 .*where a link leaves the folder"):
         open_table(write_csv(folder, {"path": files, "label": ["a", "b"]}))
 
 

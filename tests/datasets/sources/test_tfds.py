@@ -44,7 +44,7 @@ def test_of_several_features_the_supervised_ones_are_taken(monkeypatch: pytest.M
 
 def test_a_dataset_without_a_plain_choice_is_refused_with_its_features(monkeypatch: pytest.MonkeyPatch) -> None:
     builder = TfdsBuilder(SPLITS, {"image": TfdsImage(), "one": TfdsClassLabel(), "two": TfdsClassLabel()})
-    with pytest.raises(DataError, match=r"image \(TfdsImage\), one \(TfdsClassLabel\).*of the kind TfdsClassLabel"):
+    with pytest.raises(DataError, match=r"image \(TfdsImage\), one \(TfdsClassLabel\).*of the type TfdsClassLabel"):
         open_tfds(monkeypatch, builder)
 
 
@@ -66,7 +66,7 @@ RequestsConnectionError.__name__ = "ConnectionError"
     [
         (RequestsConnectionError("Max retries exceeded"), "cannot be downloaded without a network: prepare it once"),
         (ConnectionError("no route"), "cannot be downloaded without a network: prepare it once"),
-        (ValueError("Dataset bars not found.\nAvailable datasets:"), r"cannot be had: Dataset bars not found\.$"),
+        (ValueError("Dataset bars not found.\nAvailable datasets:"), r"cannot be loaded: Dataset bars not found\.$"),
     ],
 )
 def test_a_dataset_that_cannot_be_had_is_told_in_one_sentence(
