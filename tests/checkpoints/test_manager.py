@@ -55,16 +55,16 @@ def writer(run: Run, model: keras.Model, /, **values: Any) -> CheckpointWriter:
 def save(
     run: Run, model: keras.Model, kind: str = "best", /, *, epoch: int = 1, score: float = 0.5, **values: Any
 ) -> pathlib.Path:
-    with writer(run, model, **values) as each:
-        return each.write(kind, Position(step=epoch, epoch=epoch), score=score, metrics={"val_accuracy": score})
+    with writer(run, model, **values) as opened:
+        return opened.write(kind, Position(step=epoch, epoch=epoch), score=score, metrics={"val_accuracy": score})
 
 
 def save_best(
     run: Run, model: keras.Model, scores: Sequence[float], *, mode: str = "max", keep_top: int = 1
 ) -> BestCheckpoint:
     """Drives the callback over epochs with these values of the monitored metric."""
-    with writer(run, model) as each:
-        callback = BestCheckpoint(each, run=run, monitor="val_accuracy", mode=mode, keep_top=keep_top)
+    with writer(run, model) as opened:
+        callback = BestCheckpoint(opened, run=run, monitor="val_accuracy", mode=mode, keep_top=keep_top)
         callback.set_model(model)
         callback.set_params({"steps": 1})
         for epoch, score in enumerate(scores):
@@ -102,8 +102,8 @@ def test_as_many_of_the_best_are_kept_as_were_asked_for(run: Run, model: keras.M
 
 def test_best_that_goes_on_from_its_state_is_not_beaten_by_a_worse_epoch(run: Run, model: keras.Model) -> None:
     state = json.loads(json.dumps(save_best(run, model, [0.9]).get_state()))
-    with writer(run, model) as each:
-        callback = BestCheckpoint(each, run=run, monitor="val_accuracy", mode="max")
+    with writer(run, model) as opened:
+        callback = BestCheckpoint(opened, run=run, monitor="val_accuracy", mode="max")
         callback.set_params({"steps": 1})
         callback.set_state(state)
         callback.on_epoch_end(1, {"val_accuracy": 0.8})
@@ -111,8 +111,8 @@ def test_best_that_goes_on_from_its_state_is_not_beaten_by_a_worse_epoch(run: Ru
 
 
 def test_last_keeps_only_the_newest(run: Run, model: keras.Model) -> None:
-    with writer(run, model) as each:
-        callback = LastCheckpoint(each, run=run, monitor="val_accuracy")
+    with writer(run, model) as opened:
+        callback = LastCheckpoint(opened, run=run, monitor="val_accuracy")
         callback.set_model(model)
         callback.set_params({"steps": 1})
         for epoch in range(3):
@@ -258,8 +258,8 @@ def test_model_that_cannot_be_made_again_is_refused() -> None:
 
 
 def test_a_thousand_saves_leave_one_file_hold_none_open_and_take_no_memory(run: Run, model: keras.Model) -> None:
-    with writer(run, model) as each:
-        callback = LastCheckpoint(each, run=run, monitor="val_accuracy")
+    with writer(run, model) as opened:
+        callback = LastCheckpoint(opened, run=run, monitor="val_accuracy")
         callback.set_model(model)
         callback.set_params({"steps": 1})
         before: tuple[int, int] | None = None
