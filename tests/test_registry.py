@@ -131,7 +131,7 @@ def test_plugin_that_cannot_be_imported_is_refused(tmp_path: pathlib.Path, name:
 
 
 def test_plugin_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_plugins(["nowhere.py"])
     with pytest.raises(ConfigError, match="ModuleNotFoundError"):
         load_plugins(["no_such_module"])

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dlexp.runs.run import Run
 
 _WORDS = "DATASET|RUN"
-_DESCRIPTION = """DATASET has the form of dlexp train --dataset. RUN is a run of --store: a run ID or the start of one,
-a name, a folder, or latest."""
+_DESCRIPTION = """DATASET has the form of dlexp train --dataset. RUN is a run of the store, by default --store=mlruns: a
+run ID or the start of one, a name, a folder, or latest."""
 _MOST_SHOWN = 20
 _FORMAT = ("table", "Output format: table (for people), json or csv.")
 
@@ -123,7 +123,7 @@ def _verify(target: DataTarget) -> int:
 
     if target.run is None:
         raise ConfigError(
-            "dlexp data verify compares data with the record of a run, but was given a dataset: dlexp data verify RUN"
+            "dlexp data verify needs a run, not a dataset: it compares the data with what the run recorded"
         )
     differences = compare_with_record(target.run.manifest(), target.config.data)
     if target.options["format"] == "json":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
 _HELP_WIDTH = 100
 DEBUG_HELP = "Show the traceback of an error."
-_FLAGFILE_HELP = "Reads flags from a file, one --flag=value a line."
+_FLAGFILE_HELP = "Read flags from a file, one --flag=value per line."
 
 
 def command_help(program: str, command: "Command", summary: str) -> str:

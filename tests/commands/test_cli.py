@@ -179,7 +179,7 @@ for words in sys.argv[1:]:
         (["train", "--dataset=digit"], "did you mean digits"),
         (["train", "--optimizer=adamm"], "did you mean adam"),
         (["train", "--augment=flop"], "did you mean flip"),
-        (["train", "--plugins=nowhere.py"], "'nowhere.py' is not there"),
+        (["train", "--plugins=nowhere.py"], "'nowhere.py' does not exist"),
         (["train", "--epochs=0"], "epochs=0 is out of range"),
     ],
 )
