@@ -1,6 +1,7 @@
 """The experiment flags: defined from the config's fields, and read into a config."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -100,4 +101,45 @@ def parse_flags(flag_values: flags.FlagValues, argv: Sequence[str], *, max_posit
     return positionals
 
 
-_DEFINERS: dict[Any, Any] = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+@contextlib.contextmanager
+def _must_be(kind: str) -> Iterator[None]:
+    """Replaces Python's error for a value that cannot be read by a plain one; absl puts the flag in front of it."""
+    try:
+        yield
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"it must be {kind}") from err
+
+
+class _BooleanParser(flags.BooleanParser):
+    def parse(self, argument: str | int) -> bool:
+        with _must_be("true or false"):
+            return super().parse(argument)
+
+
+class _IntegerParser(flags.IntegerParser):
+    def convert(self, argument: int | float | str) -> int:
+        with _must_be("a whole number"):
+            return super().convert(argument)
+
+
+class _FloatParser(flags.FloatParser):
+    def convert(self, argument: int | float | str) -> float:
+        with _must_be("a number"):
+            return super().convert(argument)
+
+
+def _define_boolean(name: str, default: bool, text: str, *, flag_values: flags.FlagValues) -> None:
+    flag = flags.BooleanFlag(name, default, text)  # accepts --noNAME too, and has its own parser
+    flag.parser = _BooleanParser()
+    flags.DEFINE_flag(flag, flag_values)
+
+
+def _define_integer(name: str, default: int, text: str, *, flag_values: flags.FlagValues) -> None:
+    flags.DEFINE(_IntegerParser(), name, default, text, flag_values, flags.ArgumentSerializer())
+
+
+def _define_float(name: str, default: float, text: str, *, flag_values: flags.FlagValues) -> None:
+    flags.DEFINE(_FloatParser(), name, default, text, flag_values, flags.ArgumentSerializer())
+
+
+_DEFINERS: dict[Any, Any] = {bool: _define_boolean, int: _define_integer, float: _define_float}

@@ -77,7 +77,9 @@ def test_later_flag_wins_over_the_flagfile(tmp_path: pathlib.Path) -> None:
     ("words", "message"),
     [
         (["--modle=mlp"], "unknown flag '--modle': did you mean --model"),
-        (["--epochs=ten"], "epochs"),
+        (["--epochs=ten"], "^flag --epochs=ten: it must be a whole number: dlexp train --help shows what is expected$"),
+        (["--learning_rate=fast"], "--learning_rate=fast: it must be a number:"),
+        (["--deterministic=maybe"], "--deterministic=maybe: it must be true or false:"),
         (["--resume", "false"], "unknown flag '--resume'"),
         (["--deterministic", "false"], "'false' is not a flag"),
         (["--image_size=big"], "must be height,width"),
