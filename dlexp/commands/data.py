@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dlexp.commands.tables import check_format, write_table
 from dlexp.config.command import Command, CommandGroup, CommandLine, Positionals
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
@@ -61,6 +62,7 @@ def _find_target(line: CommandLine) -> DataTarget:
     from dlexp.runs.store import find_run
 
     config, options = line.config, line.options
+    _check_options(options)
     load_plugins(config.plugins)
     text = line.positionals[0] if line.positionals else config.data.dataset
     if text.startswith("recipe:") or ":" in text or parse_expression(text, SOURCES.names())[0].kind in SOURCES:
@@ -71,9 +73,18 @@ def _find_target(line: CommandLine) -> DataTarget:
     return DataTarget(of_run, run, options)
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    check_format(options.get("format", "table"))
+    for name in ("per_class", "shard_mb"):
+        if options.get(name, 1) < 1:
+            raise ConfigError(f"--{name}={options[name]} must be 1 or more")
+
+
 def _describe(target: DataTarget) -> int:
     from dlexp.datasets.inspection.description import describe_dataset, describe_in_lines, measure_channels
 
+    if target.options["format"] == "csv":
+        raise ConfigError("--format=csv is not available for dlexp data describe: use table or json")
     dataset = target.open()
     description = describe_dataset(dataset)
     channels = measure_channels(dataset)
@@ -98,7 +109,6 @@ def _draw_samples(target: DataTarget) -> int:
 
 
 def _check(target: DataTarget) -> int:
-    from dlexp.commands.tables import write_table
     from dlexp.datasets.inspection.duplicates import find_duplicates
     from dlexp.datasets.inspection.findings import SEVERITIES, find_problems
     from dlexp.datasets.sources.combined import damage_of
@@ -128,6 +138,8 @@ def _verify(target: DataTarget) -> int:
     differences = compare_with_record(target.run.manifest(), target.config.data)
     if target.options["format"] == "json":
         print(json.dumps(differences.to_dict("records"), indent=2))
+    elif target.options["format"] == "csv":
+        write_table(differences, output_format="csv", columns=list(differences.columns))
     else:
         print(_describe_differences(target.run.id[:8], differences))
     return int(not differences.empty)
@@ -186,7 +198,7 @@ COMMAND = CommandGroup(
     commands={
         "describe": (
             "print name, ID, sources, counts, sizes and channel statistics",
-            _subcommand(_describe, {"format": _FORMAT}),
+            _subcommand(_describe, {"format": ("table", "Output format: table (for people) or json.")}),
         ),
         "samples": (
             "draw the first examples of each class",

@@ -38,12 +38,19 @@ def print_listing(
         nothing: message if there is no row: "no runs".
         hint: what the user can do then.
     """
+    check_format(options["format"])
     if table.empty:
         matching = " that match" if options["where"] else ""
         print(f"{nothing}{matching} in store {options['store']!r}: {hint}", file=sys.stderr)
     elif options["format"] == "table":
         table = table.assign(**{name: table[name].str[:width] for name, width in _SHORT.items() if name in table})
     write_table(table, output_format=options["format"], columns=columns)
+
+
+def check_format(output_format: str) -> None:
+    """Raises UnknownNameError if `write_table` does not have an output format."""
+    if output_format not in FORMATS:
+        raise unknown_name("format", output_format, FORMATS)
 
 
 def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[str]) -> None:
@@ -55,8 +62,7 @@ def write_table(table: "pd.DataFrame", *, output_format: str, columns: Sequence[
             null) or `csv` (all columns).
         columns: columns that `table` shows; those that are missing, or empty in all rows, are left out.
     """
-    if output_format not in FORMATS:
-        raise unknown_name("format", output_format, FORMATS)
+    check_format(output_format)
     if output_format == "json":
         print(json.dumps(json_value(table.to_dict("records"), strict=True), indent=2))
     elif output_format == "csv":

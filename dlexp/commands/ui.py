@@ -6,16 +6,22 @@ import sys
 import threading
 
 from dlexp.config.command import Command, CommandLine
+from dlexp.errors import ConfigError
+
+_HIGHEST_PORT = 65535
 
 
 def _open_ui(line: CommandLine) -> int:
     from dlexp.tracking.ui import serve_mlflow, serve_tensorboard
 
+    port = line.options["port"]
+    if not 1 <= port <= _HIGHEST_PORT:
+        raise ConfigError(f"--port={port} must be from 1 to {_HIGHEST_PORT}")
     serve = serve_tensorboard if line.options["tensorboard"] else serve_mlflow
     print("starting the server; Ctrl-C stops it", file=sys.stderr)
     # SIGTERM must stop the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), serve(line.options["store"], port=line.options["port"]) as url:
+    with contextlib.suppress(KeyboardInterrupt), serve(line.options["store"], port=port) as url:
         print(url, flush=True)
         threading.Event().wait()
     return 0

@@ -114,6 +114,16 @@ def test_verify_does_not_believe_what_is_remembered_of_a_file(
     assert call("verify", str(run_folder)) == 0
 
 
+def test_verify_as_csv_has_a_line_for_every_difference(
+    run_folder: pathlib.Path, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(folder.rglob("*.png")).unlink()
+    assert call("verify", str(run_folder), "--format=csv") == 1
+    header, difference = capsys.readouterr().out.splitlines()
+    assert header == "key,difference"
+    assert difference
+
+
 def test_verify_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("verify", "digits") == 2
     assert "needs a run" in capsys.readouterr().err
@@ -143,6 +153,11 @@ def test_recipe_of_a_run_trains_on_the_same_dataset(run_folder: pathlib.Path, tm
         (("describe", "digits", "more"), "'more' is not a flag"),
         (("describe", "nonsense"), "no run 'nonsense'"),
         (("describe", "folde:photos"), "unknown source 'folde': did you mean folder?"),
+        (("describe", "digits", "--format=xml"), "unknown format 'xml'"),
+        (("describe", "digits", "--format=csv"), "use table or json"),
+        (("verify", "latest", "--format=xml"), "unknown format 'xml'"),
+        (("samples", "digits", "--per_class=0"), "--per_class=0 must be 1 or more"),
+        (("pack", "digits", "--shard_mb=0"), "--shard_mb=0 must be 1 or more"),
     ],
 )
 def test_wrong_words_are_told_in_one_sentence(

@@ -55,6 +55,13 @@ def test_empty_store_is_no_error_and_says_what_to_do(
     assert "train one with dlexp train" in shown.err
 
 
+def test_unknown_format_is_refused_in_one_sentence_for_an_empty_store_too(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("runs", f"--store={tmp_path}", "--format=tabel") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_unknown_format_is_refused(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("runs", f"--store={store}", "--format=tabel") == 2
     assert "did you mean table" in capsys.readouterr().err
