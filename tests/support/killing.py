@@ -136,7 +136,7 @@ def _work(values: dict[str, Any], crash_at: str, draws: bool) -> None:
     from dlexp.experiment import resume_experiment, run_experiment
 
     if not draws:
-        FigureCanvasAgg.draw = lambda canvas: None
+        FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
     if crash_at:
         _arm(*crash_at.split(":"))
     config = ExperimentConfig.of(**values)
