@@ -46,6 +46,7 @@ def test_end_waits_no_longer_than_its_grace_for_a_write_that_never_succeeds(monk
 
 def test_a_write_that_succeeds_later_is_done_before_those_that_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_queue, "_FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(write_queue, "_LAST_PAUSE_SECONDS", 0)
     queue, tries, written = WriteQueue(lambda error: True, grace_s=60), iter((1, 2, 3)), []
 
     def write() -> None:
