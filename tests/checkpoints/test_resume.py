@@ -219,7 +219,7 @@ def test_one_flipped_byte_is_always_detected(stopped: Run, caplog: pytest.LogCap
 
 def test_run_whose_data_has_changed_is_not_resumed(stopped: Run) -> None:
     stopped.update(dataset_id="0" * 16)
-    with pytest.raises(DataError, match="has the ID 0000000000000000, what is there now has"):
+    with pytest.raises(DataError, match="started with dataset 0000000000000000, and the data is now dataset"):
         resume_experiment(stopped.path)
 
 

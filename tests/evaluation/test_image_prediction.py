@@ -177,7 +177,7 @@ def test_last_checkpoint_and_a_checkpoint_file_are_taken(store: str, trained: pa
         (("photos", "--top_k=11"), 2, "top_k=11 must be from 1 to 10"),
         (("photos", "--kind=first"), 2, "unknown kind 'first'"),
         (("photos", "--batch_size=-1"), 2, "batch_size=-1"),
-        (("photos", "--plugins=nowhere.py"), 2, "'nowhere.py' is not there"),
+        (("photos", "--plugins=nowhere.py"), 2, "'nowhere.py' does not exist"),
     ],
 )
 def test_wrong_words_are_told_in_one_sentence_and_leave_nothing(

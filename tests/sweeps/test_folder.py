@@ -83,8 +83,8 @@ def test_latest_is_the_sweep_that_was_made_last(tmp_path: pathlib.Path) -> None:
 def test_a_sweep_that_there_is_not_is_refused_with_those_that_there_are(
     tmp_path: pathlib.Path, names: list[str], known: str, name: str
 ) -> None:
-    for name in names:
-        create_sweep(tmp_path, name, PLAN)
+    for existing in names:
+        create_sweep(tmp_path, existing, PLAN)
     with pytest.raises(RunNotFoundError, match=f"no sweep '{name}' in store '{tmp_path}': it has {known}$"):
         find_sweep(tmp_path, name)
 
