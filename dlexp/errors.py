@@ -141,5 +141,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     by_lower = {known_name.lower(): known_name for known_name in names}
     nearest = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f": did you mean {' or '.join(nearest)}? " if nearest else ". "
-    plural = kind[:-1] + "ies" if kind.endswith("y") else kind + "s"
+    plural = kind[:-1] + "ies" if kind.endswith("y") else kind + ("es" if kind.endswith(("ch", "s", "x")) else "s")
     return UnknownNameError(f"unknown {kind} {name!r}{hint}Known {plural}: {', '.join(names) or '(none)'}")

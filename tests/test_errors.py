@@ -29,3 +29,8 @@ def test_joined_lines_hold_the_reason_below_the_first_line() -> None:
     err = TypeError("cannot deserialize\n\n  config={...}\nException encountered: no get_config")
     assert joined_lines(err) == "cannot deserialize config={...} Exception encountered: no get_config"
     assert len(joined_lines(ValueError("word " * 1000))) == 1000
+
+
+def test_unknown_name_uses_the_plural_of_what_was_looked_for() -> None:
+    plurals = [str(unknown_name(kind, "x", [])).split("Known ")[1] for kind in ("search", "model", "policy")]
+    assert plurals == ["searches: (none)", "models: (none)", "policies: (none)"]
