@@ -4,9 +4,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from dlexp.config.command import Command, CommandLine
+from dlexp.config.early_flags import is_debug
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.presets import preset_names
-from dlexp.machine.console import is_debug, leave, report_errors
+from dlexp.machine.console import leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names

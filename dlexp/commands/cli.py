@@ -4,9 +4,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from dlexp.config.help import HELP_WORDS
+from dlexp.config.early_flags import HELP_WORDS, is_debug
 from dlexp.errors import unknown_name
-from dlexp.machine.console import is_debug, leave, report_errors
+from dlexp.machine.console import leave, report_errors
 
 # Each name is that of a module in this folder, whose COMMAND is a `Command` or a `CommandGroup`.
 COMMANDS = {

@@ -7,9 +7,10 @@ from typing import Any
 
 from absl import flags
 
+from dlexp.config.early_flags import HELP_WORDS
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.flags import config_from_flags, define_experiment_flags, define_flags, parse_flags
-from dlexp.config.help import HELP_WORDS, command_help, group_help
+from dlexp.config.help import command_help, group_help
 from dlexp.errors import ConfigError, unknown_name
 
 

@@ -10,7 +10,6 @@ from dlexp.config.spelling import DEFAULTS, flag_text
 if TYPE_CHECKING:
     from dlexp.config.command import Command, CommandGroup
 
-HELP_WORDS = ("--help", "-h", "--helpshort", "--helpfull")
 _HELP_WIDTH = 100
 DEBUG_HELP = "Show the traceback of an error."
 _FLAGFILE_HELP = "Read flags from a file, one --flag=value per line."

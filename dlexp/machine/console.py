@@ -3,17 +3,12 @@
 import gc
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
 from dlexp.errors import DlexpError
 
 EXIT_FAILED = 1
-
-
-def is_debug(words: Sequence[str]) -> bool:
-    """Returns whether a command line asks for tracebacks."""
-    return any(word in ("--debug", "--debug=true") for word in words)
 
 
 def report_errors(command: Callable[[], int], *, debug: bool) -> int:

@@ -157,8 +157,8 @@ import sys
 from dlexp.commands.cli import main
 
 main(["dlexp", "--help"])
-loaded = [name for name in sys.modules if name.startswith(("dlexp.commands.", "absl"))]
-assert loaded == ["dlexp.commands.cli"], loaded
+loaded = [name for name in sys.modules if name.startswith(("dlexp.commands.", "dlexp.config.", "absl"))]
+assert sorted(loaded) == ["dlexp.commands.cli", "dlexp.config.early_flags"], loaded
 for words in sys.argv[1:]:
     main(["dlexp", *words.split(), "--help"])
     heavy = {"tensorflow", "keras", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn", "optuna", "ray"}
