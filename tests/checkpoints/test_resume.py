@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped, damaged, and go on: each is what it would have been."""
+"""Trainings that are killed, stopped or damaged, and resumed: the result is that of one that was never stopped."""
 
 import json
 import os

@@ -20,7 +20,7 @@ NOT_COMMANDS = {"__init__", "cli", "tables"}
 
 
 def load(name: str) -> Command | CommandGroup | None:
-    """The command of a row; None if there is none, for which a test of its own fails."""
+    """The command of a row; None if there is none, for which another test fails."""
     try:
         return getattr(importlib.import_module(f"dlexp.commands.{name}"), "COMMAND", None)
     except ModuleNotFoundError:

@@ -100,11 +100,11 @@ def test_verify_names_what_was_changed_removed_damaged_and_added(
     damaged.write_bytes(damaged.read_bytes()[:-20])
     Image.new("L", (8, 8), 99).save(folder / "1" / "added.png")
     assert call("verify", str(run_folder), "--format=json") == 1
-    told = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
-    assert told[f"1/{changed.name}"] == "content has changed"
-    assert told[f"1/{removed.name}"] == "is gone"
-    assert told[f"1/{damaged.name}"].startswith("cannot be read: ")
-    assert told["1/added.png"] == "is new"
+    differences = {row["key"]: row["difference"] for row in json.loads(capsys.readouterr().out)}
+    assert differences[f"1/{changed.name}"] == "content has changed"
+    assert differences[f"1/{removed.name}"] == "is gone"
+    assert differences[f"1/{damaged.name}"].startswith("cannot be read: ")
+    assert differences["1/added.png"] == "is new"
 
 
 def test_verify_does_not_believe_what_is_remembered_of_a_file(

@@ -1,7 +1,7 @@
 """Types the commands of a page as a reader would.
 
 A `dlexp` command and a Python block are forked from this process, which has imported TensorFlow but not used it: each
-gets a process of its own, and none waits for the imports. All other commands are run by bash.
+gets its own process, and none waits for the imports. All other commands are run by bash.
 """
 
 import multiprocessing

@@ -14,7 +14,7 @@ def send() -> None:
 
 
 def send_within_a_library() -> None:
-    """As TensorFlow's C++ code does: it turns the error of the handler into an error of its own kind."""
+    """As TensorFlow's C++ code does: it turns the error of the handler into its own kind of error."""
     try:
         send()
     except InterruptedRunError as err:

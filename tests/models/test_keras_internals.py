@@ -160,7 +160,7 @@ def test_metrics_so_far_are_over_all_steps_of_the_epoch() -> None:
 
 
 class CountingModel(keras.Model):
-    """Lists a metric of its own before the loss, which is then not the first."""
+    """Lists its own metric before the loss, which is then not the first."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Trials without TensorFlow that a sweep can be driven with: they have run folders, and go on where they were."""
+"""Trials without TensorFlow that a sweep can be driven with: they have run folders, and resume where they were."""
 
 import json
 import os

@@ -58,7 +58,7 @@ def train(values: Mapping[str, Any]) -> Run:
 
 
 def train_under_kills(values: Mapping[str, Any], *, delays: list[float]) -> Run:
-    """Kills the training after each of these seconds, then lets it go on to the end."""
+    """Kills the training after each of these seconds, then resumes it to the end."""
     for delay in delays:
         process = start_training(values)
         time.sleep(delay)

@@ -173,7 +173,7 @@ def test_no_trial_starts_when_the_time_is_up(tmp_path: pathlib.Path) -> None:
     assert trials == []
 
 
-# Stopping and going on.
+# Stopping and resuming.
 
 
 def test_a_stopped_sweep_leaves_its_running_trials_to_the_next(tmp_path: pathlib.Path) -> None:
