@@ -162,6 +162,7 @@ def train_and_evaluate(
                 epochs=config.optimization.epochs,
                 callbacks=callbacks.in_order,
                 clock=setup.meters.clock,
+                steps=setup.meters.steps,
                 start=start,
             )
         except DivergedError:
@@ -179,7 +180,7 @@ def train_and_evaluate(
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
     """Evaluates the best checkpoint, loaded from its file, and records its metrics on the test split."""
-    run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
+    run, record, step = session.run, session.run.record(), setup.meters.steps.taken()
     checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
     if setup.config.tracking.evaluation_report:
         predictions = write_reports(setup, session, requests, checkpoint, step=step)

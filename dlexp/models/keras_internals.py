@@ -103,21 +103,59 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     """Calls a function with the gradients of every step, before they are clipped, and unscaled in mixed_float16.
 
     Relies on `train_step` (backend/tensorflow/trainer.py) ending in `apply_gradients`, which calls the public `apply`
-    with all gradients; a LossScaleOptimizer calls the `apply` of the inner one. If they took another way, the function
-    would never be called, and the recorded gradient norms would be NaN.
+    with all gradients, those of a LossScaleOptimizer multiplied by its `dynamic_scale`. If they took another way, the
+    function would never be called, and the recorded gradient norms would be NaN.
 
     Args:
-        optimizer: of a model whose train function is not made yet.
-        watch: is traced with the step; is called with a gradient or None for each of `model.trainable_variables`.
+        optimizer: built, of a model whose train function is not made yet.
+        watch: is traced with the step; is called with a gradient or None for each of `model.trainable_variables`. They
+            are not finite at a step whose update a LossScaleOptimizer skips.
     """
-    inner = inner_optimizer(optimizer)
-    apply = inner.apply
+    apply = optimizer.apply
 
     def watched_apply(gradients: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
-        watch(gradients)
+        unscaled = gradients
+        if skips_updates(optimizer):
+            scale = _read(optimizer, "dynamic_scale", "optimizers/loss_scale_optimizer.py")
+            unscaled = [None if item is None else ops.divide(item, scale) for item in gradients]
+        watch(unscaled)
         return apply(gradients, trainable_variables)
 
-    inner.apply = watched_apply
+    optimizer.apply = watched_apply
+
+
+def watch_steps(model: keras.Model, count: Callable[[], Any]) -> None:
+    """Calls a function once in every training step, after its update, even if the optimizer skips the update.
+
+    Relies on `make_train_function` (backend/tensorflow/trainer.py) calling the public `train_step` of the model once
+    for each batch. If it did not, steps would be counted wrongly, and schedules would not move.
+
+    Args:
+        model: its train function is not made yet.
+        count: is traced with the step.
+    """
+    train_step = model.train_step
+
+    def counted_step(data: Any) -> Any:
+        logs = train_step(data)
+        count()
+        return logs
+
+    model.train_step = counted_step
+
+
+def count_updates(optimizer: keras.optimizers.Optimizer) -> int:
+    """Returns how often an optimizer has received gradients that were not skipped; waits for the device.
+
+    Relies on `_iterations` (optimizers/base_optimizer.py): the public `iterations` is divided by the number of steps of
+    a gradient accumulation.
+    """
+    return int(_read(inner_optimizer(optimizer), "_iterations", "optimizers/base_optimizer.py").numpy())
+
+
+def skips_updates(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the optimizer skips an update if gradients overflow, as `compile` arranges for mixed_float16."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:

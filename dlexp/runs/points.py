@@ -2,9 +2,16 @@
 
 import dataclasses
 import json
+import logging
+import math
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
+# Keys whose values depend on the machine and its load, and so differ when a resume repeats a step.
+_OF_THE_MACHINE = re.compile(r"(steps/)?(load/.+|.+_seconds|images_per_second)")
 
 
 @dataclass(frozen=True)
@@ -13,7 +20,7 @@ class Point:
 
     Attributes:
         key: name of the metric, such as `val_accuracy`.
-        step: optimizer steps taken when it was measured.
+        step: training steps taken when it was measured, whether or not they updated the weights.
         epoch: number of the epoch, counted from 1.
         value: the value; may be NaN or infinite.
         time: when it was measured, as ISO 8601 in UTC.
@@ -30,7 +37,7 @@ class PointLog:
     """Appends points to a file; a point with the same key and step is written only once.
 
     A resumed run repeats the steps that were taken after the last checkpoint. They give the same values, so the first
-    measurement is kept.
+    measurement is kept. If a value differs, the first is kept too, with a warning; times and load always differ.
 
     Args:
         path: of the file. An incomplete last line, left by a killed process, is removed.
@@ -42,7 +49,7 @@ class PointLog:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self.points = read_points(path)
-        self._seen = {(point.key, point.step) for point in self.points}
+        self._first = {(point.key, point.step): point for point in self.points}
         if path.exists():
             contents = path.read_bytes()
             whole = contents.rfind(b"\n") + 1
@@ -52,12 +59,31 @@ class PointLog:
 
     def append(self, points: Iterable[Point]) -> Sequence[Point]:
         """Writes the new points, and returns them."""
-        new = [point for point in points if (point.key, point.step) not in self._seen]
+        new, differing = [], []
+        for point in points:
+            first = self._first.setdefault((point.key, point.step), point)
+            if first is point:
+                new.append(point)
+            elif not _agree(first, point):
+                differing.append((first, point))
         with self._path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in new))
-        self._seen |= {(point.key, point.step) for point in new}
         self.points += new
+        if differing:
+            first, repeat = differing[0]
+            _log.warning(
+                "%d values differ from those recorded before at the same step, which are kept: the first is %s at step "
+                "%d, recorded as %g, now %g; if a resume repeated the step, the training is not reproducible: see "
+                "docs/reproducibility.md",
+                len(differing), first.key, first.step, first.value, repeat.value,
+            )  # fmt: skip
         return new
+
+
+def _agree(first: Point, repeat: Point) -> bool:
+    """Whether two points of one key and step are the same measurement."""
+    both_nan = math.isnan(first.value) and math.isnan(repeat.value)
+    return first.value == repeat.value or both_nan or bool(_OF_THE_MACHINE.fullmatch(first.key))
 
 
 def read_points(path: pathlib.Path) -> list[Point]:

@@ -25,6 +25,7 @@ from dlexp.registry import AUGMENTATIONS, MODELS
 from dlexp.training.compiling import seed_everything
 from dlexp.training.optimizers import set_rates
 from dlexp.training.preparation import Setup, build_compiled, check_monitor, prepare
+from dlexp.training.step_counter import StepCounter
 
 _MOST_NETWORKS = 4
 
@@ -77,7 +78,7 @@ def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Set
     datasets = previous.datasets
     datasets.reseed(config.seed)
     check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
-    fresh, facts = build_compiled(config, datasets, initialize=initialize)
+    fresh, facts = build_compiled(config, datasets, initialize=initialize, steps=StepCounter())
     _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
     _copy(fresh.variables, previous.model.variables)
     set_rates(previous.model.optimizer, config.optimization)

@@ -13,6 +13,7 @@ from dlexp.datasets import Datasets
 from dlexp.errors import ConfigError
 from dlexp.evaluation.metrics import build_metrics
 from dlexp.training.optimizers import build_optimizer
+from dlexp.training.step_counter import StepCounter
 
 _SMALL_MODEL_PARAMETERS = 500_000
 _SMALL_BATCH_VALUES = 16 * 32 * 32
@@ -51,17 +52,25 @@ def use_threads(num_threads: int) -> None:
         ) from err
 
 
-def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datasets) -> dict[str, Any]:
+def compile_model(
+    model: keras.Model, config: ExperimentConfig, datasets: Datasets, *, steps: StepCounter
+) -> dict[str, Any]:
     """Compiles the model with the optimizer, loss and metrics of a config.
 
     Labels are one-hot, and may be soft: label smoothing and MixUp are applied to the training data, not in the loss.
     The loss on validation and test data is therefore the plain cross-entropy, comparable across runs.
 
+    Args:
+        model: built.
+        config: of the experiment.
+        datasets: training, validation and test batches.
+        steps: will count the steps of the model.
+
     Returns:
         Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
     """
     dataset, steps_per_epoch, num_parameters = datasets.dataset, datasets.steps_per_epoch, model.count_params()
-    steps = choose_steps_per_execution(
+    steps_per_execution = choose_steps_per_execution(
         config.execution,
         steps_per_epoch=steps_per_epoch,
         num_parameters=num_parameters,
@@ -69,18 +78,19 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         acts_every=[every for every in (config.tracking.log_every_steps, config.execution.save_every_steps) if every],
     )
     model.compile(
-        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
+        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch, steps=steps),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=build_metrics(config.selection.metrics, dataset.num_classes),
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
-        steps_per_execution=steps,
+        steps_per_execution=steps_per_execution,
     )
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
+    steps.watch(model)
     return {
         "num_parameters": num_parameters,
         "steps_per_epoch": steps_per_epoch,
-        "steps_per_execution_chosen": steps,
+        "steps_per_execution_chosen": steps_per_execution,
     }
 
 

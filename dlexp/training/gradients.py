@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.models.keras_internals import watch_gradients
+from dlexp.training.step_counter import StepCounter
 
 
 class GradientWatch:
@@ -18,14 +19,23 @@ class GradientWatch:
     waits for the device.
 
     Args:
-        model: compiled; its train function is not traced yet.
+        model: compiled, its optimizer built; its train function is not traced yet.
+        steps: counts the steps of the model.
         steps_per_epoch: steps of an epoch.
         every_steps: steps between two records within an epoch; 0: only at its end.
         keep: record the gradients too, not only their norm; takes as much memory as the weights.
     """
 
-    def __init__(self, model: keras.Model, *, steps_per_epoch: int, every_steps: int = 0, keep: bool = False) -> None:
-        self._optimizer = model.optimizer
+    def __init__(
+        self,
+        model: keras.Model,
+        steps: StepCounter,
+        *,
+        steps_per_epoch: int,
+        every_steps: int = 0,
+        keep: bool = False,
+    ) -> None:
+        self._steps = steps
         self._steps_per_epoch, self._every_steps = steps_per_epoch, every_steps
         self._norm = tf.Variable(math.nan, dtype=tf.float32, trainable=False)
         weights = model.trainable_variables if keep else ()
@@ -34,7 +44,7 @@ class GradientWatch:
         watch_gradients(model.optimizer, self._record)
 
     def norm(self) -> float:
-        """Global norm of the gradients recorded last; NaN before the first record."""
+        """Global norm of the gradients recorded last: infinite if they overflowed, NaN before the first record."""
         return float(self._norm.numpy())
 
     def gradients(self) -> dict[str, np.ndarray]:
@@ -53,7 +63,7 @@ class GradientWatch:
             variable.assign(tf.zeros_like(variable))
 
     def _record(self, gradients: Sequence[Any]) -> None:
-        step = self._optimizer.iterations + 1
+        step = self._steps.tensor() + 1
         is_recorded = step % self._steps_per_epoch == 0
         if self._every_steps:
             is_recorded |= step % self._every_steps == 0
@@ -61,7 +71,8 @@ class GradientWatch:
 
     def _assign(self, gradients: Sequence[Any]) -> Any:
         present = [tf.cast(tf.convert_to_tensor(item), tf.float32) for item in gradients if item is not None]
-        self._norm.assign(tf.linalg.global_norm(present))
+        norm = tf.linalg.global_norm(present)
+        self._norm.assign(tf.where(tf.math.is_finite(norm), norm, math.inf))
         for variable, gradient in zip(self._kept, gradients, strict=False):
             if gradient is not None:
                 variable.assign(tf.cast(tf.convert_to_tensor(gradient), variable.dtype))

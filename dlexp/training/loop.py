@@ -13,6 +13,7 @@ from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.errors import ConfigError
 from dlexp.models.keras_internals import begin_steps, metrics_so_far, steps_per_call, take_steps
 from dlexp.training.data_clock import DataClock
+from dlexp.training.step_counter import StepCounter
 
 
 def train_model(
@@ -22,6 +23,7 @@ def train_model(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
     clock: DataClock | None = None,
+    steps: StepCounter | None = None,
     start: ResumePoint | None = None,
 ) -> None:
     """Trains for all epochs, from the first step or from a resume point.
@@ -36,6 +38,7 @@ def train_model(
         epochs: number of epochs of the whole training.
         callbacks: called in this order.
         clock: measures how long the training waits for data.
+        steps: counts the steps of the model; it is set to the start.
         start: where to resume; None for a new training.
 
     Raises:
@@ -46,6 +49,8 @@ def train_model(
         list(callbacks), model=model, epochs=epochs, steps=datasets.steps_per_epoch, verbose=0
     )
     model.stop_training = False
+    if steps is not None:
+        steps.set(start.position.step if start else 0)
     hooks.on_train_begin()
     if start is not None:
         set_callback_state(callbacks, start.callback_state)

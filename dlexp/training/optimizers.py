@@ -11,6 +11,7 @@ from dlexp.errors import ConfigError, joined_lines, unknown_name
 from dlexp.models.keras_internals import learning_rate_source, set_weight_decay, use_decay_variable
 from dlexp.registry import OPTIMIZERS
 from dlexp.training.schedules import WarmupThenDecay, build_schedule
+from dlexp.training.step_counter import StepCounter
 
 _DEFAULT_ARGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}}
 # Arguments of Keras optimizers that are set by a field of the config, by the name of the argument.
@@ -28,7 +29,7 @@ _SPARED = ("bias", "beta", "gamma")
 
 
 def build_optimizer(
-    optimization: OptimizationConfig, model: keras.Model, *, steps_per_epoch: int
+    optimization: OptimizationConfig, model: keras.Model, *, steps_per_epoch: int, steps: StepCounter | None = None
 ) -> keras.optimizers.Optimizer:
     """Builds the optimizer of a config; SGD has a momentum of 0.9 unless `optimizer_args` sets another.
 
@@ -39,7 +40,8 @@ def build_optimizer(
     Args:
         optimization: all fields but `label_smoothing` are read.
         model: built; the name and rank of a variable decide whether it decays.
-        steps_per_epoch: optimizer steps in an epoch, for the schedule.
+        steps_per_epoch: training steps in an epoch, for the schedule.
+        steps: counts the steps of the model, for the schedule.
 
     Returns:
         The optimizer, not built yet.
@@ -58,7 +60,7 @@ def build_optimizer(
         arguments.setdefault("exclude_layers", _patterns_muon_excludes(model))
     try:
         optimizer = optimizer_class(
-            learning_rate=build_schedule(optimization, steps_per_epoch=steps_per_epoch),
+            learning_rate=build_schedule(optimization, steps_per_epoch=steps_per_epoch, steps=steps),
             weight_decay=optimization.weight_decay,
             global_clipnorm=optimization.gradient_clip_norm or None,
             use_ema=optimization.ema_decay > 0,

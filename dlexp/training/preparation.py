@@ -21,6 +21,7 @@ from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
+from dlexp.training.step_counter import StepCounter
 
 _log = logging.getLogger(__name__)
 
@@ -47,15 +48,18 @@ class Meters:
     Attributes:
         gradients: records the gradients that the optimizer receives.
         clock: measures how long the training waits for data.
+        steps: counts the training steps.
     """
 
     gradients: GradientWatch
     clock: DataClock
+    steps: StepCounter
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
         self.gradients.reset()
         self.clock.reset()
+        self.steps.set(0)
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,12 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     datasets = build_datasets(config)
     num_classes = datasets.dataset.num_classes
     check_monitor(config.selection, num_classes=num_classes)
-    model, facts = build_compiled(config, datasets, initialize=initialize)
+    steps = StepCounter()
+    model, facts = build_compiled(config, datasets, initialize=initialize, steps=steps)
     portable_model = build_portable_model(model, metrics=portable_metrics(num_classes))
     gradients = GradientWatch(
         model,
+        steps,
         steps_per_epoch=datasets.steps_per_epoch,
         every_steps=config.tracking.log_every_steps,
         keep=config.tracking.histograms,
@@ -111,13 +117,13 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock()),
+        meters=Meters(gradients, DataClock(), steps),
         evaluation_network=EvaluationNetwork(),
     )
 
 
 def build_compiled(
-    config: ExperimentConfig, datasets: Datasets, *, initialize: bool
+    config: ExperimentConfig, datasets: Datasets, *, initialize: bool, steps: StepCounter
 ) -> tuple[keras.Model, Mapping[str, Any]]:
     """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
     shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
@@ -125,7 +131,7 @@ def build_compiled(
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
-    facts = compile_model(model, config, datasets) | parent
+    facts = compile_model(model, config, datasets, steps=steps) | parent
     return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 

@@ -9,12 +9,15 @@ from keras import ops
 
 from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.training.step_counter import StepCounter
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
 
 
-def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) -> "WarmupThenDecay | float":
+def build_schedule(
+    optimization: OptimizationConfig, *, steps_per_epoch: int, steps: StepCounter | None = None
+) -> "WarmupThenDecay | float":
     """Builds the schedule of a config; for `plateau`, a plain number, which `ReduceLROnPlateau` lowers.
 
     `one_cycle` (Smith and Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120) is a rise over the first
@@ -23,7 +26,8 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
 
     Args:
         optimization: epochs, learning_rate, lr_schedule and warmup_epochs are read.
-        steps_per_epoch: optimizer steps in an epoch.
+        steps_per_epoch: training steps in an epoch.
+        steps: see `WarmupThenDecay`.
 
     Raises:
         UnknownNameError: no such lr_schedule.
@@ -46,7 +50,12 @@ def build_schedule(optimization: OptimizationConfig, *, steps_per_epoch: int) ->
     if decay not in _DECAYS:
         raise unknown_name("lr_schedule", decay, [*_DECAYS, "one_cycle", "plateau"])
     return WarmupThenDecay(
-        optimization.learning_rate, decay, total_steps=total_steps, warmup_steps=warmup_steps, warmup_start=start
+        optimization.learning_rate,
+        decay,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        warmup_start=start,
+        steps=steps,
     )
 
 
@@ -62,6 +71,8 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: steps of the whole training; later steps get the last value.
         warmup_steps: steps of the rise; 0 for none.
         warmup_start: fraction of `learning_rate` at step 0, if there is a rise.
+        steps: counts the steps of the training. The schedule then follows this count and not the number that the
+            optimizer passes, which leaves out the updates that mixed_float16 skips. It is no part of the config.
     """
 
     def __init__(
@@ -72,6 +83,7 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: int,
         warmup_steps: int = 0,
         warmup_start: float = 0.0,
+        steps: StepCounter | None = None,
     ) -> None:
         super().__init__()
         # A variable, so that its value can change after tracing.
@@ -80,13 +92,14 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.warmup_start = warmup_start
+        self._steps = steps
 
     def __call__(self, step: Any) -> Any:
         """The learning rate at a step counted from 0, as a `float32` scalar."""
         # Keras evaluates the schedule once per decayed variable: a constant rate should not add operations each time.
         if self.decay == "constant" and self.warmup_steps == 0:
             return ops.convert_to_tensor(self._highest, "float32")
-        step = ops.cast(step, "float32")
+        step = ops.cast(step if self._steps is None else self._steps.tensor(), "float32")
         # Progress of the step decay is counted from step 0, of the others from the end of the warm-up.
         decay_start = 0 if self.decay == "step" else self.warmup_steps
         progress = (step - decay_start) / max(self.total_steps - decay_start, 1)

@@ -117,6 +117,7 @@ def test_traced_step_takes_another_weight_decay(is_wrapped: bool) -> None:
 def test_gradients_are_watched_before_clipping_and_unscaled(is_wrapped: bool) -> None:
     optimizer = keras.optimizers.SGD(0.1, global_clipnorm=1e-3)
     model = build_model(keras.optimizers.LossScaleOptimizer(optimizer) if is_wrapped else optimizer)
+    model.optimizer.build(model.trainable_variables)
     watched = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
 
     def watch(gradients: Any) -> None:
@@ -129,6 +130,22 @@ def test_gradients_are_watched_before_clipping_and_unscaled(is_wrapped: bool) ->
         train_step(model)
         for variable, gradient in zip(watched, expected, strict=True):
             np.testing.assert_allclose(variable.numpy(), gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+@keras_pin("train_step, dynamic_scale or _iterations", "backend/tensorflow/trainer.py")
+def test_steps_are_counted_when_updates_are_skipped(steps_per_execution: int) -> None:
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    model, counted = build_model(optimizer, steps_per_execution=steps_per_execution), tf.Variable(0)
+    assert keras_internals.skips_updates(model.optimizer)
+    assert not keras_internals.skips_updates(optimizer.inner_optimizer)
+    keras_internals.watch_steps(model, lambda: counted.assign_add(1))
+    overflowing = tf.data.Dataset.from_tensors((IMAGES, np.full_like(TARGETS, np.inf))).repeat(2)
+    iterator = keras_internals.begin_steps(model, overflowing.concatenate(batches(2)))
+    for _ in range(4 // steps_per_execution):
+        keras_internals.take_steps(model, iterator)
+    assert int(counted) == 4
+    assert keras_internals.count_updates(model.optimizer) == 2
 
 
 @keras_pin("make_train_function, train_function or steps_per_execution", "backend/tensorflow/trainer.py")

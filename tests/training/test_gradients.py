@@ -8,6 +8,7 @@ import tensorflow as tf
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.training.gradients import GradientWatch, weight_norm
 from dlexp.training.preparation import prepare
+from dlexp.training.step_counter import StepCounter
 
 IMAGES, TARGETS = np.arange(12, dtype=np.float32).reshape(4, 3), np.ones((4, 2), np.float32)
 
@@ -17,6 +18,12 @@ def build_linear(**settings: object) -> keras.Model:
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
     model.compile(keras.optimizers.SGD(0.1, **settings), keras.losses.MeanSquaredError())
     return model
+
+
+def watch_gradients(model: keras.Model, **settings: int) -> GradientWatch:
+    steps = StepCounter()
+    steps.watch(model)
+    return GradientWatch(model, steps, **settings)  # type: ignore[arg-type]
 
 
 def true_gradients(model: keras.Model) -> list[np.ndarray]:
@@ -29,7 +36,7 @@ def true_gradients(model: keras.Model) -> list[np.ndarray]:
 def test_gradient_norm_is_that_of_the_step_before_clipping(settings: dict[str, float]) -> None:
     model = build_linear(**settings)
     expected = np.sqrt(sum(np.sum(gradient**2) for gradient in true_gradients(model)))
-    watch = GradientWatch(model, steps_per_epoch=1)
+    watch = watch_gradients(model, steps_per_epoch=1)
     assert np.isnan(watch.norm())
     model.fit(IMAGES, TARGETS, batch_size=4, verbose=0)
     assert watch.norm() == pytest.approx(expected, rel=1e-5)
@@ -37,7 +44,7 @@ def test_gradient_norm_is_that_of_the_step_before_clipping(settings: dict[str, f
 
 def test_gradients_that_are_kept_are_those_of_the_last_step_of_the_epoch() -> None:
     model = build_linear()
-    watch = GradientWatch(model, steps_per_epoch=2, keep=True)
+    watch = watch_gradients(model, steps_per_epoch=2, keep=True)
     model.fit(IMAGES, TARGETS, batch_size=4, epochs=1, verbose=0)
     expected = true_gradients(model)
     assert watch.gradients() == {}

@@ -87,6 +87,7 @@ def build_callbacks(
             images_per_epoch=setup.datasets.examples_per_epoch,
             gradients=setup.meters.gradients,
             clock=setup.meters.clock,
+            steps=setup.meters.steps,
             every_steps=config.tracking.log_every_steps,
         )
     )
@@ -116,14 +117,14 @@ def _steering(config: ExperimentConfig, *, mode: str) -> list[keras.callbacks.Ca
 def _observers(setup: Setup, session: RunSession) -> list[keras.callbacks.Callback]:
     """The callbacks that only observe."""
     run, tracking, datasets, observers = session.run, setup.config.tracking, setup.datasets, list[Any]()
-    signature = [tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)]
+    steps, signature = setup.meters.steps, [tf.TensorSpec((None, *datasets.dataset.image_shape), tf.uint8)]
     forward = tf.function(lambda images: setup.model(images, training=False), input_signature=signature)
     if tracking.sample_pictures:
         observers.append(TrainingBatchPicture(run, session.tracker, datasets))
-        observers.append(ValidationExamples(run, session.tracker, datasets, forward))
+        observers.append(ValidationExamples(run, session.tracker, datasets, forward, steps))
     if tracking.histograms:
         written = max((point.epoch for point in session.log.points), default=0)
-        observers.append(HistogramLogger(session.tracker, setup.meters.gradients, written_epochs=written))
+        observers.append(HistogramLogger(session.tracker, setup.meters.gradients, steps, written_epochs=written))
     if tracking.tensorboard:
         observers.append(GraphWriter(str(run.path / FOLDER), forward))
     return [*observers, *session.tracker.keras_callbacks()]

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 
 from dlexp.machine.load import LoadMeter
-from dlexp.models.keras_internals import metrics_so_far, steps_per_call
+from dlexp.models.keras_internals import count_updates, metrics_so_far, skips_updates, steps_per_call
 from dlexp.runs.points import Point, PointLog
 from dlexp.runs.run import now
 from dlexp.tracking.base import Tracker
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch, weight_norm
+from dlexp.training.step_counter import StepCounter
 
 _STEPS = "steps/"
 
@@ -21,10 +22,11 @@ _STEPS = "steps/"
 class PointLogger(keras.callbacks.Callback):
     """Records measurements in `metrics.jsonl` and the trackers, after every epoch and every `every_steps` steps.
 
-    After an epoch: Keras' metrics; `learning_rate` and `gradient_norm` (global, before clipping) of the last step;
-    `weight_norm`; `images_per_second`, `epoch_seconds` and `step_seconds` of the training, without validation;
-    `data_wait_seconds`, how long the training waited for batches; and `load/*` since the previous point, see
-    `LoadMeter`.
+    After an epoch: Keras' metrics; `learning_rate`, which the next step will use; `gradient_norm` (global, before
+    clipping) of the last step; `weight_norm`; under mixed_float16 `skipped_updates`, the number of steps so far whose
+    gradients overflowed, for which `gradient_norm` is infinite; `images_per_second`, `epoch_seconds` and `step_seconds`
+    of the training, without validation; `data_wait_seconds`, how long the training waited for batches; and `load/*`
+    since the previous point, see `LoadMeter`.
 
     Within an epoch: `load/*`, and the others with the prefix `steps/`: metrics of the epoch so far, times since the
     previous point of this kind.
@@ -35,6 +37,7 @@ class PointLogger(keras.callbacks.Callback):
         images_per_epoch: training examples in an epoch.
         gradients: records the gradients of the training.
         clock: measures how long the training waits for data.
+        steps: counts the training steps.
         every_steps: steps between two points within an epoch; 0: none.
     """
 
@@ -46,11 +49,12 @@ class PointLogger(keras.callbacks.Callback):
         images_per_epoch: int,
         gradients: GradientWatch,
         clock: DataClock,
+        steps: StepCounter,
         every_steps: int = 0,
     ) -> None:
         super().__init__()
         self._log, self._tracker, self._images_per_epoch = log, tracker, images_per_epoch
-        self._gradients, self._clock, self._every_steps = gradients, clock, every_steps
+        self._gradients, self._clock, self._steps, self._every_steps = gradients, clock, steps, every_steps
         self._previous_gradient_norm = math.nan
         self._load = LoadMeter()
         self._epoch, self._train_seconds = 0, 0.0
@@ -74,7 +78,7 @@ class PointLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Records the epoch."""
         logs = logs or {}
-        step = int(self.model.optimizer.iterations.numpy())
+        step = self._steps.taken()
         values = {}
         if self._is_due(step):
             values = self._values_of_steps({key: value for key, value in logs.items() if not key.startswith("val_")})
@@ -124,6 +128,8 @@ class PointLogger(keras.callbacks.Callback):
             "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
             "weight_norm": weight_norm(self.model),
         }
+        if skips_updates(self.model.optimizer):
+            values["skipped_updates"] = self._steps.taken() - count_updates(self.model.optimizer)
         norm = self._gradient_norm()
         return values if math.isnan(norm) else values | {"gradient_norm": norm}
 
@@ -133,7 +139,7 @@ class PointLogger(keras.callbacks.Callback):
 
     def _read_clocks(self) -> tuple[float, int, float]:
         """Time in seconds, steps taken, and seconds waited for data."""
-        return time.perf_counter(), int(self.model.optimizer.iterations.numpy()), self._clock.seconds()
+        return time.perf_counter(), self._steps.taken(), self._clock.seconds()
 
     def _write(self, values: Mapping[str, float], *, step: int, epoch: int) -> None:
         points = make_points({**values, **self._load.read()}, step=step, epoch=epoch)

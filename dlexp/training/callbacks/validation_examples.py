@@ -14,6 +14,7 @@ from dlexp.datasets import Datasets
 from dlexp.reports.figure import fit_width, make_figure, save_figure, shorten, show_pixels
 from dlexp.runs.run import Run
 from dlexp.tracking.base import Tracker
+from dlexp.training.step_counter import StepCounter
 
 _MOST_EPOCHS = 24
 _ROW_INCHES, _LEAST_CELL_INCHES, _LEAST_INCHES = 0.62, 0.45, 4.5
@@ -32,10 +33,14 @@ class ValidationExamples(keras.callbacks.Callback):
         tracker: receives the picture.
         datasets: where the examples come from, see `choose_examples`.
         forward: `uint8` images `(batch, height, width, channels)` to logits, without dropout.
+        steps: counts the training steps.
     """
 
-    def __init__(self, run: Run, tracker: Tracker, datasets: Datasets, forward: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, run: Run, tracker: Tracker, datasets: Datasets, forward: Callable[[Any], Any], steps: StepCounter
+    ) -> None:
         super().__init__()
+        self._steps = steps
         self._run, self._tracker, self._datasets, self._forward = run, tracker, datasets, forward
         self._positions = choose_examples(datasets.dataset.manifest)
         self._record = run.path / RECORD_FILE
@@ -74,9 +79,7 @@ class ValidationExamples(keras.callbacks.Callback):
         table = read_predictions(self._record)
         if not table.empty:
             draw_validation_examples(path, table, self._images, dataset.class_names, name=dataset.name)
-            self._tracker.log_image(
-                "samples/validation_examples", path, step=int(self.model.optimizer.iterations.numpy())
-            )
+            self._tracker.log_image("samples/validation_examples", path, step=self._steps.taken())
 
 
 def choose_examples(manifest: pd.DataFrame, *, most: int = _MOST_EXAMPLES) -> np.ndarray:
