@@ -27,6 +27,8 @@ _PUBLIC = {
     "register_augmentation": "dlexp.registry",
     "register_callback": "dlexp.registry",
     "register_tracker": "dlexp.registry",
+    "register_loss": "dlexp.registry",
+    "register_metric": "dlexp.registry",
     "Tracker": "dlexp.tracking.base",
     "load_plugins": "dlexp.registry",
     "DlexpError": "dlexp.errors",

@@ -13,16 +13,17 @@ from dlexp.checkpoints.files import LoadedCheckpoint, drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
+from dlexp.evaluation.scoring import Scoring
 from dlexp.evaluation.split_prediction import Predictions, predict_split
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.dataset_samples import write_samples
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
+from dlexp.runs.metric_keys import metric_key
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
 from dlexp.runs.resuming import ResumePlan, plan_resume
@@ -185,9 +186,9 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     if setup.config.tracking.evaluation_report:
         predictions = write_reports(setup, session, requests, checkpoint, step=step)
     else:
-        forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
+        forward, scoring = setup.evaluation_network.forward(setup.datasets), scoring_of(setup)
         with requests.allow():
-            predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
+            predictions = predict_split(forward, setup.datasets, "test", scoring=scoring)
         write_predictions(run.path / FOLDER / "test", predictions)
     metrics = metrics_of_test(predictions)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
@@ -198,10 +199,10 @@ def write_reports(
     setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
 ) -> Predictions:
     """Evaluates a checkpoint on validation and test, draws all pictures, and returns the test predictions."""
-    run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
+    run, datasets, scoring = session.run, setup.datasets, scoring_of(setup)
     with requests.allow():
         forward = setup.evaluation_network.forward(datasets)
-        evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), metric_names=names, forward=forward)
+        evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), scoring=scoring, forward=forward)
     write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
     for split, evaluation in evaluations.items():
         written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset)
@@ -212,9 +213,14 @@ def write_reports(
     return evaluations["test"].predictions
 
 
+def scoring_of(setup: Setup) -> Scoring:
+    """What an evaluation measures: the loss and the metrics of the training."""
+    return Scoring.of(setup.config.selection.metrics, setup.config.optimization, setup.portable.model)
+
+
 def metrics_of_test(predictions: Predictions) -> dict[str, float]:
     """The metrics of the test split as a run records them: `test_accuracy`, and by source `test_accuracy/photos`."""
     metrics = {f"test_{name}": value for name, value in predictions.metrics.items()}
     for source, of_source in predictions.per_source.items():
-        metrics |= {f"test_{name}/{file_name(source)}": value for name, value in of_source.items()}
+        metrics |= {f"test_{name}/{metric_key(source)}": value for name, value in of_source.items()}
     return metrics

@@ -67,6 +67,17 @@ _TRACKERS = {
     "tensorboard": "dlexp.tracking.tensorboard",
     "wandb": "dlexp.tracking.wandb",
 }
+_LOSSES = dict.fromkeys(("cross_entropy", "focal", "binary_cross_entropy"), "dlexp.evaluation.losses")
+_METRICS = dict.fromkeys(
+    (
+        *("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "recall", "f1_score", "macro_f1"),
+        *("f_beta_score", "auc", "mean_io_u", "one_hot_mean_io_u", "categorical_accuracy"),
+        *("sparse_categorical_accuracy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"),
+        *("cross_entropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "kl_divergence"),
+        *("cosine_similarity", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "poisson"),
+    ),
+    "dlexp.evaluation.metrics",
+)
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
     *("muon", "nadam", "rmsprop", "schedule_free_adamw", "sgd"),
@@ -83,9 +94,9 @@ class Registry:
         entry_point_group: installed packages add builders under this group of entry points.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, builtin: Mapping[str, str], *, plural: str = "") -> None:
         self.kind = kind
-        self.entry_point_group = f"dlexp.{kind}s"
+        self.entry_point_group = f"dlexp.{plural or f'{kind}s'}"
         self._builders: dict[str, Callable[..., Any]] = {}
         self._builtin = dict(builtin)
         self._modules = dict(builtin)
@@ -200,6 +211,8 @@ SOURCES = Registry("source", _SOURCES)
 AUGMENTATIONS = Registry("augmentation", _AUGMENTATIONS)
 CALLBACKS = Registry("callback", {})
 TRACKERS = Registry("tracker", _TRACKERS)
+LOSSES = Registry("loss", _LOSSES, plural="losses")
+METRICS = Registry("metric", _METRICS)
 
 
 def registered_names() -> dict[str, Sequence[str]]:
@@ -209,6 +222,8 @@ def registered_names() -> dict[str, Sequence[str]]:
         "datasets": SOURCES.names(),
         "augmentations": AUGMENTATIONS.names(),
         "optimizers": OPTIMIZERS,
+        "losses": LOSSES.names(),
+        "metrics": METRICS.names(),
     }
 
 
@@ -288,6 +303,38 @@ def register_tracker(name: str) -> Callable[[Builder], Builder]:
         ...         print(status)
     """
     return TRACKERS.register(name)
+
+
+def register_loss(name: str) -> Callable[[Builder], Builder]:
+    """Registers `build(num_classes, **loss_args) -> loss` as `--loss=name`.
+
+    `loss(labels, logits)` takes `float32` tensors `(batch, num_classes)` and returns losses `(batch,)`. Labels are
+    one-hot, or soft with label smoothing, MixUp and CutMix. A `keras.losses.Loss` may be returned too: its `call` is
+    used. Training and evaluation report it as `loss`, and `cross_entropy` in addition. Test yours with
+    `dlexp.testing.LossContract`.
+
+    Example:
+        >>> @register_loss("squared")
+        ... def build_squared(num_classes):
+        ...     return lambda labels, logits: keras.ops.sum((labels - keras.ops.softmax(logits)) ** 2, axis=-1)
+    """
+    return LOSSES.register(name)
+
+
+def register_metric(name: str) -> Callable[[Builder], Builder]:
+    """Registers `build(num_classes) -> keras.metrics.Metric`, or such a class, as `--metrics=name`.
+
+    The metric takes labels, one-hot or soft, and logits, both `(batch, num_classes)`, and its
+    result is a scalar over all batches since the last reset, however they were cut. To monitor it, say which values are
+    better: `--monitor=val_name --monitor_mode=max`. Test yours with `dlexp.testing.MetricContract`.
+
+    Example:
+        >>> @register_metric("confidence")
+        ... def build_confidence(num_classes):
+        ...     return keras.metrics.MeanMetricWrapper(
+        ...         lambda labels, logits: keras.ops.max(keras.ops.softmax(logits), axis=-1))
+    """
+    return METRICS.register(name)
 
 
 def load_plugins(plugins: Iterable[str]) -> None:

@@ -199,7 +199,7 @@ def test_training_goes_on_without_a_database(tmp_path: pathlib.Path, caplog: pyt
     ("values", "message"),
     [
         ({"monitor": "val_acc"}, "did you mean val_accuracy"),
-        ({"metrics": ("F1Scor",)}, "F1Score"),
+        ({"metrics": ("F1Scor",)}, "f1_score"),
         ({"batch_size": 5000}, "batch_size=5000"),
         ({"model_args": {"hiden_sizes": 3}}, "hidden_sizes"),
         ({"model": "ResNet50", "model_args": {}}, "32"),

@@ -11,7 +11,7 @@ import keras
 from dlexp.checkpoints.search import checkpoint_files
 from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointWriter
-from dlexp.errors import DivergedError
+from dlexp.errors import DivergedError, TrainingError
 from dlexp.models.keras_internals import loss_so_far
 from dlexp.runs.run import Run
 
@@ -58,6 +58,11 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Saves the model if the epoch is one of the best so far."""
         metrics = {key: float(value) for key, value in (logs or {}).items()}
+        if self.monitor not in metrics:
+            raise TrainingError(
+                f"monitor={self.monitor} is not among the metrics of epoch {epoch + 1}: monitor one of "
+                f"{', '.join(metrics)}, or log it in on_epoch_end of a callback that is listed in --callbacks"
+            )
         score = metrics[self.monitor]
         path = self._writer.format_path("best", epoch=epoch + 1, score=score)
         candidate = KeptEpoch(epoch + 1, score, path.name, metrics)

@@ -131,13 +131,23 @@ def restore_model(model: keras.Model, portable_model: keras.Model, point: Resume
     if any(tuple(variable.shape) != array.shape for variable, array in assignments):
         raise _other_model(point)
     _assign(assignments)
-    restore_metrics(model, point)
+    make_metric_variables(model)
 
 
 def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
-    """Restores the values of the metrics in an epoch that was left unfinished; call it after `reset_metrics`."""
+    """Restores the values of the metrics in an epoch that was left unfinished; call it after `reset_metrics`.
+
+    Raises:
+        CheckpointError: the checkpoint holds other metrics, as those of another version may be.
+    """
     make_metric_variables(model)
-    _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
+    variables, arrays = metric_variables(model), _group(point, "metric")
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
+        raise CheckpointError(
+            f"checkpoint {point.path} was written within an epoch and holds other metrics than this version measures: "
+            "resume it with the version that wrote it, or start a new run with --init_checkpoint"
+        )
+    _assign(list(zip(variables, arrays, strict=True)))
 
 
 def _group(point: ResumePoint, name: str) -> list[np.ndarray]:

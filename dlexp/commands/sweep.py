@@ -21,6 +21,7 @@ from dlexp.sweeps.folder import (
     default_name,
     find_sweep,
 )
+from dlexp.sweeps.judging import judge_again
 from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
@@ -45,11 +46,12 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "runs_file": ("", "File with the flags of one run on each line, in place of a space."),
     "search": ("grid", f"How points are chosen, one of {', '.join(SEARCHES)}."),
     "search_seed": (0, "Seed of the search."),
-    "trials": (0, "Number of points to try; 0: the whole grid. May be raised with --resume."),
+    "trials": (0, "Number of different points to try; 0: the whole grid. May be raised with --resume."),
     "seeds": (1, "Number of seeds, so of trials, for each point; a point is judged by their mean."),
     "objective": (
         "val_accuracy",
-        "Metric that decides which trial is best, or metric:min, metric:max; several joined by commas: Pareto front.",
+        "Metric that decides which trial is best, or metric:min, metric:max; several joined by commas: Pareto front. "
+        "Another one with --resume judges finished trials again.",
     ),
     "pruner": ("none", f"Stops trials early, one of {', '.join(PRUNERS)}."),
     **LAUNCHER_FLAGS,
@@ -156,6 +158,7 @@ def _open_resumed(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
         check_same(plan, stored)
     check_plan(plan, {**given, "time_budget": given["time_budget"] or "resumed"})
     check_trials(plan, folder.trials())
+    list(judge_again(folder, plan))  # refuses objectives that finished runs lack, before anything is written
     return folder, plan
 
 

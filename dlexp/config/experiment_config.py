@@ -115,8 +115,9 @@ class ExperimentConfig:
 
     def digest(self) -> str:
         """Returns a hash, 16 hex digits, of the fields that change the result, not of those of logging or caching."""
-        values = self.flat()
-        relevant = {name: values[name] for name in field_names("changes_result")}
+        values, fields = self.flat(), config_fields()
+        left_out = {name for name in field_names("added_later") if values[name] == _default_of(fields[name])}
+        relevant = {name: values[name] for name in field_names("changes_result") if name not in left_out}
         return hashlib.blake2b(json.dumps(relevant, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -124,6 +125,13 @@ _MAX_JSON_CHARS = 1_000_000
 _SECTIONS: dict[str, Any] = {
     f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)
 }
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field, with values of JSON's types."""
+    if field.default_factory is not dataclasses.MISSING:
+        return json_value(field.default_factory())
+    return json_value(field.default)
 
 
 @functools.cache

@@ -155,6 +155,12 @@ class OptimizationConfig:
         range=Range(at_least=0),
         traced=False,
     )
+    loss: str = setting(
+        "cross_entropy",
+        "Name of the loss: cross_entropy, focal, binary_cross_entropy, or of a plug-in.",
+        added_later=True,
+    )
+    loss_args: Mapping[str, Any] = setting({}, "Arguments of the loss, such as gamma=2 for focal.", added_later=True)
     label_smoothing: float = setting(
         0.0, "Share of each training label that is spread evenly over all classes.", range=Range(at_least=0, below=1)
     )
@@ -174,13 +180,15 @@ class SelectionConfig:
     """Which metrics are measured, and which one chooses the best epoch."""
 
     metrics: tuple[str, ...] = setting(
-        (), "Keras metrics in addition to loss, accuracy and (from 10 classes on) top5_accuracy, such as F1Score,AUC."
+        (),
+        "Metrics in addition to loss, accuracy and (from 10 classes on) top5_accuracy, such as "
+        "macro_f1,balanced_accuracy,auc or recall/CLASS; those over classes are means over the classes with examples.",
     )
     monitor: str = setting("val_accuracy", "Metric that chooses the best epoch.", traced=False)
     monitor_mode: str = setting(
         "auto",
-        "Whether small (min) or large (max) values of the monitored metric are better; auto: min for losses and "
-        "errors, else max.",
+        "Whether small (min) or large (max) values of the monitored metric are better; auto: by its name, for metrics "
+        "of dlexp.",
         choices=MONITOR_MODES,
         traced=False,
     )

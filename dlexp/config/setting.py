@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dlexp.config.range import Range
 
-Mark = Literal["changes_result", "makes_dataset", "traced"]
+Mark = Literal["changes_result", "makes_dataset", "traced", "added_later"]
 
 
 def setting(
@@ -22,6 +22,7 @@ def setting(
     changes_result: bool = True,
     makes_dataset: bool | None = None,
     traced: bool | None = None,
+    added_later: bool = False,
 ) -> Any:
     """Declares a field; the arguments are stored in the field's `metadata` by the same names.
 
@@ -37,6 +38,8 @@ def setting(
         traced: whether the field is part of the traced training step; by default as `changes_result`. If False, a warm
             trial reuses a network that was traced with another value, and `sweeps.warm_networks.renew` must set the
             new value.
+        added_later: stored configs may lack the field. With its default it is left out of the digest, so that the
+            digests of these configs stay the same.
     """
     metadata = {
         "help": help,
@@ -45,6 +48,7 @@ def setting(
         "changes_result": changes_result,
         "makes_dataset": makes_dataset,
         "traced": changes_result if traced is None else traced,
+        "added_later": added_later,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: types.MappingProxyType(default), metadata=metadata)

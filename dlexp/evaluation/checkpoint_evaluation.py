@@ -1,5 +1,6 @@
 """Evaluates a saved checkpoint: on the dataset of its run, or on another dataset with classes that it knows."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +11,11 @@ from dlexp.datasets.pipeline import Datasets
 from dlexp.errors import EvaluationError
 from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
 from dlexp.evaluation.folder import EvaluationFolder, write_evaluation
-from dlexp.evaluation.metrics import metric_names
 from dlexp.evaluation.options import REPORT_FILE
 from dlexp.evaluation.plan import EvaluationPlan, plan_evaluation
+from dlexp.evaluation.scoring import Scoring
 from dlexp.machine.json_files import read_json_if_there
+from dlexp.runs.metric_names import resolve_metrics
 
 
 def evaluate_checkpoint(
@@ -70,13 +72,13 @@ def evaluate_checkpoint(
 
 def carry_out(plan: EvaluationPlan) -> dict[str, EvaluationFolder]:
     """Carries out a plan; see `evaluate_checkpoint`."""
-    metric_names(plan.metric_names, plan.dataset.num_classes)  # rejects unknown metrics before anything is loaded
+    resolve_metrics(plan.metric_names, plan.dataset.class_names)  # refuses unknown metrics before anything is loaded
     checkpoint = load_checkpoint(plan.checkpoint)
     evaluations = evaluate_splits(
         checkpoint,
         Datasets(plan.config, plan.dataset),
         list(plan.folders),
-        metric_names=plan.metric_names,
+        scoring=Scoring.of(plan.metric_names, plan.config.optimization, checkpoint.model),
         tta=plan.tta,
     )
     if plan.recorded:
@@ -89,14 +91,23 @@ def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:
     """Raises EvaluationError if a folder holds different metrics for the same weights."""
     recorded = read_json_if_there(folder / REPORT_FILE)
     measured = json_value(evaluation.predictions.metrics, strict=True)
-    if recorded.get("weights_digest") != evaluation.subject.weights_digest or recorded["metrics"] == measured:
+    if recorded.get("weights_digest") != evaluation.subject.weights_digest:
         return
     differing = ", ".join(
         f"{name} {value} (recorded: {recorded['metrics'].get(name)})"
         for name, value in measured.items()
-        if value != recorded["metrics"].get(name)
+        if not _is_close(value, recorded["metrics"].get(name))
     )
+    if not differing:
+        return
     raise EvaluationError(
         f"the metrics measured now differ from those recorded by run {evaluation.subject.run_id[:8]}: {differing}; the "
         "recorded evaluation is kept: use --output=FOLDER to write the new one elsewhere"
     )
+
+
+def _is_close(measured: float | None, recorded: float | None) -> bool:
+    """Whether two values agree up to the rounding of float32, to which earlier versions rounded what they recorded."""
+    if measured is None or recorded is None:
+        return measured is recorded
+    return math.isclose(measured, recorded, rel_tol=1e-6, abs_tol=1e-9)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
 from dlexp.evaluation.report import ReportSubject
+from dlexp.evaluation.scoring import Scoring
 from dlexp.evaluation.split_prediction import Forward, Predictions, compile_forward, predict_split
 from dlexp.evaluation.split_scores import SplitScores, fit_split_temperature, score_split
 
@@ -32,7 +33,7 @@ def evaluate_splits(
     datasets: Datasets,
     splits: Sequence[str],
     *,
-    metric_names: Sequence[str],
+    scoring: Scoring,
     tta: Sequence[str] = (),
     forward: Forward | None = None,
 ) -> dict[str, Evaluation]:
@@ -45,7 +46,7 @@ def evaluate_splits(
         checkpoint: its model is evaluated.
         datasets: have the classes of the checkpoint.
         splits: some of `train`, `validation` and `test`, none of them empty.
-        metric_names: Keras metrics in addition to loss and accuracy.
+        scoring: what is measured.
         tta: test-time augmentations, see `make_views`.
         forward: what `compile_forward` returned for the same model, datasets and `tta`; None: it is called here.
 
@@ -58,7 +59,7 @@ def evaluate_splits(
     forward = forward or compile_forward(checkpoint.model, datasets, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
     of_splits = {
-        split: predict_split(forward, datasets, split, metric_names=metric_names)
+        split: predict_split(forward, datasets, split, scoring=scoring)
         for split in dict.fromkeys([*splits, *fitted_on])
     }
     temperatures = {split: fit_split_temperature(of_splits[split]) for split in fitted_on or splits}

@@ -1,152 +1,270 @@
-"""Builds Keras metrics by name, for models that return logits, with one-hot labels."""
+"""Metrics of a training and of an evaluation: Keras metrics that compute their results with `evaluation.scores`.
 
-import re
-from collections.abc import Iterable, Sequence
+So what a training monitors, what an evaluation prints and what the report says are the same functions of the logits.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
-from dlexp.errors import unknown_name
-from dlexp.models.keras_internals import softmax_without_logits
+from dlexp.errors import ConfigError
+from dlexp.evaluation.scores import ClassCounts, mean_roc_auc, probabilities_of
+from dlexp.models.keras_internals import is_training_step, softmax_without_logits
+from dlexp.registry import METRICS, register_metric
+from dlexp.runs.metric_names import resolve_metrics
 
 _TOP_K = 5
-_FEWEST_CLASSES_FOR_TOP_K = 10
-
-# What a Keras metric compares the probabilities with. Here: a one-hot label; of soft labels the largest entry is 1.
-_ON_ONE_HOT = (
-    *("AUC", "BinaryAccuracy", "CategoricalAccuracy", "CategoricalHinge", "F1Score", "FBetaScore", "FalseNegatives"),
-    *("FalsePositives", "OneHotMeanIoU", "Precision", "Recall", "TopKCategoricalAccuracy", "TrueNegatives"),
-    "TruePositives",
-)
-# Here: the label as an integer.
-_ON_INTEGERS = (
-    "MeanIoU",
-    "SparseCategoricalAccuracy",
-    "SparseCategoricalCrossentropy",
-    "SparseTopKCategoricalAccuracy",
-)
-# Here: the labels unchanged, one-hot or soft.
-_ON_LABELS = (
-    *("BinaryCrossentropy", "CategoricalCrossentropy", "CosineSimilarity", "KLDivergence", "MeanAbsoluteError"),
-    *("MeanSquaredError", "Poisson", "RootMeanSquaredError"),
-)
 
 
-def build_metrics(names: Sequence[str], num_classes: int) -> list[keras.metrics.Metric]:
-    """Builds the metrics of a training run.
+def build_metrics(
+    names: Sequence[str], class_names: Sequence[str], *, examples: int, loss: str = "cross_entropy"
+) -> list[keras.metrics.Metric]:
+    """Builds the metrics of a training or of an evaluation.
 
     Args:
-        names: additional Keras metrics, as a class name ("F1Score") or in snake case ("f1_score"). Metrics that are
-            computed per class (AUC, F1Score, FBetaScore, IoU) return the mean over the classes. Precision, Recall and
-            the counts treat every probability above 0.5 as a positive prediction, and pool all classes.
-        num_classes: number of classes.
+        names: additional metrics, see `resolve_metrics`.
+        class_names: name of each label.
+        examples: largest number of examples that are evaluated between two resets.
+        loss: see `resolve_metrics`.
 
     Returns:
-        `accuracy`, `top5_accuracy` if there are at least 10 classes, then the additional metrics. They take one-hot or
-        soft labels and logits, both `(batch, num_classes)` and of any float dtype, and return a scalar.
+        The metrics of `resolve_metrics`, in its order. They take one-hot or soft labels and logits, both
+        `(batch, num_classes)` and of any float dtype; of soft labels the largest entry is the class. Their results are
+        scalars. Inside a traced step, results other than accuracies and means are NaN: they are computed once, when
+        they are read after an epoch.
 
     Raises:
-        UnknownNameError: no such metric.
+        UnknownNameError: no such metric or class.
+        ConfigError: a metric makes no sense for a single label, or the builder of a plug-in breaks its contract.
     """
-    metrics: list[keras.metrics.Metric] = [keras.metrics.CategoricalAccuracy(name="accuracy", dtype="float32")]
-    if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
-        metrics.append(keras.metrics.TopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
-    always = {metric.name for metric in metrics}
-    return metrics + [MetricOfLogits(metric, num_classes) for metric in _resolve_metrics(names, always)]
+    built = []
+    for resolved in resolve_metrics(names, class_names, loss=loss):
+        builder = METRICS.get(resolved.metric)
+        if METRICS.is_builtin(resolved.metric):
+            metric = builder(len(class_names), key=resolved.key, label=resolved.label, examples=examples)
+        else:
+            metric = _build_foreign(builder, resolved.metric, len(class_names))
+        built.append(metric)
+    return built
 
 
-def portable_metrics(num_classes: int) -> list[keras.metrics.Metric]:
-    """Builds `accuracy` and, for at least 10 classes, `top5_accuracy` for integer labels, from Keras classes only."""
-    metrics: list[keras.metrics.Metric] = [keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float32")]
-    if num_classes >= _FEWEST_CLASSES_FOR_TOP_K:
-        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(_TOP_K, name="top5_accuracy", dtype="float32"))
-    return metrics
+def portable_metrics() -> list[keras.metrics.Metric]:
+    """Builds `accuracy` for integer labels, from Keras classes only.
 
-
-def metric_names(names: Sequence[str], num_classes: int) -> list[str]:
-    """Returns the keys of the training logs, without the `val_` keys: `loss`, then the names of `build_metrics`.
-
-    Raises:
-        UnknownNameError: no such metric.
-
-    Example:
-        >>> metric_names(["F1Score"], 10)
-        ['loss', 'accuracy', 'top5_accuracy', 'f1_score']
+    Keras' top-k accuracy is left out: it counts every class that ties with the k-th as right.
     """
-    always = ["accuracy", *(["top5_accuracy"] if num_classes >= _FEWEST_CLASSES_FOR_TOP_K else [])]
-    return ["loss", *always, *map(_snake_case, _resolve_metrics(names, always))]
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float32")]
 
 
-@keras.saving.register_keras_serializable(package="dlexp")
-class MetricOfLogits(keras.metrics.Metric):
-    """Adapts a Keras metric to logits and one-hot labels; its result is one number.
+def classes_of(labels: Any) -> Any:
+    """The class of each label, one-hot or soft `(batch, num_classes)`, as `int32` `(batch,)`."""
+    return first_greatest(labels)
+
+
+def first_greatest(values: Any) -> Any:
+    """The position of the first of the greatest entries of each row, as `int32`; Keras' argmax ranks -0 below 0."""
+    return tf.argmax(values, axis=-1, output_type=tf.int32)
+
+
+def usable_logits(logits: Any) -> Any:
+    """Logits as `float32`, with zeros in rows that are not finite: every class then has the same probability."""
+    logits = ops.cast(logits, "float32")
+    return ops.where(ops.all(ops.isfinite(logits), axis=-1, keepdims=True), logits, ops.zeros_like(logits))
+
+
+class TopKAccuracy(keras.metrics.Metric):
+    """The share of examples whose class is among the k greatest logits; of equal logits, the first class is greater.
 
     Args:
-        metric: name of a class in keras.metrics, such as "F1Score".
-        num_classes: number of classes.
-        name: key in the logs; by default the class name in snake case.
-        dtype: dtype of the state.
+        k: how many classes count.
+        key: name of the metric.
     """
 
-    def __init__(self, metric: str, num_classes: int, name: str | None = None, dtype: str = "float32") -> None:
-        super().__init__(name=name or _snake_case(metric), dtype=dtype)
-        self.metric = metric
-        self.num_classes = num_classes
-        self.inner = getattr(keras.metrics, metric)(**_arguments_of(metric, num_classes))
-        if not self.inner.variables:
-            # Some metrics create their variables at the first batch, but a resume restores them before it.
-            self.update_state(ops.zeros((1, num_classes)), ops.zeros((1, num_classes)))
-            self.reset_state()
+    def __init__(self, k: int, key: str) -> None:
+        super().__init__(name=key, dtype="float32")
+        self._k = k
+        self.total = self.add_variable((), "zeros", dtype="float32", name="total")
+        self.count = self.add_variable((), "zeros", dtype="float32", name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch: labels and logits `(batch, num_classes)`, weights `(batch,)`."""
-        probabilities = softmax_without_logits(y_pred)
-        labels = ops.cast(y_true, "float32")
-        if self.metric not in _ON_LABELS:
-            labels = ops.argmax(labels, axis=-1)
-        if self.metric in _ON_ONE_HOT:
-            labels = ops.one_hot(labels, self.num_classes)
-        self.inner.update_state(labels, probabilities, sample_weight=sample_weight)
+        """Adds a batch: labels and logits `(batch, num_classes)`."""
+        labels, logits = classes_of(y_true)[:, None], usable_logits(y_pred)
+        own = ops.take_along_axis(logits, labels, axis=-1)
+        earlier = ops.arange(logits.shape[-1], dtype="int32")[None] < labels
+        ahead = ops.logical_or(logits > own, ops.logical_and(ops.equal(logits, own), earlier))
+        right = ops.sum(ops.cast(ahead, "int32"), axis=-1) < self._k
+        self.total.assign_add(ops.sum(ops.cast(right, "float32")))
+        self.count.assign_add(ops.cast(ops.shape(right)[0], "float32"))
 
     def result(self) -> Any:
-        """Returns the metric over all batches since the last reset, as a scalar."""
-        return ops.mean(self.inner.result())
+        """The share of right examples since the last reset; NaN if there are none."""
+        if tf.executing_eagerly():
+            total, count = float(self.total.numpy()), float(self.count.numpy())
+            return total / count if count else np.nan
+        return ops.divide_no_nan(self.total, self.count)
+
+
+class CountScore(keras.metrics.Metric):
+    """A score of `ClassCounts`, for all classes or for one.
+
+    Args:
+        score: computes the score of every class.
+        num_classes: number of classes.
+        key: name of the metric.
+        label: the class; None: the mean over the classes that have examples.
+    """
+
+    def __init__(
+        self, score: Callable[[ClassCounts], np.ndarray], num_classes: int, *, key: str, label: int | None
+    ) -> None:
+        super().__init__(name=key, dtype="float32")
+        self._score, self._label, self._num_classes = score, label, num_classes
+        # Rows: right predictions, predictions, examples of each class.
+        self.counts = self.add_variable((3, num_classes), "zeros", dtype="float32", name="counts")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch: labels and logits `(batch, num_classes)`."""
+        labels = ops.one_hot(classes_of(y_true), self._num_classes)
+        predictions = ops.one_hot(first_greatest(usable_logits(y_pred)), self._num_classes)
+        self.counts.assign_add(ops.sum(ops.stack([labels * predictions, predictions, labels]), axis=1))
+
+    def result(self) -> Any:
+        """The score since the last reset; NaN in a traced step, and where it is not defined."""
+        if not tf.executing_eagerly():
+            return ops.convert_to_tensor(np.nan, "float32")
+        counts = ClassCounts(*self.counts.numpy().astype(np.int64))
+        scores = self._score(counts)
+        return counts.macro(scores) if self._label is None else float(scores[self._label])
+
+
+class AreaUnderCurve(keras.metrics.Metric):
+    """The mean one-vs-rest area under the ROC curve, exact: it keeps the logits of all examples since the last reset.
+
+    It measures nothing in a training step, as it would have to keep the predictions of the whole epoch, in checkpoints
+    too: its result is NaN there.
+
+    Args:
+        num_classes: number of classes.
+        key: name of the metric.
+        examples: most examples between two resets.
+    """
+
+    def __init__(self, num_classes: int, *, key: str, examples: int) -> None:
+        super().__init__(name=key, dtype="float32")
+        # Variables of TensorFlow, which are no state of the metric for Keras: no checkpoint needs a validation.
+        self._logits = tf.Variable(tf.zeros((examples, num_classes)), trainable=False)
+        self._labels = tf.Variable(tf.zeros((examples,), tf.int32), trainable=False)
+        self._count = tf.Variable(0, dtype=tf.int32, trainable=False)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch: labels and logits `(batch, num_classes)`."""
+        if is_training_step():
+            return
+        logits, labels = usable_logits(y_pred), classes_of(y_true)
+        rows = (self._count + tf.range(tf.shape(logits)[0]))[:, tf.newaxis]
+        self._logits.scatter_nd_update(rows, logits)
+        self._labels.scatter_nd_update(rows, labels)
+        self._count.assign_add(tf.shape(logits)[0])
+
+    def result(self) -> Any:
+        """The mean area since the last reset; NaN in a traced step, and if no class has examples and others."""
+        if not tf.executing_eagerly():
+            return ops.convert_to_tensor(np.nan, "float32")
+        count = int(self._count.numpy())
+        return mean_roc_auc(self._labels.numpy()[:count], probabilities_of(self._logits.numpy()[:count]))
+
+    def reset_state(self) -> None:
+        """Forgets all batches."""
+        self._count.assign(0)
+
+
+class MeanOfLogits(keras.metrics.Metric):
+    """A Keras metric of labels and probabilities, or of labels and logits.
+
+    Args:
+        inner: the metric.
+        key: name of this metric.
+        of_logits: `inner` takes logits.
+        takes_classes: `inner` takes one-hot labels, also where labels are soft.
+    """
+
+    def __init__(self, inner: Any, *, key: str, of_logits: bool = False, takes_classes: bool = False) -> None:
+        super().__init__(name=key, dtype="float32")
+        self.inner, self._of_logits, self._takes_classes = inner, of_logits, takes_classes
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch: labels and logits `(batch, num_classes)`."""
+        predicted = ops.cast(y_pred, "float32") if self._of_logits else softmax_without_logits(y_pred)
+        labels = ops.cast(y_true, "float32")
+        if self._takes_classes:
+            labels = ops.one_hot(classes_of(labels), labels.shape[-1])
+        self.inner.update_state(labels, predicted)
+
+    def result(self) -> Any:
+        """The metric over all batches since the last reset."""
+        return self.inner.result()
 
     def reset_state(self) -> None:
         """Forgets all batches."""
         self.inner.reset_state()
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "metric": self.metric, "num_classes": self.num_classes}
+
+def _build_foreign(builder: Callable[..., Any], name: str, num_classes: int) -> keras.metrics.Metric:
+    metric = builder(num_classes)
+    if not isinstance(metric, keras.metrics.Metric):
+        raise ConfigError(
+            f"the builder of metric {name} must return a keras.metrics.Metric, but returned {type(metric).__name__}: "
+            "see dlexp.register_metric"
+        )
+    metric.name = name
+    if not metric.variables:
+        # Some metrics create their variables at the first batch, but a resume restores them before it.
+        metric.update_state(ops.zeros((1, num_classes)), ops.zeros((1, num_classes)))
+        metric.reset_state()
+    return metric
 
 
-def _arguments_of(metric: str, num_classes: int) -> dict[str, Any]:
-    if metric == "AUC":
-        return {"multi_label": True, "num_labels": num_classes}
-    if metric in ("F1Score", "FBetaScore"):
-        return {"average": "macro"}
-    if metric == "OneHotMeanIoU":
-        return {"num_classes": num_classes, "sparse_y_pred": False}
-    if metric == "MeanIoU":
-        return {"num_classes": num_classes, "sparse_y_true": True, "sparse_y_pred": False}
-    return {}
+def _top_k(k: int) -> Callable[..., keras.metrics.Metric]:
+    return lambda num_classes, *, key, label, examples: TopKAccuracy(k, key)
 
 
-def _resolve_metrics(names: Iterable[str], always: Iterable[str]) -> list[str]:
-    """Returns the class names of the metrics, without duplicates and without those that are always measured."""
-    classes = [*_ON_ONE_HOT, *_ON_INTEGERS, *_ON_LABELS]
-    by_spelling = {spelling: metric for metric in classes for spelling in (metric, _snake_case(metric))}
-    resolved: dict[str, None] = {}
-    for name in names:
-        if name not in always:
-            if name not in by_spelling:
-                raise unknown_name("metric", name, classes)
-            resolved[by_spelling[name]] = None
-    return list(resolved)
+def _count_score(score: Callable[[ClassCounts], np.ndarray]) -> Callable[..., keras.metrics.Metric]:
+    return lambda num_classes, *, key, label, examples: CountScore(score, num_classes, key=key, label=label)
 
 
-def _snake_case(name: str) -> str:
-    """Returns a class name as Keras names its metrics: F1Score is f1_score, KLDivergence is kl_divergence."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+def _mean(inner: Callable[[], Any], **settings: bool) -> Callable[..., keras.metrics.Metric]:
+    return lambda num_classes, *, key, label, examples: MeanOfLogits(inner(), key=key, **settings)
+
+
+def _area(num_classes: int, *, key: str, label: int | None, examples: int) -> keras.metrics.Metric:
+    return AreaUnderCurve(num_classes, key=key, examples=examples)
+
+
+_cross_entropy = partial(keras.metrics.CategoricalCrossentropy, from_logits=True)
+_BUILT_IN: dict[str, Callable[..., keras.metrics.Metric]] = {
+    **dict.fromkeys(("accuracy", "categorical_accuracy", "sparse_categorical_accuracy"), _top_k(1)),
+    **dict.fromkeys(
+        ("top5_accuracy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"), _top_k(_TOP_K)
+    ),
+    **dict.fromkeys(("balanced_accuracy", "recall"), _count_score(lambda counts: counts.recall)),
+    "precision": _count_score(lambda counts: counts.precision),
+    # The F-beta of Keras has beta = 1 unless told otherwise.
+    **dict.fromkeys(("f1_score", "macro_f1", "f_beta_score"), _count_score(lambda counts: counts.f1)),
+    **dict.fromkeys(("mean_io_u", "one_hot_mean_io_u"), _count_score(lambda counts: counts.intersection_over_union)),
+    "auc": _area,
+    **dict.fromkeys(("cross_entropy", "categorical_crossentropy"), _mean(_cross_entropy, of_logits=True)),
+    "sparse_categorical_crossentropy": _mean(_cross_entropy, of_logits=True, takes_classes=True),
+    "kl_divergence": _mean(keras.metrics.KLDivergence),
+    "cosine_similarity": _mean(keras.metrics.CosineSimilarity),
+    "mean_absolute_error": _mean(keras.metrics.MeanAbsoluteError),
+    "mean_squared_error": _mean(keras.metrics.MeanSquaredError),
+    "root_mean_squared_error": _mean(keras.metrics.RootMeanSquaredError),
+    "poisson": _mean(keras.metrics.Poisson),
+}
+for _name, _builder in _BUILT_IN.items():
+    register_metric(_name)(_builder)

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
-from dlexp.evaluation.metrics import build_metrics
+from dlexp.evaluation.scores import probabilities_of
+from dlexp.evaluation.scoring import Scoring
 from dlexp.evaluation.tta_views import make_views
 
 Forward = Callable[[Any], Any]
@@ -23,7 +24,7 @@ class Predictions:
 
     Attributes:
         split: `train`, `validation` or `test`.
-        metrics: loss, accuracy and the additional metrics, by name.
+        metrics: see `Scoring.measure`.
         per_source: the same metrics by source; empty if there is only one source.
         table: one row per example, in the order of the manifest. Columns: key, source, label, prediction, confidence
             (probability of the prediction), loss (cross-entropy), and `probability_N` for every class. If the model
@@ -71,14 +72,14 @@ def compile_forward(model: keras.Model, datasets: Datasets, *, tta: Sequence[str
     return tf.function(logits_of, input_signature=signature, autograph=False)
 
 
-def predict_split(forward: Forward, datasets: Datasets, split: str, *, metric_names: Sequence[str]) -> Predictions:
+def predict_split(forward: Forward, datasets: Datasets, split: str, *, scoring: Scoring) -> Predictions:
     """Runs a model once over a split.
 
     Args:
         forward: from `compile_forward`.
         datasets: contain the split.
         split: `train`, `validation` or `test`.
-        metric_names: Keras metrics in addition to loss and accuracy.
+        scoring: what is measured.
 
     Raises:
         DataError: an image can no longer be read; the error names it.
@@ -87,16 +88,12 @@ def predict_split(forward: Forward, datasets: Datasets, split: str, *, metric_na
     with naming_unreadable_images(dataset):
         logits = np.concatenate([forward(images).numpy() for images, _ in datasets.split_batches(split)])
     rows = dataset.manifest.iloc[dataset.rows(split)]
-    one_hot = np.eye(dataset.num_classes, dtype=np.float32)[rows["label"].to_numpy()]
+    labels, sources = rows["label"].to_numpy(), rows["source"].to_numpy()
+    one_hot = np.eye(dataset.num_classes, dtype=np.float32)[labels]
     losses = keras.ops.categorical_crossentropy(one_hot, logits, from_logits=True).numpy()
-    sources = rows["source"].to_numpy()
 
     def measure(chosen: Any) -> dict[str, float]:
-        metrics = {"loss": float(np.mean(losses[chosen], dtype=np.float64))}
-        for metric in build_metrics(metric_names, dataset.num_classes):
-            metric.update_state(one_hot[chosen], logits[chosen])
-            metrics[metric.name] = float(metric.result())
-        return metrics
+        return scoring.measure(labels[chosen], logits[chosen], dataset.class_names)
 
     names = sorted(set(sources))
     per_source = {name: measure(sources == name) for name in names} if len(names) > 1 else {}
@@ -112,9 +109,9 @@ def tabulate(rows: pd.DataFrame, logits: np.ndarray, losses: np.ndarray) -> pd.D
         logits: `float32` `(n, num_classes)` of the same examples.
         losses: `(n,)`.
     """
-    probabilities = tf.nn.softmax(logits).numpy()
-    probabilities[~np.isfinite(logits).all(axis=1)] = np.nan
+    probabilities = probabilities_of(logits)
+    predictions = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), 0)
     table = rows[["key", "source", "label"]].reset_index(drop=True)
-    table = table.assign(prediction=probabilities.argmax(axis=1), confidence=probabilities.max(axis=1), loss=losses)
+    table = table.assign(prediction=predictions, confidence=probabilities.max(axis=1), loss=losses)
     columns = {f"probability_{label}": probabilities[:, label] for label in range(probabilities.shape[1])}
     return pd.concat([table, pd.DataFrame(columns)], axis=1)

@@ -8,7 +8,14 @@ from sklearn.metrics import confusion_matrix
 
 from dlexp.evaluation.calibration import Calibration, fit_temperature, measure_calibration
 from dlexp.evaluation.intervals import Share, share_with_interval
-from dlexp.evaluation.scores import ClassScores, Curve, score_classes, score_one_against_rest, score_top_k
+from dlexp.evaluation.scores import (
+    ClassScores,
+    Curve,
+    probabilities_of,
+    score_classes,
+    score_one_against_rest,
+    score_top_k,
+)
 from dlexp.evaluation.split_prediction import Predictions
 
 
@@ -73,11 +80,11 @@ def score_split(predictions: Predictions, temperature: Temperature) -> SplitScor
     """
     labels, (logits, not_finite) = predictions.labels, finite_logits(predictions.logits)
     table, num_classes = predictions.table, logits.shape[1]
-    probabilities = _probabilities(predictions, not_finite)
+    probabilities = probabilities_of(logits)
     right = (table["label"] == table["prediction"]).groupby(table["source"])
     shares = {str(source): share_with_interval(int(is_right.sum()), len(is_right)) for source, is_right in right}
     return SplitScores(
-        top_k=score_top_k(labels, probabilities),
+        top_k=score_top_k(labels, logits),
         per_source=shares if len(shares) > 1 else {},
         classes=score_classes(labels, table["prediction"].to_numpy(), num_classes),
         curves=score_one_against_rest(labels, probabilities),
@@ -93,8 +100,3 @@ def finite_logits(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits with zeros in rows that are not finite, and a `bool` mask `(n,)` of these rows."""
     not_finite = ~np.isfinite(logits).all(axis=1)
     return np.where(not_finite[:, np.newaxis], 0.0, logits), not_finite
-
-
-def _probabilities(predictions: Predictions, not_finite: np.ndarray) -> np.ndarray:
-    columns = predictions.table.filter(regex=r"^probability_\d+$").to_numpy()
-    return np.where(not_finite[:, np.newaxis], 1 / columns.shape[1], columns)

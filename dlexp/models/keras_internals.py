@@ -5,6 +5,7 @@ without it. A test of each, in `tests/models/test_keras_internals.py`, fails wit
 holds. The bound on Keras in `setup.cfg` is the version that these tests ran with.
 """
 
+import contextvars
 import datetime
 import io
 import json
@@ -33,6 +34,8 @@ _REMEMBERED: Mapping[type, tuple[str, tuple[str, ...]]] = {
     keras.callbacks.EarlyStopping: ("callbacks/early_stopping.py", ("wait", "best", "best_epoch", "stopped_epoch")),
     keras.callbacks.ReduceLROnPlateau: ("callbacks/reduce_lr_on_plateau.py", ("wait", "best", "cooldown_counter")),
 }
+
+_in_training_step = contextvars.ContextVar("in_training_step", default=False)
 
 
 class KerasChangedError(DlexpError, AttributeError):
@@ -137,11 +140,20 @@ def watch_steps(model: keras.Model, count: Callable[[], Any]) -> None:
     train_step = model.train_step
 
     def counted_step(data: Any) -> Any:
-        logs = train_step(data)
+        token = _in_training_step.set(True)
+        try:
+            logs = train_step(data)
+        finally:
+            _in_training_step.reset(token)
         count()
         return logs
 
     model.train_step = counted_step
+
+
+def is_training_step() -> bool:
+    """Whether a step of a model that `watch_steps` watches is being traced, and not a step of its validation."""
+    return _in_training_step.get()
 
 
 def count_updates(optimizer: keras.optimizers.Optimizer) -> int:

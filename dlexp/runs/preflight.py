@@ -6,14 +6,16 @@ import tempfile
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError, unknown_name
-from dlexp.registry import AUGMENTATIONS, CALLBACKS, MODELS, OPTIMIZERS, SOURCES, TRACKERS, load_plugins
+from dlexp.registry import AUGMENTATIONS, CALLBACKS, LOSSES, MODELS, OPTIMIZERS, SOURCES, TRACKERS, load_plugins
+from dlexp.runs.metric_names import check_monitor
 
 
 def check_names(config: ExperimentConfig) -> None:
-    """Imports the plug-ins of a config, then looks up its model, source, augmentations, callbacks, trackers, optimizer.
+    """Imports the plug-ins of a config, then looks up every name in it: from its model to the metric it monitors.
 
     Raises:
         UnknownNameError: a name is unknown; the error lists the nearest names and all names.
+        ConfigError: a metric makes no sense, or the monitored one has no known direction.
         ConfigError: a plug-in cannot be imported.
     """
     load_plugins(config.plugins)
@@ -28,6 +30,8 @@ def check_names(config: ExperimentConfig) -> None:
         TRACKERS.check(tracker)
     if config.optimization.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", config.optimization.optimizer, OPTIMIZERS)
+    LOSSES.check(config.optimization.loss)
+    check_monitor(config)
 
 
 def check_store(store: str | pathlib.Path) -> None:

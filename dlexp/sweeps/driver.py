@@ -13,6 +13,7 @@ from typing import Protocol
 from dlexp.runs.run import RECORD_FILE, Status, now
 from dlexp.runs.store import describe_run
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
+from dlexp.sweeps.judging import judge_again
 from dlexp.sweeps.launchers.base import EpochEnded, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.objective import values_of_run
 from dlexp.sweeps.plan import SweepPlan
@@ -131,7 +132,12 @@ class SweepDriver:
         return dict(self._began)
 
     def _settle_interrupted(self) -> None:
-        """Records runs that ended after the previous driver was killed, and queues unfinished ones again."""
+        """Records runs that ended after the previous driver was killed, and queues unfinished ones again.
+
+        Trials that were judged by other objectives are judged again, by the records of their runs.
+        """
+        for trial in judge_again(self.folder, self.plan):
+            self._write(trial)
         for trial in list(self.trials.values()):
             if trial.state is TrialState.RUNNING or (trial.state is TrialState.FAILED and self.limits.retry_failed):
                 ended = self._ended_state(trial)

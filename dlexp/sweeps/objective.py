@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.config.monitor import is_smaller_better
+from dlexp.config.monitor import is_smaller_better, unknown_direction
 from dlexp.config.spelling import parse_names
 from dlexp.errors import ConfigError
 
@@ -42,7 +42,8 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     """Reads `val_accuracy`, `val_loss:min` or several joined by commas.
 
     Raises:
-        ConfigError: no name is given, a name is given twice, or a mode is neither min nor max.
+        ConfigError: no name is given, a name is given twice, a mode is neither min nor max, or none is given for a
+            metric that dlexp does not know.
     """
     objectives = tuple(map(_parse_one, parse_names(text)))
     names = [objective.name for objective in objectives]
@@ -54,7 +55,10 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 def _parse_one(part: str) -> Objective:
     name, separator, mode = part.partition(":")
     if not separator:
-        return Objective(name, is_smaller_better(name))
+        is_smaller = is_smaller_better(name)
+        if is_smaller is None:
+            raise ConfigError(f"--objective={name} {unknown_direction(name)} {name}:min or {name}:max")
+        return Objective(name, is_smaller)
     if mode not in _MODES or not name:
         raise ConfigError(f"--objective={part} must be a metric, or metric:min, or metric:max")
     return Objective(name, mode == "min")

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.errors import ConfigError
-from dlexp.sweeps.folder import Trial, TrialState
+from dlexp.sweeps.folder import Trial
 from dlexp.sweeps.objective import Objective, parse_objectives
 from dlexp.sweeps.space.runs_file import Commands
 from dlexp.sweeps.space.space import Space
 
 Point = Mapping[str, Any]
-_MAY_DIFFER = ("base", "name", "num_points")  # the name is that of the folder, which may be renamed
+# The name is that of the folder, which may be renamed. By other objectives the runs are judged again.
+_MAY_DIFFER = ("base", "name", "num_points", "objectives")
 
 
 class Candidates(Protocol):
@@ -78,8 +79,8 @@ class SweepPlan:
 
     def total_points(self) -> int | None:
         """Returns how many points will be tried; None if only the time limits them."""
-        size = self.candidates.grid_size() if self.search == "grid" else None
-        if size is None:
+        size = self.candidates.grid_size()
+        if size is None or (self.search != "grid" and not self.num_points):
             return self.num_points or None
         return min(size, self.num_points or size)
 
@@ -110,7 +111,7 @@ class SweepPlan:
 
 
 def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
-    """Raises ConfigError if the plan of a resumed sweep differs from the stored one; more points or time are allowed.
+    """Raises ConfigError if the plan of a resumed sweep is another one; more points and other objectives are allowed.
 
     Args:
         plan: the plan that is wanted now.
@@ -120,7 +121,7 @@ def check_same(plan: SweepPlan, stored: Mapping[str, Any]) -> None:
     stored_base = ExperimentConfig.of(**stored["base"]).flat()  # with the defaults of fields that are new since then
     base = {name for name in wanted["base"] if wanted["base"][name] != stored_base[name]}
     differences = [f"--{name}" for name in sorted(base & {*field_names("changes_result")})]
-    flags = {"candidates": "runs_file" if isinstance(plan.candidates, Commands) else "space", "objectives": "objective"}
+    flags = {"candidates": "runs_file" if isinstance(plan.candidates, Commands) else "space"}
     differences += [
         f"--{flags.get(name, name)}" for name in wanted if name not in _MAY_DIFFER and wanted[name] != stored.get(name)
     ]
@@ -147,13 +148,6 @@ def check_trials(plan: SweepPlan, trials: Sequence[Trial]) -> None:
             raise ConfigError(
                 f"trial {first.number} of sweep {plan.name} ({values}) does not fit the new plan: a grid may only "
                 "grow at its end, a new space must contain every tried point; or give another --sweep_name"
-            )
-    names = {objective.name for objective in plan.objectives}
-    for trial in trials:
-        if trial.state is TrialState.FINISHED and not names <= trial.values.keys():
-            raise ConfigError(
-                f"sweep {plan.name} has trials that were judged by {', '.join(trial.values)}: give another "
-                "--sweep_name to use another --objective"
             )
 
 

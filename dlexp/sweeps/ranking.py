@@ -42,12 +42,19 @@ def mean_values(trials: Sequence[Trial], plan: SweepPlan) -> dict[str, float] | 
 
 
 def rank_points(trials: Sequence[Trial], plan: SweepPlan) -> list[RankedPoint]:
-    """Returns the points that have a result, best first by the first objective; ties stay in the order of trial."""
-    ranked = []
+    """Returns the points that have a result, best first by the first objective; ties stay in the order of trial.
+
+    Of several points that share their runs, as their configs are equal, the first stands for all.
+    """
+    ranked, runs = [], set()
     for _, of_point in sorted(group_by_point(trials).items()):
         values = mean_values(of_point, plan)
         if values is not None:
             finished = [trial for trial in of_point if trial.state is TrialState.FINISHED]
+            shared = tuple(trial.number if trial.reused_from is None else trial.reused_from for trial in finished)
+            if shared in runs:
+                continue
+            runs.add(shared)
             ranked.append(RankedPoint(finished, values))
     first = plan.objectives[0]
     return sorted(ranked, key=lambda point: first.cost(point.values[first.name]))

@@ -9,6 +9,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dlexp.errors import unknown_name
@@ -19,6 +20,7 @@ from dlexp.sweeps.space.space import Parameter, Space
 if TYPE_CHECKING:
     import optuna
 
+_MOST_REPEATS = 50  # of tried points in a row, after which a sampler is taken to have no new one
 SAMPLERS = ("random", "tpe", "qmc", "nsgaii")
 SEARCHES = ("grid", *SAMPLERS)
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -77,26 +79,55 @@ class SampledSearch(Search):
     ) -> None:
         optuna = import_optuna()
         self._space, self._objectives = space, plan.objectives
+        self._tried: set[str] = set()
+        self._numbers: list[int] = []  # of the trial in the study, by number of the point
         seed = plan.search_seed + _SEED_STRIDE * len(previous)
         self._study = optuna.create_study(
             sampler=_build_sampler(plan.search, seed), directions=[objective.direction for objective in plan.objectives]
         )
         for point, values in previous:
-            self._study.add_trial(frozen_trial(space, point, plan.objectives, values))
+            self._add(point, values)
 
     def next_point(self) -> dict[str, Any] | None:
-        """Draws a point from the sampler."""
-        trial = self._study.ask()
-        return self._space.draw(lambda parameter: suggest(trial, parameter))
+        """Draws a point that was not tried yet from the sampler; None if all points of the space were tried.
+
+        Where the sampler only repeats itself, the first point of the grid that is left is next.
+        """
+        optuna = import_optuna()
+        size = self._space.grid_size()
+        if size is not None and len(self._tried) >= size:
+            return None
+        for _ in range(_MOST_REPEATS):
+            trial = self._study.ask()
+            point = self._space.draw(partial(suggest, trial))
+            if _spelled(point) not in self._tried:
+                self._tried.add(_spelled(point))
+                self._numbers.append(trial.number)
+                return point
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        left = (point for point in self._space.grid() if _spelled(point) not in self._tried) if size else iter(())
+        point_left = next(left, None)
+        if point_left is not None:
+            self._add(point_left, None)
+        return point_left
+
+    def _add(self, point: Mapping[str, Any], values: Mapping[str, float] | None) -> None:
+        self._tried.add(_spelled(point))
+        self._numbers.append(len(self._study.trials))
+        self._study.add_trial(frozen_trial(self._space, point, self._objectives, values))
 
     def tell(self, point_number: int, values: Mapping[str, float] | None) -> None:
         """Passes the result to the sampler."""
         import optuna
 
         if values is None:
-            self._study.tell(point_number, state=optuna.trial.TrialState.FAIL)
+            self._study.tell(self._numbers[point_number], state=optuna.trial.TrialState.FAIL)
         else:
-            self._study.tell(point_number, [values[objective.name] for objective in self._objectives])
+            self._study.tell(self._numbers[point_number], [values[objective.name] for objective in self._objectives])
+
+
+def _spelled(point: Mapping[str, Any]) -> str:
+    return json.dumps(point, sort_keys=True)
 
 
 def frozen_trial(

@@ -21,10 +21,11 @@ import keras
 import numpy as np
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
-from dlexp.registry import AUGMENTATIONS, MODELS
+from dlexp.registry import AUGMENTATIONS, LOSSES, METRICS, MODELS
+from dlexp.runs.metric_names import check_monitor, resolve_metrics
 from dlexp.training.compiling import seed_everything
 from dlexp.training.optimizers import set_rates
-from dlexp.training.preparation import Setup, build_compiled, check_monitor, prepare
+from dlexp.training.preparation import Setup, build_compiled, prepare
 from dlexp.training.step_counter import StepCounter
 
 _MOST_NETWORKS = 4
@@ -77,7 +78,7 @@ def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Set
         seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = previous.datasets
     datasets.reseed(config.seed)
-    check_monitor(config.selection, num_classes=datasets.dataset.num_classes)
+    check_monitor(config, datasets.dataset.class_names)
     fresh, facts = build_compiled(config, datasets, initialize=initialize, steps=StepCounter())
     _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
     _copy(fresh.variables, previous.model.variables)
@@ -89,6 +90,8 @@ def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Set
 def _is_all_builtin(config: ExperimentConfig) -> bool:
     """Whether the training runs no code of a plug-in or of an extension package."""
     builtin = MODELS.is_builtin(config.model.model) and all(map(AUGMENTATIONS.is_builtin, config.data.augment))
+    builtin &= LOSSES.is_builtin(config.optimization.loss)
+    builtin &= all(METRICS.is_builtin(resolved.metric) for resolved in resolve_metrics(config.selection.metrics))
     return builtin and not config.optimization.callbacks
 
 

@@ -11,7 +11,9 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import ExecutionConfig
 from dlexp.datasets import Datasets
 from dlexp.errors import ConfigError
+from dlexp.evaluation.losses import loss_of
 from dlexp.evaluation.metrics import build_metrics
+from dlexp.models.own_loss import has_own_loss
 from dlexp.training.optimizers import build_optimizer
 from dlexp.training.step_counter import StepCounter
 
@@ -58,7 +60,8 @@ def compile_model(
     """Compiles the model with the optimizer, loss and metrics of a config.
 
     Labels are one-hot, and may be soft: label smoothing and MixUp are applied to the training data, not in the loss.
-    The loss on validation and test data is therefore the plain cross-entropy, comparable across runs.
+    The loss on validation and test data is therefore the plain loss, comparable across runs. If it is not the
+    cross-entropy, that is measured too, as `cross_entropy`.
 
     Args:
         model: built.
@@ -79,8 +82,13 @@ def compile_model(
     )
     model.compile(
         optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch, steps=steps),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=build_metrics(config.selection.metrics, dataset.num_classes),
+        loss=loss_of(config.optimization, dataset.num_classes),
+        metrics=build_metrics(
+            config.selection.metrics,
+            dataset.class_names,
+            examples=dataset.count("validation"),
+            loss="" if has_own_loss(model) else config.optimization.loss,
+        ),
         jit_compile=_JIT_COMPILE[config.execution.jit_compile],
         steps_per_execution=steps_per_execution,
     )

@@ -1,5 +1,6 @@
 """The training loop, which can start at any step."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.errors import ConfigError
 from dlexp.models.keras_internals import begin_steps, metrics_so_far, steps_per_call, take_steps
+from dlexp.runs.metric_names import ON_WHOLE_SPLITS
 from dlexp.training.data_clock import DataClock
 from dlexp.training.step_counter import StepCounter
 
@@ -99,14 +101,21 @@ def _run_epochs(
             hooks.on_train_batch_end(step + steps_per_call(model) - 1, logs)
         train_logs = _train_logs(model, logs)
         val_logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
+        if any(map(math.isnan, val_logs.values())):  # a custom step returns what its traced metrics gave
+            val_logs = _over_all_batches(model, val_logs)
         hooks.on_epoch_end(epoch, train_logs | {f"val_{name}": value for name, value in val_logs.items()})
 
 
 def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of the epoch; those of its last step if a custom `train_step` returns others than the model has.
+    """The metrics of the epoch, without those that are measured on whole splits only.
 
     `last_logs` is empty if a previous process took all steps of the epoch and was stopped during its validation.
     """
-    over_epoch = metrics_so_far(model)
-    logs = last_logs if last_logs and last_logs.keys() != over_epoch.keys() else over_epoch
-    return {name: float(value) for name, value in logs.items()}
+    logs = _over_all_batches(model, last_logs or metrics_so_far(model))
+    return {name: value for name, value in logs.items() if name not in ON_WHOLE_SPLITS}
+
+
+def _over_all_batches(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics over all batches; of the last one those that only a custom step returns."""
+    over_all = metrics_so_far(model)
+    return {name: float(over_all.get(name, value)) for name, value in last_logs.items()}

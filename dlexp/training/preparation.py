@@ -10,13 +10,12 @@ import keras
 from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
 from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.sections import SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
 from dlexp.datasets.inspection.findings import find_exact_leaks
-from dlexp.errors import unknown_name
-from dlexp.evaluation.metrics import metric_names, portable_metrics
+from dlexp.evaluation.metrics import portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
+from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
@@ -97,11 +96,10 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = build_datasets(config)
-    num_classes = datasets.dataset.num_classes
-    check_monitor(config.selection, num_classes=num_classes)
+    check_monitor(config, datasets.dataset.class_names)
     steps = StepCounter()
     model, facts = build_compiled(config, datasets, initialize=initialize, steps=steps)
-    portable_model = build_portable_model(model, metrics=portable_metrics(num_classes))
+    portable_model = build_portable_model(model, metrics=portable_metrics())
     gradients = GradientWatch(
         model,
         steps,
@@ -145,11 +143,3 @@ def warn_of_leaks(dataset: Dataset) -> int:
             len(leaks), dataset.name, leaks["keys"].iloc[0],
         )  # fmt: skip
     return len(leaks)
-
-
-def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
-    """Raises UnknownNameError if the monitored metric is not among those that the training measures."""
-    measured = metric_names(selection.metrics, num_classes)
-    available = [*measured, *(f"val_{name}" for name in measured)]
-    if selection.monitor not in available:
-        raise unknown_name("monitored metric", selection.monitor, available)

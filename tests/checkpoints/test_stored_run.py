@@ -67,12 +67,13 @@ def test_it_is_resumed_as_if_it_had_never_stopped(run: Run, reference: dict[str,
     command = [sys.executable, "-m", "dlexp.commands.cli", "train", f"--resume={run.path}", "--epochs=3", "--verbose=0"]
     subprocess.run([*command, "--noevaluation_report"], check=True, capture_output=True)
     record = run.record()
-    tolerance = 0.0 if processor() == reference["processor"] else 1e-3
+    is_same = processor() == reference["processor"]
+    tolerance = 1e-6 if is_same else 1e-3  # earlier code computed metrics in float32
     assert record["best_epoch"] == reference["best_epoch"]
     for name, value in reference["metrics"].items():
         assert record["metrics"][name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
     assert _measured(run.points()) == pytest.approx(_measured(pd.DataFrame(reference["points"])), rel=tolerance)
-    if not tolerance:
+    if is_same:
         assert load_checkpoint(run.path).metadata["weights_digest"] == reference["weights_digest"]
 
 

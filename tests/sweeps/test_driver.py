@@ -17,7 +17,7 @@ from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.ranking import pareto_front, rank_points
 from dlexp.sweeps.space.space import Space
 from tests.support.scripted_launcher import ScriptedLauncher, end, finish, write_run
-from tests.support.small_sweeps import drive, plan_of
+from tests.support.small_sweeps import commands_plan, drive, plan_of
 
 
 def states(trials: Sequence[Trial]) -> set[TrialState]:
@@ -73,14 +73,49 @@ def test_an_equal_point_shares_the_run_of_the_first(tmp_path: pathlib.Path) -> N
         plan_of(tmp_path, "optimizer=choice(adam,sgd); sgd.momentum=0.9; seed=choice(1,2)")
     )
     assert len(launcher.jobs) == 4
-    again = plan_of(tmp_path, "learning_rate=uniform(0.0999999,0.1)", search="random", num_points=3, search_seed=1)
-    same = dataclasses.replace(again, name="t", candidates=_OnePoint(again.candidates))
+    same = dataclasses.replace(commands_plan(tmp_path, {"seed": 1}, {"seed": 1}, {"seed": 1}), name="t")
     folder, trials, launcher = drive(same)
     assert len(launcher.jobs) == 1
     assert [trial.reused_from for trial in trials] == [None, 0, 0]
     assert states(trials) == {TrialState.FINISHED}
     assert "equal to trial 0" in trials[1].reason
     assert folder.run_of(trials[2]) == folder.run_of(trials[0])
+    assert len(rank_points(trials, same)) == 1
+
+
+@pytest.mark.parametrize("search", ["random", "tpe", "qmc", "nsgaii"])
+def test_search_of_two_points_with_six_trials_runs_two_and_ends(tmp_path: pathlib.Path, search: str) -> None:
+    plan = plan_of(tmp_path, "learning_rate=choice(0.01,0.1)", search=search, num_points=6)
+    _, trials, launcher = drive(plan)
+    assert sorted(trial.point["learning_rate"] for trial in trials) == [0.01, 0.1]
+    assert len(launcher.jobs) == 2
+    assert plan.total_points() == 2
+    assert len(drive(plan)[1]) == 2
+
+
+def test_sampler_that_only_repeats_itself_gives_no_more_trials(tmp_path: pathlib.Path) -> None:
+    again = plan_of(tmp_path, "learning_rate=uniform(0.0999999,0.1)", search="random", num_points=3, search_seed=1)
+    _, trials, _ = drive(dataclasses.replace(again, candidates=_OnePoint(again.candidates)))
+    assert len(trials) == 1
+
+
+def test_another_objective_judges_finished_trials_again_and_trains_none(tmp_path: pathlib.Path) -> None:
+    plan = plan_of(tmp_path)
+    drive(plan)
+    other = dataclasses.replace(plan, objectives=parse_objectives("test_accuracy:min"))
+    _, trials, launcher = drive(other)
+    assert launcher.jobs == []
+    assert rank_points(trials, other)[0].trials[0].point["learning_rate"] == 0.1
+    assert all(trial.values.keys() == {"test_accuracy"} for trial in trials)
+
+
+def test_trials_that_failed_by_a_wrong_objective_are_rescued_by_the_right_one(tmp_path: pathlib.Path) -> None:
+    wrong = plan_of(tmp_path, objectives=parse_objectives("val_f1:max"))
+    _, trials, _ = drive(wrong)
+    assert states(trials) == {TrialState.FAILED}
+    _, trials, launcher = drive(dataclasses.replace(wrong, objectives=parse_objectives("val_accuracy")))
+    assert states(trials) == {TrialState.FINISHED}
+    assert launcher.jobs == []
 
 
 class _OnePoint(Space):
@@ -152,7 +187,7 @@ def test_a_trial_over_its_memory_is_killed(tmp_path: pathlib.Path) -> None:
 
 
 def test_an_objective_that_no_run_has_fails_the_trial_and_names_those_there_are(tmp_path: pathlib.Path) -> None:
-    _, trials, _ = drive(plan_of(tmp_path, objectives=parse_objectives("val_f1")))
+    _, trials, _ = drive(plan_of(tmp_path, objectives=parse_objectives("val_f1:max")))
     assert states(trials) == {TrialState.FAILED}
     assert "no value for the objective val_f1" in trials[0].reason
     assert "val_accuracy" in trials[0].reason

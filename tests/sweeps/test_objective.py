@@ -11,16 +11,28 @@ from dlexp.sweeps.objective import Objective, parse_objectives, values_of_run
 
 @pytest.mark.parametrize(
     "metric",
-    ["loss", "val_loss", "test_loss", "val_mean_absolute_error", "val_binary_crossentropy", "val_kl_divergence",
-     "val_categorical_hinge", "val_poisson", "val_false_positives", "seconds", "num_parameters", "model_bytes"],
+    ["loss", "val_loss", "test_loss", "val_mean_absolute_error", "val_cross_entropy", "val_kl_divergence",
+     "val_poisson", "num_parameters", "test_loss/accuracy", "steps/loss"],
 )  # fmt: skip
-def test_losses_errors_times_and_sizes_should_be_small(metric: str) -> None:
-    assert is_smaller_better(metric)
+def test_losses_errors_and_sizes_should_be_small(metric: str) -> None:
+    assert is_smaller_better(metric) is True
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "val_accuracy", "test_accuracy", "val_top5_accuracy", "val_f1", "auc"])
-def test_scores_should_be_large(metric: str) -> None:
-    assert not is_smaller_better(metric)
+@pytest.mark.parametrize(
+    "metric",
+    ["accuracy", "val_accuracy", "test_accuracy", "val_top5_accuracy", "val_macro_f1", "val_auc",
+     "test_accuracy/errors-loss", "test_accuracy/bytes", "val_recall/false"],
+)  # fmt: skip
+def test_scores_should_be_large_whatever_their_source_or_class_is_named(metric: str) -> None:
+    assert is_smaller_better(metric) is False
+
+
+@pytest.mark.parametrize("metric", ["lossless", "terrors", "val_f1", "my_loss", "bytes"])
+def test_metric_that_is_not_known_is_asked_for_its_direction(metric: str) -> None:
+    assert is_smaller_better(metric) is None
+    with pytest.raises(ConfigError, match=f"--objective={metric} is no metric of dlexp.* {metric}:min or {metric}:max"):
+        parse_objectives(metric)
+    assert parse_objectives(f"{metric}:max")[0].cost(1.0) == -1.0
 
 
 @pytest.mark.parametrize(
@@ -75,5 +87,5 @@ def test_values_are_those_of_the_objectives_alone() -> None:
 def test_what_is_no_number_is_refused_and_the_numbers_there_are_are_named(value: object) -> None:
     row = {"val_f1": value, "val_loss": 0.1, "deterministic": True, "accuracy": 0.9}
     with pytest.raises(ConfigError) as refusal:
-        values_of_run(row, parse_objectives("val_loss,val_f1,val_auc"))
+        values_of_run(row, parse_objectives("val_loss,val_f1:max,val_auc"))
     assert str(refusal.value) == "the run has no value for the objective val_f1, val_auc: it has accuracy, val_loss"

@@ -9,6 +9,7 @@ import keras
 
 from dlexp.machine.load import LoadMeter
 from dlexp.models.keras_internals import count_updates, metrics_so_far, skips_updates, steps_per_call
+from dlexp.runs.metric_names import ON_WHOLE_SPLITS
 from dlexp.runs.points import Point, PointLog
 from dlexp.runs.run import now
 from dlexp.tracking.base import Tracker
@@ -69,7 +70,9 @@ class PointLogger(keras.callbacks.Callback):
         """Records the steps before this one, if a point is due."""
         step = self._epoch * self.params["steps"] + batch
         if batch and self._is_due(step):
-            self._write(self._values_of_steps(metrics_so_far(self.model)), step=step, epoch=self._epoch + 1)
+            metrics = metrics_so_far(self.model).items()
+            measured = {key: value for key, value in metrics if key not in ON_WHOLE_SPLITS}
+            self._write(self._values_of_steps(measured), step=step, epoch=self._epoch + 1)
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Stops the clock: what follows is validation."""

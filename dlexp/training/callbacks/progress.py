@@ -1,5 +1,6 @@
 """Shows the progress of a training: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -130,5 +131,6 @@ class ProgressBar(ProgressLines):
 
 
 def format_metrics(logs: Mapping[str, Any]) -> str:
-    """`loss 0.1234  accuracy 0.9876`."""
-    return "  ".join(f"{key} {float(value):.4f}" for key, value in logs.items())
+    """`loss 0.1234  accuracy 0.9876`, without what is measured at the end of the epoch only."""
+    measured = {key: float(value) for key, value in logs.items()}
+    return "  ".join(f"{key} {value:.4f}" for key, value in measured.items() if not math.isnan(value))
