@@ -21,6 +21,8 @@ from dlexp import (
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
 from dlexp.datasets import build_datasets
 from dlexp.errors import ConfigError, DataError, DivergedError, DlexpError
+from dlexp.evaluation.split_prediction import Predictions
+from dlexp.experiment import metrics_of_test
 from dlexp.runs.store import iterate_runs
 from tests.support.image_folders import write_digits_folder
 from tests.support.mlflow_store import client_of
@@ -297,3 +299,20 @@ def test_metrics_are_told_by_source(tmp_path: pathlib.Path) -> None:
         assert result.metrics[f"test_accuracy/{source}"] == pytest.approx(accuracy)
         assert report["per_source"][source]["metrics"]["accuracy"] == pytest.approx(accuracy)
     assert set(predictions["source"]) == {"photos", "digits"}
+
+
+def test_sources_whose_names_look_alike_keep_their_own_metrics() -> None:
+    shares = {
+        "site A": 0.6,
+        "site@A": 1.0,
+        "Z rich": 0.5,
+        "Zürich": 0.7,
+        "東京": 0.1,
+        "京都": 0.2,
+        "errors (loss)": 0.3,
+    }
+    per_source = {source: {"accuracy": share} for source, share in shares.items()}
+    measured = metrics_of_test(Predictions("test", {"accuracy": 0.5}, per_source, pd.DataFrame(), np.empty((0, 2))))
+    assert list(measured.values()) == [0.5, *shares.values()]
+    assert measured["test_accuracy/site A"] == 0.6
+    assert measured["test_accuracy/東京"] == 0.1

@@ -148,8 +148,15 @@ def _split(manifest: pd.DataFrame, data: DataConfig) -> np.ndarray:
 
 
 def file_name(name: str) -> str:
-    """Makes a name of the characters `[A-Za-z0-9._-]`, at most 64 of them."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64] or "dataset"
+    """Makes a name of the characters `[A-Za-z0-9._-]`, at most 64 of them.
+
+    A name that loses letters by that ends with a digest, so that names of other scripts stay different.
+    """
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "dataset"
+    if len(cleaned) <= 64 and all(character.isascii() for character in name if character.isalnum()):
+        return cleaned
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{cleaned[:55].rstrip('-.')}-{digest}"
 
 
 def _image_shape(manifest: pd.DataFrame, data: DataConfig, *, only_one: bool) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -52,6 +53,7 @@ def draw_history(run: Run) -> None:
     epochs = points[~points["key"].str.startswith(("steps/", "test_"))]
     if epochs["key"].str.startswith("val_").any():
         curves = epochs.pivot_table(index="epoch", columns="key", values="value", aggfunc="last", dropna=False)
+        curves = curves.replace([np.inf, -np.inf], np.nan)  # the norm of gradients that overflowed, for example
         panels = [*_metric_panels(curves), *(panel for panel in _OTHERS if panel.curves[0][0] in curves)]
         rows = -(-len(panels) // _COLUMNS)
         figure = make_figure(4.2 * _COLUMNS, 2.9 * rows + 0.5)
@@ -74,10 +76,11 @@ def _metric_panels(curves: pd.DataFrame) -> list[_Panel]:
 def _draw_panel(axes: Axes, curves: pd.DataFrame, panel: _Panel, *, best_epoch: int | None) -> None:
     marker = "o" if len(curves) == 1 else None  # a single point draws no line
     for key, legend, color in panel.curves:
-        axes.plot(curves.index, curves[key], label=legend, color=color, marker=marker)
+        if key in curves:
+            axes.plot(curves.index, curves[key], label=legend, color=color, marker=marker)
     if len(panel.curves) > 1:
         axes.legend(fontsize=8)
-    values = curves[panel.curves[0][0]]
+    values = curves[next(key for key, _, _ in panel.curves if key in curves)]
     if panel.logarithmic and 0 < _FEW_MAGNITUDES * values.min() < values.max():
         axes.set_yscale("log")
     if best_epoch is not None:

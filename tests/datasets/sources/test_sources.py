@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -308,6 +309,13 @@ def test_an_empty_split_is_refused(bare: BareSource) -> None:
 
 def test_the_dataset_name_fits_a_file_name(bare: BareSource) -> None:
     assert open_dataset(DataConfig(dataset="bare", dataset_name="my cats/dogs", batch_size=4)).name == "my-cats-dogs"
+
+
+def test_dataset_names_of_other_scripts_stay_different(bare: BareSource) -> None:
+    names = ["東京", "京都", "Zürich", "Zurich", "Z-rich", "a" * 65, "a" * 66]
+    found = [open_dataset(DataConfig(dataset="bare", dataset_name=name, batch_size=4)).name for name in names]
+    assert len(set(found)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) for name in found)
 
 
 @pytest.mark.parametrize("member", ["x", "class_names"])
