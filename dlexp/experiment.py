@@ -122,7 +122,8 @@ def resume_run(
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
-            restore_model(setup.model, setup.portable.model, point)
+            num_classes = setup.datasets.dataset.num_classes
+            restore_model(setup.model, setup.portable.model, point, num_classes=num_classes)
         with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)

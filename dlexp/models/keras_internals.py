@@ -189,18 +189,41 @@ def metric_variables(model: keras.Model) -> list[Any]:
     return variables
 
 
-def make_metric_variables(model: keras.Model) -> None:
+def make_metric_variables(model: keras.Model, num_classes: int) -> None:
     """Makes the variables of all metrics, which Keras makes only with the first batch; their values are arbitrary.
 
-    Relies on `compute_metrics` (trainers/trainer.py), which ignores the images and builds the metrics of `compile` with
-    a dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
-    checkpoint of a mid-epoch step could not be resumed.
+    Relies on `_compile_metrics` (trainers/trainer.py), whose `update_state` builds the metrics of `compile` with a
+    dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
+    checkpoint of a mid-epoch step could not be resumed. The public `compute_metrics` calls it, but a model may have one
+    of its own, which needs images.
 
     Args:
         model: compiled, with one output `(batch, num_classes)`.
+        num_classes: number of classes.
     """
-    dummy = np.zeros((1, model.output_shape[-1]), np.float32)
-    model.compute_metrics(None, dummy, dummy)
+    metrics = _read(model, "_compile_metrics", "trainers/trainer.py")
+    if metrics is not None:
+        dummy = np.zeros((1, num_classes), np.float32)
+        metrics.update_state(dummy, dummy)
+
+
+def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns all layers within a model, at any depth, each of them once; without the model itself.
+
+    Relies on `_flatten_layers` (layers/layer.py); the public `layers` lists only the first level, and exists on models
+    only. With fewer layers, an error about a model could not name the layer.
+    """
+    return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
+
+
+def has_own(model: keras.Model, method: str) -> bool:
+    """Returns whether the class of a model defines a method such as `test_step` in place of Keras.
+
+    Relies on Keras' own classes being in the package `keras`. If they moved, every model would count as having its own
+    method, and the loss of its best checkpoint would be verified by a second way only.
+    """
+    owner = next(kind for kind in type(model).__mro__ if method in vars(kind))
+    return owner.__module__.partition(".")[0] != "keras"
 
 
 def softmax_without_logits(logits: Any) -> Any:

@@ -1,26 +1,30 @@
 """Builds data and model of an experiment, and checks that they fit together, before anything is written."""
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.initial_weights import initialize_weights
+from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
-from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import find_exact_leaks
 from dlexp.errors import unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
+from dlexp.registry import MODELS
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
+from dlexp.training.statistics import measure_channels
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +88,8 @@ class Setup:
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     """Builds data and model; writes nothing.
 
+    A model that cannot be used is refused before pixels are read, unless its builder takes their statistics.
+
     Args:
         config: of the experiment.
         initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
@@ -92,11 +98,15 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     check_store(config.tracking.store)
     use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = build_datasets(config)
-    num_classes = datasets.dataset.num_classes
-    check_monitor(config.selection, num_classes=num_classes)
-    model, facts = build_compiled(config, datasets, initialize=initialize)
-    portable_model = build_portable_model(model, metrics=portable_metrics(num_classes))
+    dataset = open_dataset(config.data)
+    check_monitor(config.selection, num_classes=dataset.num_classes)
+    make_datasets = functools.cache(lambda: Datasets(config, dataset))
+    model = build(config, dataset, make_datasets)
+    portable_model = build_portable_model(model, metrics=portable_metrics(dataset.num_classes))
+    if not MODELS.is_builtin(config.model.model):
+        check_saved_network(model, portable_model, input_shape=dataset.image_shape)
+    datasets = make_datasets()
+    facts = initialize_and_compile(model, config, datasets, initialize=initialize)
     gradients = GradientWatch(
         model,
         steps_per_epoch=datasets.steps_per_epoch,
@@ -119,14 +129,34 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 def build_compiled(
     config: ExperimentConfig, datasets: Datasets, *, initialize: bool
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
-    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
-    model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    """Builds and compiles a model that `prepare` has checked; returns it with facts. Seed everything before."""
+    model = build(config, datasets.dataset, lambda: datasets, check=False)
+    return model, initialize_and_compile(model, config, datasets, initialize=initialize)
+
+
+def build(
+    config: ExperimentConfig, dataset: Dataset, make_datasets: Callable[[], Datasets], *, check: bool = True
+) -> keras.Model:
+    """Builds the model of a config for a dataset; only a builder that takes statistics needs its pixels."""
+    return build_model(
+        config.model,
+        dataset.image_shape,
+        dataset.num_classes,
+        dtype_policy=config.execution.dtype_policy,
+        statistics=lambda: measure_channels(make_datasets()),
+        check=check,
+    )
+
+
+def initialize_and_compile(
+    model: keras.Model, config: ExperimentConfig, datasets: Datasets, *, initialize: bool
+) -> Mapping[str, Any]:
+    """Loads the weights of `init_checkpoint`, if there is one, and compiles; returns facts for the record."""
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
-    return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    return facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 
 def warn_of_leaks(dataset: Dataset) -> int:

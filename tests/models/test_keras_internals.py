@@ -186,7 +186,7 @@ def test_loss_is_found_by_its_name() -> None:
 def test_metrics_of_another_model_take_the_values_over() -> None:
     trained, fresh = build_model(), build_model()
     train_step(trained)
-    keras_internals.make_metric_variables(fresh)
+    keras_internals.make_metric_variables(fresh, 10)
     sources, targets = map(keras_internals.metric_variables, (trained, fresh))
     assert [variable.path for variable in targets] == [variable.path for variable in sources]
     for source, target in zip(sources, targets, strict=True):
