@@ -18,7 +18,7 @@ _TOLERANCE = 1e-6
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
+def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric], name: str = "") -> keras.Model:
     """Builds the model that is saved in place of the one under training: the same network, with separate weights.
 
     It is compiled for evaluation on integer labels, with Keras' own classes only. Plain Keras therefore opens the file
@@ -28,6 +28,7 @@ def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metr
     Args:
         model: the built model to train.
         metrics: Keras metrics for integer labels `(batch,)`.
+        name: of the model in messages; by default its own.
 
     Raises:
         ModelError: the model cannot be rebuilt from its config.
@@ -36,10 +37,10 @@ def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metr
         portable = keras.saving.deserialize_keras_object(serialize_network(model), safe_mode=True)
     except Exception as err:
         raise ModelError(
-            f"model {model.name} cannot be rebuilt from its config, so no checkpoint could be loaded "
+            f"model {name or model.name} cannot be rebuilt from its config, so no checkpoint could be loaded "
             f"({joined_lines(err)}): give its class a get_config that returns all its arguments"
         ) from err
-    _check_weights(model, portable)
+    _check_weights(model, portable, name or model.name)
     portable.set_weights(model.get_weights())
     # A model may have its own compile(), which takes other arguments.
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -47,7 +48,9 @@ def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metr
     return portable
 
 
-def check_saved_network(model: keras.Model, portable: keras.Model, *, input_shape: Sequence[int]) -> None:
+def check_saved_network(
+    model: keras.Model, portable: keras.Model, *, input_shape: Sequence[int], name: str = ""
+) -> None:
     """Checks that the saved network is the trained network, with all of its weights.
 
     Both models are called on a few random images, with the given weights and with weights that are nowhere zero. Then
@@ -57,15 +60,17 @@ def check_saved_network(model: keras.Model, portable: keras.Model, *, input_shap
         model: the built model to train; all of its variables keep their values.
         portable: what `build_portable_model` returned for it; keeps its weights.
         input_shape: (height, width, channels) of the images.
+        name: of the model in messages; by default its own.
 
     Raises:
         ModelError: the logits differ, or the file does not hold all weights; the message names the layer.
     """
-    _check_logits(model, portable, probe_images(input_shape))
-    _check_file(portable)
+    name = name or model.name
+    _check_logits(model, portable, probe_images(input_shape), name)
+    _check_file(portable, name)
 
 
-def _check_file(portable: keras.Model) -> None:
+def _check_file(portable: keras.Model, name: str) -> None:
     weights = portable.get_weights()
     with tempfile.TemporaryDirectory(prefix="dlexp-") as folder:
         path = pathlib.Path(folder, "model.keras")
@@ -75,7 +80,7 @@ def _check_file(portable: keras.Model) -> None:
             portable.load_weights(path)
         except Exception as err:
             raise ModelError(
-                f"model {portable.name} cannot be saved and loaded again: {joined_lines(err)}: give its layers the "
+                f"model {name} cannot be saved and loaded again: {joined_lines(err)}: give its layers the "
                 "save_own_variables and load_own_variables of keras.layers.Layer"
             ) from err
     lost = [
@@ -85,12 +90,12 @@ def _check_file(portable: keras.Model) -> None:
     ]
     if lost:
         raise ModelError(
-            f"a file of model {portable.name} does not hold its weights {', '.join(lost[:3])}: keep each layer in an "
+            f"a file of model {name} does not hold its weights {', '.join(lost[:3])}: keep each layer in an "
             "attribute of its own, and build inner layers in build()"
         )
 
 
-def _check_weights(model: keras.Model, portable: keras.Model) -> None:
+def _check_weights(model: keras.Model, portable: keras.Model, name: str) -> None:
     """Raises ModelError if the rebuilt model has other weights before its first call, as a loaded one has."""
     shapes = [[tuple(weight.shape) for weight in network.weights] for network in (model, portable)]
     if shapes[0] == shapes[1]:
@@ -101,17 +106,17 @@ def _check_weights(model: keras.Model, portable: keras.Model) -> None:
             len(inner.weights) > len(other.weights) for inner, other in _pairs(layer, rebuilt)
         ):
             raise ModelError(
-                f"model {model.name} has {len(shapes[0])} weights, but {len(shapes[1])} after it is rebuilt from its "
+                f"model {name} has {len(shapes[0])} weights, but {len(shapes[1])} after it is rebuilt from its "
                 f"config: layer {layer.name} ({type(layer).__name__}) has no weights before its first call: in build() "
                 "of the layer that owns it, call its build() with the shape of its inputs"
             )
     raise ModelError(
-        f"model {model.name} has {len(shapes[0])} weights, but {len(shapes[1])} others after it is rebuilt from its "
+        f"model {name} has {len(shapes[0])} weights, but {len(shapes[1])} others after it is rebuilt from its "
         f"config{_difference(model, portable)}"
     )
 
 
-def _check_logits(model: keras.Model, portable: keras.Model, images: np.ndarray) -> None:
+def _check_logits(model: keras.Model, portable: keras.Model, images: np.ndarray, name: str) -> None:
     """Raises ModelError if the two models, with equal weights, return different logits."""
     with unchanged(model), unchanged(portable):
         for weights in (None, disturb(model.get_weights(), seed=0)):
@@ -121,7 +126,7 @@ def _check_logits(model: keras.Model, portable: keras.Model, images: np.ndarray)
             logits, rebuilt = predict(model, images), predict(portable, images)
             if not _are_equal(logits, rebuilt):
                 raise ModelError(
-                    f"model {model.name} computes something else after it is rebuilt from its config, as for every "
+                    f"model {name} computes something else after it is rebuilt from its config, as for every "
                     f"checkpoint: its logits differ by up to {np.nanmax(np.abs(logits - rebuilt)):.2g}"
                     f"{_difference(model, portable) or _first_layer(model, portable, images)}"
                 )

@@ -133,7 +133,11 @@ def _trace(name: str, model: keras.Model, input_shape: Sequence[int], *, trainin
 
 def call_error(name: str, input_shape: Sequence[int], err: BaseException) -> ModelError:
     """Makes the error of a model that fails on a batch."""
-    hint = ": the images are uint8, cast them first, with keras.layers.Rescaling" if "uint8" in str(err) else ""
+    hint = (
+        ": the images are uint8, cast them first, with keras.layers.Rescaling"
+        if "uint8" in str(err).partition("Arguments received")[0]
+        else ""
+    )
     return ModelError(
         f"model {name} cannot be called on images (batch, {', '.join(map(str, input_shape))}): "
         f"{describe_error(err, None)}{hint}"

@@ -24,6 +24,9 @@ WEIGHTS_MEMBER = "model.weights.h5"
 DATE_MEMBER = "metadata.json"
 NETWORK_MEMBER = "config.json"
 
+# How the names of variables begin that dlexp adds to a training step, and sets again after a resume.
+OWN_PREFIX = "dlexp_"
+
 # What saving/serialization_lib.py writes in place of a function without a name. Without it, dlexp would train a model
 # with a lambda, and its checkpoints could not be loaded.
 LAMBDA = "__lambda__"
@@ -89,7 +92,9 @@ def use_decay_variable(optimizer: keras.optimizers.Optimizer, weight_decay: floa
         optimizer: not built yet, and not wrapped.
         weight_decay: above 0; without decay, Keras expects None or 0.
     """
-    optimizer.weight_decay = keras.Variable(weight_decay, dtype="float32", trainable=False)
+    optimizer.weight_decay = keras.Variable(
+        weight_decay, dtype="float32", trainable=False, name=f"{OWN_PREFIX}weight_decay"
+    )
 
 
 def set_weight_decay(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
@@ -118,6 +123,26 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
         return apply(gradients, trainable_variables)
 
     inner.apply = watched_apply
+
+
+def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
+    """Calls a function at the beginning of each call of a model's `train_step`, which is when the step is traced.
+
+    Relies on `make_train_function` (backend/tensorflow/trainer.py) taking the method from the model, not from its
+    class. If it took another way, the function would never be called, and state that is in no checkpoint would not be
+    found.
+
+    Args:
+        model: its train function is not made yet.
+        watch: takes nothing.
+    """
+    train_step = model.train_step
+
+    def watched_train_step(data: Any) -> Any:
+        watch()
+        return train_step(data)
+
+    model.train_step = watched_train_step
 
 
 def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:

@@ -31,6 +31,13 @@ def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool
     return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8)).structured_outputs
 
 
+def trace_validation(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> list[str]:
+    """Traces the `test_step` of a compiled model, and returns the names of the metrics that it measures."""
+    images, labels = tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)
+    step = tf.function(lambda x, y: model.test_step((x, y)), autograph=False)
+    return list(step.get_concrete_function(images, labels).structured_outputs)
+
+
 def probe_images(input_shape: Sequence[int]) -> np.ndarray:
     """Returns a few random images, the same ones every time: `uint8` `(4, height, width, channels)`."""
     return np.random.default_rng(0).integers(0, 256, (_IMAGES, *input_shape), dtype=np.uint8)

@@ -15,16 +15,20 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
 from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import find_exact_leaks
-from dlexp.errors import unknown_name
+from dlexp.errors import ModelError, unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
+from dlexp.models.contract import describe_error
+from dlexp.models.keras_internals import has_own
+from dlexp.models.probe import trace_validation
 from dlexp.registry import MODELS
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
 from dlexp.training.statistics import measure_channels
+from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +55,12 @@ class Meters:
     Attributes:
         gradients: records the gradients that the optimizer receives.
         clock: measures how long the training waits for data.
+        untracked_state: finds what no checkpoint holds.
     """
 
     gradients: GradientWatch
     clock: DataClock
+    untracked_state: UntrackedState
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
@@ -102,9 +108,9 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     check_monitor(config.selection, num_classes=dataset.num_classes)
     make_datasets = functools.cache(lambda: Datasets(config, dataset))
     model = build(config, dataset, make_datasets)
-    portable_model = build_portable_model(model, metrics=portable_metrics(dataset.num_classes))
+    portable_model = build_portable_model(model, metrics=portable_metrics(dataset.num_classes), name=config.model.model)
     if not MODELS.is_builtin(config.model.model):
-        check_saved_network(model, portable_model, input_shape=dataset.image_shape)
+        check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
     datasets = make_datasets()
     facts = initialize_and_compile(model, config, datasets, initialize=initialize)
     gradients = GradientWatch(
@@ -121,7 +127,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock()),
+        meters=Meters(gradients, DataClock(), UntrackedState(model)),
         evaluation_network=EvaluationNetwork(),
     )
 
@@ -156,7 +162,24 @@ def initialize_and_compile(
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
+    check_own_validation(model, config, datasets.dataset)
     return facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+
+
+def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
+    if not any(has_own(model, method) for method in ("test_step", "compute_metrics", "get_metrics_result")):
+        return
+    name, monitor = config.model.model, config.selection.monitor
+    try:
+        measured = trace_validation(model, dataset.image_shape, dataset.num_classes)
+    except Exception as err:
+        raise ModelError(f"test_step of model {name} fails: {describe_error(err, None)}") from err
+    if monitor.startswith("val_") and monitor.removeprefix("val_") not in measured:
+        raise ModelError(
+            f"test_step of model {name} returns {', '.join(measured) or 'nothing'}, but the monitored metric is "
+            f"{monitor}: return it from test_step, or give --monitor=val_NAME"
+        )
 
 
 def warn_of_leaks(dataset: Dataset) -> int:
