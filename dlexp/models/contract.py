@@ -58,7 +58,7 @@ def check_kind(name: str, model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise ModelError(f"the builder of model {name} must return a keras.Model, but returned {type(model).__name__}")
     if model.compiled:
-        way = ", or return keras.Model(model.inputs, model.outputs)" if getattr(model, "inputs", None) else ""
+        way = ", or return keras.Model(model.inputs[0], model.outputs[0])" if getattr(model, "inputs", None) else ""
         raise ModelError(
             f"the builder of model {name} must return an uncompiled model, but returned a compiled "
             f"{type(model).__name__}: leave compile() out{way}"

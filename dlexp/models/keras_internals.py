@@ -241,6 +241,12 @@ def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
 
 
+def has_own_validation(model: keras.Model) -> bool:
+    """Returns whether a model validates in another way than Keras: with its own steps, loss or metrics."""
+    methods = ("test_step", "compute_loss", "compute_metrics", "get_metrics_result", "evaluate")
+    return any(has_own(model, method) for method in methods)
+
+
 def has_own(model: keras.Model, method: str) -> bool:
     """Returns whether the class of a model defines a method such as `test_step` in place of Keras.
 

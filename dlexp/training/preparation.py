@@ -20,14 +20,14 @@ from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
 from dlexp.models.contract import describe_error
-from dlexp.models.keras_internals import has_own
+from dlexp.models.keras_internals import has_own_validation
 from dlexp.models.probe import trace_validation
 from dlexp.registry import MODELS
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
-from dlexp.training.statistics import measure_channels
+from dlexp.training.statistics import facts_of_statistics, measure_channels
 from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
@@ -163,12 +163,13 @@ def initialize_and_compile(
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
     check_own_validation(model, config, datasets.dataset)
+    facts |= facts_of_statistics(datasets)
     return facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
     """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
-    if not any(has_own(model, method) for method in ("test_step", "compute_metrics", "get_metrics_result")):
+    if not has_own_validation(model):
         return
     name, monitor = config.model.model, config.selection.monitor
     try:
