@@ -19,7 +19,7 @@ from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.split_prediction import Predictions, predict_split
-from dlexp.evaluation.verification import verify_best
+from dlexp.evaluation.verification import measure_validation, verify_best
 from dlexp.machine.one_at_a_time import only_training
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.dataset_samples import write_samples
@@ -187,20 +187,17 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
     forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
     if setup.config.tracking.evaluation_report:
-        predictions = write_reports(setup, session, requests, checkpoint, step=step)
+        evaluated = write_reports(setup, session, requests, checkpoint, step=step)
+        predictions, on_validation = evaluated["test"], evaluated["validation"].metrics
     else:
         with requests.allow():
-            predictions = {
-                split: predict_split(forward, setup.datasets, split, metric_names=names)
-                for split in ("validation", "test")
-            }
-        write_predictions(run.path / FOLDER / "test", predictions["test"])
-    metrics = metrics_of_test(predictions["test"])
+            predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
+            on_validation = measure_validation(forward, setup.datasets)
+        write_predictions(run.path / FOLDER / "test", predictions)
+    metrics = metrics_of_test(predictions)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
     with requests.allow():
-        differences = verify_best(
-            setup.model, checkpoint, forward, setup.datasets, measured=predictions["validation"].metrics
-        )
+        differences = verify_best(setup.model, checkpoint, forward, setup.datasets, measured=on_validation)
     run.update(
         metrics=record["metrics"] | metrics,
         weights_digest=checkpoint.metadata["weights_digest"],

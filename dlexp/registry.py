@@ -218,6 +218,10 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
     `input_shape` is (height, width, channels). The model takes raw pixels in [0, 255] as `(batch, height, width,
     channels)` and scales them itself; it returns logits `(batch, num_classes)` and is not compiled.
 
+    A builder with an argument `statistics` gets the mean and variance of each channel over the pixels of the training
+    split, in units of pixels, as `keras.layers.Normalization(mean=statistics.mean, variance=statistics.variance)` takes
+    them.
+
     Example:
         >>> @register_model("linear")
         ... def build_linear(input_shape, num_classes):

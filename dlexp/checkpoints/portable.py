@@ -90,8 +90,8 @@ def _check_file(portable: keras.Model, name: str) -> None:
     ]
     if lost:
         raise ModelError(
-            f"a file of model {name} does not hold its weights {', '.join(lost[:3])}: keep each layer in an "
-            "attribute of its own, and build inner layers in build()"
+            f"a file of model {name} does not hold its weights {', '.join(lost[:3])}: keep each layer in its "
+            "own attribute, and build inner layers in build()"
         )
 
 

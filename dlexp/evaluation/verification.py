@@ -8,6 +8,7 @@ import numpy as np
 
 from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
+from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.evaluation.split_prediction import Forward
 from dlexp.models.keras_internals import has_own_validation
 
@@ -56,6 +57,21 @@ def verify_best(
         if np.allclose(logits, saved, rtol=0, atol=most, equal_nan=True)
         else [f"its logits differ by up to {np.nanmax(np.abs(logits - saved)):.2g}"]
     )
+
+
+def measure_validation(forward: Forward, datasets: Datasets) -> dict[str, float]:
+    """Measures loss and accuracy on validation, in a few milliseconds for a small split.
+
+    Raises:
+        DataError: an image can no longer be read; the error names it.
+    """
+    with naming_unreadable_images(datasets.dataset):
+        logits = np.concatenate([forward(images).numpy() for images, _ in datasets.validation])
+    labels = datasets.dataset.manifest["label"].to_numpy()[datasets.dataset.rows("validation")]
+    with np.errstate(all="ignore"):
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return {"loss": float(losses.mean()), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
 def find_differences(

@@ -219,8 +219,8 @@ def make_metric_variables(model: keras.Model, num_classes: int) -> None:
 
     Relies on `_compile_metrics` (trainers/trainer.py), whose `update_state` builds the metrics of `compile` with a
     dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
-    checkpoint of a mid-epoch step could not be resumed. The public `compute_metrics` calls it, but a model may have one
-    of its own, which needs images.
+    checkpoint of a mid-epoch step could not be resumed. The public `compute_metrics` calls it, but a model may have its
+    own, which needs images.
 
     Args:
         model: compiled, with one output `(batch, num_classes)`.

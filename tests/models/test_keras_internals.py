@@ -336,7 +336,7 @@ def test_custom_objects_of_a_serialized_model_are_found() -> None:
 
 
 class OwnTestStep(keras.Model):
-    """Validates in a way of its own."""
+    """Has its own validation step."""
 
     def test_step(self, data: Any) -> Any:
         return super().test_step(data)

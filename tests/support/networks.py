@@ -38,7 +38,7 @@ class Subclassed(Base):
 
 @registered
 class OwnStep(Base):
-    """Has a training step and a metric of its own."""
+    """Has its own training step and metric."""
 
     def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(num_classes, **kwargs)
@@ -64,7 +64,7 @@ class OwnStep(Base):
 
 @registered
 class OwnLoss(Base):
-    """Has a loss of its own, and one that it adds in its call."""
+    """Has its own loss, and adds another in its call."""
 
     def call(self, images: Any, training: bool | None = None) -> Any:
         logits = super().call(images, training=training)
