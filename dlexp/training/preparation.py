@@ -14,7 +14,8 @@ from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
 from dlexp.datasets import Dataset, Datasets, open_dataset
-from dlexp.datasets.inspection.findings import find_exact_leaks
+from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
+from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
 from dlexp.errors import ModelError, unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
@@ -164,6 +165,7 @@ def initialize_and_compile(
     facts = compile_model(model, config, datasets) | parent
     check_own_validation(model, config, datasets.dataset)
     facts |= facts_of_statistics(datasets)
+    warn_of_left_out(datasets.dataset)
     return facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 
@@ -190,9 +192,16 @@ def warn_of_leaks(dataset: Dataset) -> int:
         _log.warning(
             "%d images of %s are in more than one split, so accuracies on it are too good: the first is %s; "
             "dlexp data check lists all",
-            len(leaks), dataset.name, leaks["keys"].iloc[0],
+            len(leaks), dataset.name, cut_keys(leaks["keys"].iloc[0]),
         )  # fmt: skip
     return len(leaks)
+
+
+def warn_of_left_out(dataset: Dataset) -> None:
+    """Warns in one line of files, links and splits that give no example though a person may want them to."""
+    counts = count_left_out(left_out_of(dataset.source))
+    if text := left_out_text(counts, severities=("error", "warning")):
+        _log.warning("%s leaves out %s; dlexp data check lists all", dataset.name, text)
 
 
 def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:
