@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from dlexp import ExperimentConfig, ExperimentResult, load_checkpoint, resume_experiment, run_experiment
-from dlexp.errors import InterruptedRunError, ModelError
+from dlexp.errors import InterruptedRunError, ModelError, TrainingError
 from dlexp.evaluation.checkpoint_evaluation import evaluate_checkpoint
+from dlexp.registry import MODELS, register_model
 from dlexp.runs.run import Run
 from dlexp.runs.store import iterate_runs
 from dlexp.sweeps.warm_networks import WarmNetworks
 from dlexp.tracking.mlflow.logged_model import CAUTION_TAG
+from dlexp.training import preparation
 from tests.support import killing
 from tests.support.mlflow_store import client_of
 from tests.support.networks import EXACT, NOT_EXACT
@@ -110,8 +112,6 @@ def test_state_that_no_checkpoint_holds_is_named_and_recorded(
 
 
 def test_network_of_two_outputs_is_refused_before_anything_is_written(tmp_path: pathlib.Path) -> None:
-    from dlexp.registry import MODELS, register_model
-
     def build(input_shape: Any, num_classes: int) -> keras.Model:
         pixels = keras.Input(input_shape)
         features = keras.layers.Flatten()(pixels)
@@ -122,3 +122,53 @@ def test_network_of_two_outputs_is_refused_before_anything_is_written(tmp_path: 
         with pytest.raises(ModelError, match="model two_outputs has 2 outputs"):
             train("two_outputs", tmp_path / "store")
     assert not list(iterate_runs(tmp_path / "store"))
+
+
+@keras.saving.register_keras_serializable(package="tests.any")
+class Forgetful(keras.layers.Layer):
+    """Forgets its argument when it is saved."""
+
+    def __init__(self, gain: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gain = gain
+
+    def call(self, x: Any) -> Any:
+        return x * self.gain
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()
+
+
+def build_forgetful(input_shape: Any, num_classes: int) -> keras.Model:
+    layers = keras.layers
+    inner = [layers.Rescaling(1 / 16), Forgetful(0.05), layers.Flatten()]
+    return keras.Sequential([layers.Input(input_shape), *inner, layers.Dense(num_classes)])
+
+
+@pytest.mark.parametrize("report", [False, True])
+def test_best_checkpoint_that_is_another_network_marks_the_run(
+    report: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(preparation, "check_saved_network", lambda *models, **names: None)
+    values = values_of("forgetful", tmp_path, plugins=(), evaluation_report=report)
+    with MODELS.override("forgetful", build_forgetful):
+        record = run_experiment(ExperimentConfig.of(**values)).run.record()
+    assert (record["status"], record["verified"], record["caution"]) == ("FINISHED", False, "not verified")
+    assert re.search(r"does not give the values that its epoch recorded on validation: val_loss", caplog.text)
+
+
+class RunsAnother(keras.callbacks.Callback):
+    """Starts another training within a training."""
+
+    def __init__(self, store: pathlib.Path) -> None:
+        super().__init__()
+        self.store = store
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        train("subclassed", self.store)
+
+
+def test_training_within_a_callback_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainingError, match="a training is under way in this process"):
+        train("subclassed", tmp_path / "outer", callbacks=[RunsAnother(tmp_path / "inner")])
+    assert not list(iterate_runs(tmp_path / "inner"))
