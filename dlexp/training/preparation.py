@@ -128,7 +128,8 @@ def build_compiled(
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
     warn_of_left_out(datasets.dataset)
-    return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
+    return model, facts | of_data
 
 
 def warn_of_leaks(dataset: Dataset) -> int:
