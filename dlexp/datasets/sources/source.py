@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.sources.left_out import left_out_table
+from dlexp.datasets.sources.left_out import KINDS, left_out_of, left_out_table
 from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
@@ -237,6 +237,9 @@ def check_source(source: Source) -> None:
             raise DataError(
                 f"column {column} of {what} holds {bad.iloc[0]!r} in row {bad.index[0]}: it must be {pattern}"
             )
+    unknown = set(left_out_of(source)["kind"]) - set(KINDS)
+    if unknown:
+        raise DataError(f"source {source.name!r} leaves out {sorted(unknown)}: kinds are {', '.join(KINDS)}")
     _check_classes(source)
 
 
