@@ -166,7 +166,8 @@ def initialize_and_compile(
     check_own_validation(model, config, datasets.dataset)
     facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset)
-    return facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
+    return facts | of_data
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:

@@ -44,7 +44,7 @@ def test_the_folder_rule(tmp_path: pathlib.Path) -> None:
 def test_train_and_test_folders_are_official_splits(tmp_path: pathlib.Path) -> None:
     for split, count in (("train", 100), ("val", 40), ("test", 50)):
         write_digits_folder(tmp_path / split, count)
-    dataset = open_folder(tmp_path, split_method="official")
+    dataset = open_folder(tmp_path)
     assert dataset.counts().sum().tolist() == [100, 40, 50]
 
 

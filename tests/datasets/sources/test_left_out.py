@@ -17,6 +17,7 @@ from dlexp.datasets.inspection.description import describe_dataset, describe_in_
 from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.inspection.findings import find_problems
 from dlexp.datasets.sources.left_out import KINDS, count_left_out, left_out_of, left_out_table, left_out_text
+from dlexp.datasets.sources.source import check_source
 from dlexp.errors import DataError
 from dlexp.training.preparation import prepare
 from tests.support.image_folders import write_digits_folder
@@ -199,3 +200,10 @@ def test_text_names_the_gravest_first_and_shortens_long_lists() -> None:
     assert text.endswith("and 3 more)")
     assert left_out_text(count_left_out(table), severities=("note",)) == ""
     assert all(kind.severity in ("error", "warning", "note") for kind in KINDS.values())
+
+
+def test_kind_that_is_not_known_is_refused() -> None:
+    source = open_dataset(DataConfig()).source
+    source.left_out = left_out_table([("a", "strange", "")])  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"leaves out \['strange'\]: kinds are class_link"):
+        check_source(source)
