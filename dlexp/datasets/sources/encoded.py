@@ -109,7 +109,7 @@ def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[
         digests=facts["digest"].tolist(),
         shapes=facts[["height", "width", "channels"]].assign(channels=channels),
         **columns,
-    ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
+    ).assign(**{name: facts[name].array for name in ("mode", "pages", *DECODING)})
     damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~intact]
     manifest = manifest[intact].assign(row=np.arange(intact.sum()))
     return manifest.reset_index(drop=True), damaged.reset_index(drop=True)
