@@ -23,7 +23,7 @@ from dlexp.machine.progress_bar import track
 _log = logging.getLogger(__name__)
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")
 _TYPES = {name: "str" if name in ("digest", "mode", "damage") else "int64" for name in FACTS}
-_FORMAT = 1  # of the cache; to be raised when `inspect_image` returns anything different for a file
+_FORMAT = 2  # of the cache; to be raised when `inspect_image` returns anything different for a file
 _SETTLED_NS = 2_000_000_000  # a file can change twice within one tick of the disk's clock: newer ones are not cached
 
 
@@ -38,7 +38,7 @@ def scan_files(root: str, files: Sequence[str], *, reread: bool = False) -> pd.D
     Returns:
         One row per file, in their order: `digest` (blake2b-128 of its bytes, 32 hex digits); `height`, `width` (in
         pixels) and `channels` (1 grey, 3 colour) of the decoded image, all 0 if the file is damaged; `mode`,
-        `orientation` and `decoder` as in `ImageHeader`; and `damage`, why the file cannot be read, or "".
+        `orientation`, `decoder` and `pages` as in `ImageHeader`; and `damage`, why the file cannot be read, or "".
     """
     started = time.time_ns()
     stamps = _read_stamps(root, files)

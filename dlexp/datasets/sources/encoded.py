@@ -108,7 +108,7 @@ def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[
         digests=facts["digest"].array,
         shapes=facts[["height", "width", "channels"]].assign(channels=channels),
         **columns,
-    ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
+    ).assign(**{name: facts[name].array for name in ("mode", "pages", *DECODING)})
     damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~intact]
     if not intact.all():
         manifest = manifest[intact].reset_index(drop=True).assign(row=np.arange(intact.sum()))
