@@ -48,7 +48,7 @@ def evaluate_splits(
         splits: some of `train`, `validation` and `test`, none of them empty.
         scoring: what is measured.
         tta: test-time augmentations, see `make_views`.
-        forward: what `compile_forward` returned for the same model, datasets and `tta`; None: it is called here.
+        forward: what `compile_forward` returned for the same checkpoint, datasets and `tta`; None: it is called here.
 
     Returns:
         Evaluations by split, in the order of `splits`.
@@ -56,7 +56,7 @@ def evaluate_splits(
     Raises:
         DataError: an image can no longer be read; the error names it.
     """
-    forward = forward or compile_forward(checkpoint.model, datasets, tta=tta)
+    forward = forward or compile_forward(checkpoint, datasets, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
     of_splits = {
         split: predict_split(forward, datasets, split, scoring=scoring)

@@ -10,9 +10,11 @@ import tensorflow as tf
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import ExecutionConfig
 from dlexp.datasets import Datasets
-from dlexp.errors import ConfigError
+from dlexp.errors import ConfigError, ModelError
 from dlexp.evaluation.losses import loss_of
 from dlexp.evaluation.metrics import build_metrics
+from dlexp.models.contract import describe_error
+from dlexp.models.keras_internals import has_own
 from dlexp.models.own_loss import has_own_loss
 from dlexp.training.optimizers import build_optimizer
 from dlexp.training.step_counter import StepCounter
@@ -80,18 +82,27 @@ def compile_model(
         batch_values=config.data.batch_size * math.prod(dataset.image_shape),
         acts_every=[every for every in (config.tracking.log_every_steps, config.execution.save_every_steps) if every],
     )
-    model.compile(
-        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch, steps=steps),
-        loss=loss_of(config.optimization, dataset.num_classes),
-        metrics=build_metrics(
+    arguments = {
+        "optimizer": build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch, steps=steps),
+        "loss": loss_of(config.optimization, dataset.num_classes),
+        "metrics": build_metrics(
             config.selection.metrics,
             dataset.class_names,
             examples=dataset.count("validation"),
             loss="" if has_own_loss(model) else config.optimization.loss,
         ),
-        jit_compile=_JIT_COMPILE[config.execution.jit_compile],
-        steps_per_execution=steps_per_execution,
-    )
+        "jit_compile": _JIT_COMPILE[config.execution.jit_compile],
+        "steps_per_execution": steps_per_execution,
+    }
+    try:
+        model.compile(**arguments)
+    except Exception as err:
+        if not has_own(model, "compile"):
+            raise
+        raise ModelError(
+            f"compile() of model {config.model.model} fails: {describe_error(err, None)}: give it the arguments "
+            f"{', '.join(arguments)} of keras.Model.compile, and pass what else it needs to the constructor"
+        ) from err
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     steps.watch(model)

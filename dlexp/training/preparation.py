@@ -1,27 +1,36 @@
 """Builds data and model of an experiment, and checks that they fit together, before anything is written."""
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.initial_weights import initialize_weights
+from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
+from dlexp.errors import ModelError
 from dlexp.evaluation.metrics import portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
+from dlexp.models.contract import describe_error
+from dlexp.models.keras_internals import has_own_validation
+from dlexp.models.probe import trace_validation
+from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
+from dlexp.training.statistics import facts_of_statistics, measure_channels
 from dlexp.training.step_counter import StepCounter
+from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +58,13 @@ class Meters:
         gradients: records the gradients that the optimizer receives.
         clock: measures how long the training waits for data.
         steps: counts the training steps.
+        untracked_state: finds what no checkpoint holds.
     """
 
     gradients: GradientWatch
     clock: DataClock
     steps: StepCounter
+    untracked_state: UntrackedState
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
@@ -88,6 +99,8 @@ class Setup:
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     """Builds data and model; writes nothing.
 
+    A model that cannot be used is refused before pixels are read, unless its builder takes their statistics.
+
     Args:
         config: of the experiment.
         initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
@@ -96,11 +109,15 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     check_store(config.tracking.store)
     use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = build_datasets(config)
-    check_monitor(config, datasets.dataset.class_names)
-    steps = StepCounter()
-    model, facts = build_compiled(config, datasets, initialize=initialize, steps=steps)
-    portable_model = build_portable_model(model, metrics=portable_metrics())
+    dataset = open_dataset(config.data)
+    check_monitor(config, dataset.class_names)
+    make_datasets = functools.cache(lambda: Datasets(config, dataset))
+    model = build(config, dataset, make_datasets)
+    portable_model = build_portable_model(model, metrics=portable_metrics(), name=config.model.model)
+    if not MODELS.is_builtin(config.model.model):
+        check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
+    datasets, steps = make_datasets(), StepCounter()
+    facts = initialize_and_compile(model, config, datasets, initialize=initialize, steps=steps)
     gradients = GradientWatch(
         model,
         steps,
@@ -116,7 +133,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock(), steps),
+        meters=Meters(gradients, DataClock(), steps, UntrackedState(model)),
         evaluation_network=EvaluationNetwork(),
     )
 
@@ -124,15 +141,54 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 def build_compiled(
     config: ExperimentConfig, datasets: Datasets, *, initialize: bool, steps: StepCounter
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
-    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
-    model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    """Builds and compiles a model that `prepare` has checked; returns it with facts. Seed everything before."""
+    model = build(config, datasets.dataset, lambda: datasets, check=False)
+    return model, initialize_and_compile(model, config, datasets, initialize=initialize, steps=steps)
+
+
+def build(
+    config: ExperimentConfig, dataset: Dataset, make_datasets: Callable[[], Datasets], *, check: bool = True
+) -> keras.Model:
+    """Builds the model of a config for a dataset; only a builder that takes statistics needs its pixels."""
+    return build_model(
+        config.model,
+        dataset.image_shape,
+        dataset.num_classes,
+        dtype_policy=config.execution.dtype_policy,
+        statistics=lambda: measure_channels(make_datasets()),
+        check=check,
+    )
+
+
+def initialize_and_compile(
+    model: keras.Model, config: ExperimentConfig, datasets: Datasets, *, initialize: bool, steps: StepCounter
+) -> Mapping[str, Any]:
+    """Loads the weights of `init_checkpoint`, if there is one, and compiles; returns facts for the record."""
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets, steps=steps) | parent
+    check_own_validation(model, config, datasets.dataset)
+    facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset)
-    return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
+    return facts | of_data
+
+
+def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
+    if not has_own_validation(model):
+        return
+    name, monitor = config.model.model, config.selection.monitor
+    try:
+        measured = trace_validation(model, dataset.image_shape, dataset.num_classes)
+    except Exception as err:
+        raise ModelError(f"test_step of model {name} fails: {describe_error(err, None)}") from err
+    if monitor.startswith("val_") and monitor.removeprefix("val_") not in measured:
+        raise ModelError(
+            f"test_step of model {name} returns {', '.join(measured) or 'nothing'}, but the monitored metric is "
+            f"{monitor}: return it from test_step, or give --monitor=val_NAME"
+        )
 
 
 def warn_of_leaks(dataset: Dataset) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dlexp.models.keras_internals import watch_steps
+from dlexp.models.keras_internals import OWN_PREFIX, watch_steps
 
 
 class StepCounter:
@@ -16,7 +16,7 @@ class StepCounter:
     """
 
     def __init__(self) -> None:
-        self._count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._count = tf.Variable(0, dtype=tf.int64, trainable=False, name=f"{OWN_PREFIX}steps")
 
     def watch(self, model: keras.Model) -> None:
         """Counts the steps of a model whose train function is not made yet."""

@@ -203,7 +203,7 @@ def test_loss_is_found_by_its_name() -> None:
 def test_metrics_of_another_model_take_the_values_over() -> None:
     trained, fresh = build_model(), build_model()
     train_step(trained)
-    keras_internals.make_metric_variables(fresh)
+    keras_internals.make_metric_variables(fresh, 10)
     sources, targets = map(keras_internals.metric_variables, (trained, fresh))
     assert [variable.path for variable in targets] == [variable.path for variable in sources]
     for source, target in zip(sources, targets, strict=True):
@@ -350,3 +350,36 @@ def test_custom_objects_of_a_serialized_model_are_found() -> None:
     assert custom_objects_of(Unregistered(2)) == {f"{__name__}.Unregistered"}
     assert custom_objects_of(keras.layers.Activation(double)) == {"double"}
     assert custom_objects_of(keras.layers.Lambda(lambda images: images)) == {keras_internals.LAMBDA}
+
+
+class OwnTestStep(keras.Model):
+    """Has its own validation step."""
+
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(data)
+
+
+@keras_pin("the package of its classes", "models/model.py")
+def test_method_of_a_subclass_is_told_from_that_of_keras() -> None:
+    assert keras_internals.has_own(OwnTestStep(), "test_step")
+    assert not keras_internals.has_own(OwnTestStep(), "compute_loss")
+    assert not keras_internals.has_own_validation(build_model())
+
+
+@keras_pin("_flatten_layers", "layers/layer.py")
+def test_layers_at_any_depth_are_found_once() -> None:
+    shared = keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((2,)), shared, keras.Sequential([shared, keras.layers.ReLU()])])
+    found = keras_internals.flatten_layers(model)
+    assert {type(layer).__name__ for layer in found} >= {"Dense", "Sequential", "ReLU"}
+    assert len([layer for layer in found if layer is shared]) == 1
+
+
+@keras_pin("make_train_function, which takes train_step from the model", "backend/tensorflow/trainer.py")
+def test_training_step_is_watched_while_it_is_traced() -> None:
+    calls = []
+    model = build_model()
+    keras_internals.watch_train_step(model, lambda: calls.append(1))
+    train_step(model)
+    train_step(model)
+    assert 1 <= len(calls) <= 2
