@@ -35,6 +35,7 @@ from dlexp.training.callbacks.point_logger import make_points
 from dlexp.training.callbacks.progress import build_progress, print_dataset
 from dlexp.training.loop import train_model
 from dlexp.training.preparation import Setup, prepare
+from dlexp.training.process_state import keeping_the_callers_state
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def run_experiment(
     Nothing is written before data and model are built and fit together. SIGTERM, SIGINT and SIGUSR1 stop the training
     within one step, after it has saved a checkpoint for `resume_experiment`.
 
+    The process of the caller is left as it was: random state, dtype policy, signal handlers, MLflow's tracking URI and
+    active run. An active MLflow run of the caller in the same store becomes the parent of this run.
+
     Args:
         config: of the experiment.
         trial: the trial of a sweep that this run is, if any.
@@ -66,7 +70,7 @@ def run_experiment(
         >>> result.metrics["test_accuracy"]
     """
     started = time.perf_counter()
-    with catch_signals() as requests:
+    with _process_of(trial), catch_signals() as requests:
         setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
@@ -117,7 +121,7 @@ def resume_run(
     started, run = time.perf_counter(), plan.run
     if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
-    with catch_signals() as requests, run.hold():
+    with _process_of(trial), catch_signals() as requests, run.hold():
         remove_leftovers(run)
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
@@ -126,6 +130,11 @@ def resume_run(
         with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
+
+
+def _process_of(trial: SweepTrial | None) -> contextlib.AbstractContextManager[None]:
+    """Keeps the state of the caller's process; the processes of a sweep have no caller, and train many models."""
+    return contextlib.nullcontext() if trial else keeping_the_callers_state()
 
 
 def train_and_evaluate(
