@@ -16,6 +16,8 @@ from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import SOURCES, load_plugins
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dlexp.datasets import Dataset
     from dlexp.runs.run import Run
 
@@ -116,7 +118,9 @@ def _check(target: DataTarget) -> int:
     dataset, options = target.open(on_bad_image="skip"), target.options
     duplicates = find_duplicates(dataset, near_duplicates=options["near_duplicates"])
     problems = find_problems(dataset, duplicates, damage_of(dataset.source))
-    write_table(problems, output_format=options["format"], columns=list(problems.columns))
+    write_table(
+        _spell_keys(problems, options["format"]), output_format=options["format"], columns=problems.columns.tolist()
+    )
     counts = problems["severity"].value_counts()
     summary = ", ".join(f"{counts.get(severity, 0)} {severity}(s)" for severity in SEVERITIES)
     print(f"{dataset.name} ({dataset.id}), {len(dataset.manifest):,} examples: {summary}", file=sys.stderr)
@@ -126,6 +130,22 @@ def _check(target: DataTarget) -> int:
         draw_duplicates(pathlib.Path(options["output"]), dataset, duplicates.groups)
         print(options["output"], file=sys.stderr)
     return int(options["strict"] and bool(counts.get("error", 0)))
+
+
+def _spell_keys(problems: "pd.DataFrame", output_format: str) -> "pd.DataFrame":
+    """Returns the findings with their keys as a format can hold them.
+
+    JSON has the list of all keys, CSV one row for each key with the number of its finding, `table` the first five.
+    """
+    from dlexp.datasets.inspection.findings import cut_keys
+
+    if output_format == "json":
+        return problems.assign(keys=problems["keys"].map(list))
+    if output_format == "table":
+        return problems.assign(keys=problems["keys"].map(cut_keys))
+    numbered = problems.assign(finding=range(len(problems)), keys=problems["keys"].map(lambda keys: keys or ("",)))
+    rows = numbered.explode("keys").rename(columns={"keys": "key"})
+    return rows[["finding", *(name if name != "keys" else "key" for name in problems)]]
 
 
 def _verify(target: DataTarget) -> int:
@@ -168,7 +188,9 @@ def _write_recipe(target: DataTarget) -> int:
     from dlexp.runs.recipe import make_recipe, recipe_text
 
     dataset = target.open(pixels=False)
-    recipe = make_recipe(target.config.data, dataset_name=dataset.name, dataset_id=dataset.id)
+    recipe = make_recipe(
+        target.config.data, dataset_name=dataset.name, dataset_id=dataset.id, split_method=dataset.split_method
+    )
     output = target.options["output"]
     text = recipe_text(recipe, as_flags=output.endswith(".flags"))
     if not output:
@@ -211,14 +233,15 @@ COMMAND = CommandGroup(
             ),
         ),
         "check": (
-            "find damaged files, copies, leaks between splits, contradicting labels, unusual sizes and modes",
+            "find damaged and left-out files, copies, leaks between splits, contradicting labels, and odd images",
             _subcommand(
                 _check,
                 {
                     "format": _FORMAT,
                     "strict": (
                         False,
-                        "Exit with 1 if there is an error: a damaged file, a leak, contradicting labels.",
+                        "Exit with 1 if there is an error: a damaged file, an image or class that is left out, a leak, "
+                        "contradicting labels.",
                     ),
                     "near_duplicates": (
                         True,

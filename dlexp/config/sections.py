@@ -11,7 +11,7 @@ from typing import Any
 from dlexp.config.range import Range
 from dlexp.config.setting import setting
 
-SPLIT_METHODS = ("stratified", "hash", "group", "official", "folds")
+SPLIT_METHODS = ("auto", "stratified", "hash", "group", "official", "folds")
 BAD_IMAGES = ("fail", "skip")
 CACHES = ("none", "memory", "disk")
 LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
@@ -63,11 +63,12 @@ class DataConfig:
         makes_dataset=True,
     )
     split_method: str = setting(
-        "stratified",
-        "How examples are split: stratified (the same shares of every class, by a keyed hash), hash (by a threshold on "
-        "the hash: examples keep their split when data is added), group (all examples of a group are in one split), "
-        "official (the source's own test set; validation is taken from the rest) or folds (cross-validation: --fold "
-        "of --folds is the test split).",
+        "auto",
+        "How examples are split: auto (official if the source marks test or validation examples, else stratified), "
+        "stratified (the same shares of every class, by a keyed hash), hash (by a threshold on the hash: examples keep "
+        "their split when data is added), group (all examples of a group are in one split), official (the source's own "
+        "splits; a test or validation split that it lacks is taken from train) or folds (cross-validation: --fold of "
+        "--folds is the test split). All but auto and official pool the source's own splits.",
         choices=SPLIT_METHODS,
         makes_dataset=True,
     )
@@ -79,7 +80,8 @@ class DataConfig:
     )
     test_fraction: float = setting(
         0.2,
-        "Share of the examples kept for the test; not used by split_method=official and folds.",
+        "Share of the examples kept for the test; not used by split_method=folds, nor if the test split of the "
+        "source is kept.",
         range=Range(above=0, below=1),
         makes_dataset=True,
     )

@@ -14,6 +14,7 @@ import pandas as pd
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import splits
 from dlexp.datasets.sources.combined import damage_of, open_sources
+from dlexp.datasets.sources.left_out import KINDS, left_out_of
 from dlexp.datasets.sources.source import SPLITS, Source
 from dlexp.errors import DataError
 
@@ -31,6 +32,7 @@ class Dataset:
         manifest: one row per example, as `Source` describes it, with the final `split` of each.
         source: reads the pixels.
         image_shape: (height, width, channels) that the model sees.
+        split_method: how the examples were split: one of `SPLIT_METHODS`, but never auto.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Dataset:
     manifest: pd.DataFrame
     source: Source
     image_shape: tuple[int, int, int]
+    split_method: str = "stratified"
 
     @property
     def num_classes(self) -> int:
@@ -78,8 +81,11 @@ def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = Fal
     """
     source = open_sources(data, reread=reread)
     _check_damage(source, data)
+    if trainable:
+        _check_left_out(source, data)
     manifest = _with_groups(source.manifest.reset_index(drop=True), data)
-    manifest = manifest.assign(split=pd.Series(_split(manifest, data), dtype="str"))
+    split_method = _choose_split_method(manifest, data)
+    manifest = manifest.assign(split=pd.Series(_split(manifest, split_method, data), dtype="str"))
     dataset = Dataset(
         name=file_name(data.dataset_name or source.name),
         id=dataset_id(manifest, source.class_names),
@@ -87,6 +93,7 @@ def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = Fal
         manifest=manifest,
         source=source,
         image_shape=_image_shape(manifest, data, only_one=trainable),
+        split_method=split_method,
     )
     if trainable:
         _check_splits(dataset, data)
@@ -114,6 +121,19 @@ def _check_damage(source: Source, data: DataConfig) -> None:
     _log.warning("%s; on_bad_image=skip leaves them out", found)
 
 
+def _check_left_out(source: Source, data: DataConfig) -> None:
+    """Refuses to train without a class or a split that a person has made a folder for."""
+    left_out = left_out_of(source)
+    for kind, what in (("imageless_class", "has no readable image"), ("class_link", "is a link to a folder")):
+        rows = left_out[left_out["kind"] == kind]
+        if rows.empty:
+            continue
+        key, detail = rows["key"].iloc[0], rows["detail"].iloc[0]
+        files = f", only {detail}" if detail else ""
+        more = f" ({len(rows):,} folders have this fault)" if len(rows) > 1 else ""
+        raise DataError(f"class folder {key!r} of {data.dataset} {what}{files}{more}: {KINDS[kind].advice}")
+
+
 def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     """Returns the manifest with the groups that the config names."""
     if data.group_column:
@@ -137,14 +157,23 @@ def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     return manifest.assign(group=groups)
 
 
-def _split(manifest: pd.DataFrame, data: DataConfig) -> np.ndarray:
+def _choose_split_method(manifest: pd.DataFrame, data: DataConfig) -> str:
+    if data.split_method != "auto":
+        return data.split_method
+    return "official" if splits.has_official(manifest) else "stratified"
+
+
+def _split(manifest: pd.DataFrame, method: str, data: DataConfig) -> np.ndarray:
     validation: dict[str, Any] = {"split_seed": data.split_seed, "validation_fraction": data.validation_fraction}
-    if data.split_method == "official":
-        return splits.official(manifest, **validation)
-    if data.split_method == "folds":
+    if method == "folds":
         return splits.folded(manifest, folds=data.folds, fold=data.fold, **validation)
-    methods = {"stratified": splits.stratified, "hash": splits.hashed, "group": splits.grouped}
-    return methods[data.split_method](manifest, test_fraction=data.test_fraction, **validation)
+    methods = {
+        "stratified": splits.stratified,
+        "hash": splits.hashed,
+        "group": splits.grouped,
+        "official": splits.official,
+    }
+    return methods[method](manifest, test_fraction=data.test_fraction, **validation)
 
 
 def file_name(name: str) -> str:
@@ -174,9 +203,12 @@ def _check_splits(dataset: Dataset, data: DataConfig) -> None:
     counts = dataset.counts()
     for split in SPLITS:
         if counts[split].sum() == 0:
+            way_out = "raise its fraction or add examples"
+            if dataset.split_method == "official":
+                way_out = "add examples, or pool the splits of the source with --split_method=stratified"
             raise DataError(
-                f"split {split!r} of {data.dataset} is empty: raise its fraction or add examples. Given: "
-                f"{len(dataset.manifest)} examples, split_method={data.split_method}, "
+                f"split {split!r} of {data.dataset} is empty: {way_out}. Given: "
+                f"{len(dataset.manifest)} examples, split_method={dataset.split_method}, "
                 f"validation_fraction={data.validation_fraction}, test_fraction={data.test_fraction}"
             )
     untrained = counts.index[counts["train"] == 0]

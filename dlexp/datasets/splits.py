@@ -129,34 +129,64 @@ def folded(manifest: pd.DataFrame, *, split_seed: int, folds: int, fold: int, va
     return splits
 
 
-def official(manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float) -> np.ndarray:
-    """Keeps the official test examples of the source, and its official validation examples if it has them.
+def has_official(manifest: pd.DataFrame) -> bool:
+    """Returns whether the source marks test or validation examples; "train" alone marks no split.
 
-    Otherwise validation is taken from the rest, stratified, at `validation_fraction`.
+    Args:
+        manifest: with the column `split`, as the source made it.
+    """
+    return bool(manifest["split"].isin(["validation", "test"]).any())
+
+
+def official(
+    manifest: pd.DataFrame, *, split_seed: int, validation_fraction: float, test_fraction: float
+) -> np.ndarray:
+    """Keeps the official splits of the source.
+
+    The rules:
+        1. An example that the source marks stays in its split.
+        2. If the source has no validation or no test split, that split is taken from train by its fraction, stratified.
+        3. Examples without a mark, as in a joined source that has no splits, are split as `stratified` does. A copy of
+           a marked image joins it: in test if the image is in several splits, else in validation.
 
     Args:
         manifest: with the columns `digest`, `label` and `split`; the order of its rows does not matter.
         split_seed: as for `stratified`.
-        validation_fraction: share of each class of the rest, in (0, 1).
+        validation_fraction: share of each class, in (0, 1).
+        test_fraction: share of each class, in (0, 1).
 
     Returns:
         `str` `(len(manifest),)`: "train", "validation" or "test" for each row.
 
     Raises:
-        DataError: the source has no official test examples.
+        DataError: the source marks no test and no validation example.
     """
-    own = manifest["split"].to_numpy(dtype="str")
-    if "test" not in own:
+    if not has_official(manifest):
         raise DataError(
-            "split_method=official needs a source with an official test split, but this source has none: "
+            "split_method=official needs a source with an official test or validation split, but this source has none: "
             "use --split_method=stratified"
         )
-    splits = np.where(own == "", "train", own).astype(_SPLIT_TYPE)
-    if "validation" not in own:
-        rest = splits == "train"
-        splits[rest] = stratified(
-            manifest[rest], split_seed=split_seed, validation_fraction=validation_fraction, test_fraction=0.0
-        )
+    splits = _with_copies(manifest)
+    lacking = [split for split in ("validation", "test") if split not in manifest["split"].array]
+    shares = {"validation": validation_fraction, "test": test_fraction}
+    for rows, taken in ((splits == "train", lacking), (splits == "", list(shares))):
+        if rows.any() and taken:
+            fractions = {f"{split}_fraction": shares[split] if split in taken else 0.0 for split in shares}
+            if sum(fractions.values()) >= 1:
+                raise DataError(
+                    f"validation_fraction={validation_fraction} and test_fraction={test_fraction} leave nothing to "
+                    "train on: their sum must be below 1"
+                )
+            splits[rows] = stratified(manifest[rows], split_seed=split_seed, **fractions)
+    return splits
+
+
+def _with_copies(manifest: pd.DataFrame) -> np.ndarray:
+    """Returns the official split of each row, or that of a copy; "" if neither has one."""
+    splits = manifest["split"].to_numpy(dtype="str").astype(_SPLIT_TYPE)
+    for split in SPLITS:  # the last one wins
+        marked = manifest["digest"][manifest["split"] == split]
+        splits[((manifest["split"] == "") & manifest["digest"].isin(marked)).to_numpy()] = split
     return splits
 
 

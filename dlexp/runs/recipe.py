@@ -28,13 +28,14 @@ _MAX_CHARS = 1_000_000
 _MAY_DIFFER = ("dataset_name", "data_dir")
 
 
-def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str) -> dict[str, Any]:
+def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str, split_method: str) -> dict[str, Any]:
     """Makes the recipe of a dataset.
 
     Args:
         data: the config section that the dataset was opened with.
         dataset_name: name of the dataset.
         dataset_id: ID of the dataset; opening the recipe fails if the data has another ID.
+        split_method: how the dataset was split, where `data` may say auto.
     """
     recipe = {name: getattr(data, name) for name in RECIPE_FIELDS}
     terms, root = parse_expression(data.dataset, SOURCES.names()), os.path.abspath(data.data_dir)
@@ -44,6 +45,7 @@ def make_recipe(data: DataConfig, *, dataset_name: str, dataset_id: str) -> dict
         terms = [replace(term, spec=os.path.relpath(paths[term], root)) if term in paths else term for term in terms]
     return recipe | {
         "dataset": format_expression(terms), "data_dir": root, "dataset_name": dataset_name, "dataset_id": dataset_id,
+        "split_method": split_method,
         "class_map": class_map_text(read_class_map(data.class_map, data.data_dir)) if data.class_map else "",
     }  # fmt: skip
 

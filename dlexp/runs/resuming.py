@@ -65,9 +65,19 @@ def find_resumed(reference: str, config: ExperimentConfig) -> Run | None:
     if reference != "auto":
         return find_run(reference, store) if reference else None
     ended = (Status.FINISHED, Status.DIVERGED)
-    digest = config.digest()
-    runs = [run for run in iterate_runs(store) if run.status() not in ended and run.config().digest() == digest]
-    return max(runs, key=lambda run: run.record()["started"], default=None)
+    unfinished = [run for run in iterate_runs(store) if run.status() not in ended]
+    for wanted in _digests(config):
+        runs = [run for run in unfinished if run.config().digest() == wanted]
+        if runs:
+            return max(runs, key=lambda run: run.record()["started"])
+    return None
+
+
+def _digests(config: ExperimentConfig) -> list[str]:
+    """Returns the digest of a config, and then the one that earlier versions recorded for the same flags."""
+    if config.data.split_method != "auto":
+        return [config.digest()]
+    return [config.digest(), config.replace(split_method="stratified").digest()]  # their default
 
 
 def _change_config(run: Run, config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:

@@ -122,7 +122,9 @@ def write_run_files(description: RunDescription, dataset: Dataset) -> None:
     write_environment(run.path)
     with atomic_file(run.path / MANIFEST_FILE) as temporary:
         dataset.manifest.to_parquet(temporary, index=False)
-    recipe = make_recipe(config.data, dataset_name=dataset.name, dataset_id=dataset.id)
+    recipe = make_recipe(
+        config.data, dataset_name=dataset.name, dataset_id=dataset.id, split_method=dataset.split_method
+    )
     write_text_atomically(run.path / RECIPE_FILE, recipe_text(recipe))
     write_json(run.path / DESCRIPTION_FILE, description.dataset_profile)
     if len(damaged := damage_of(dataset.source)):

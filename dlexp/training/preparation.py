@@ -12,7 +12,8 @@ from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
 from dlexp.datasets import Dataset, Datasets, build_datasets
-from dlexp.datasets.inspection.findings import find_exact_leaks
+from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
+from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
 from dlexp.errors import unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
@@ -126,6 +127,7 @@ def build_compiled(
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
+    warn_of_left_out(datasets.dataset)
     return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 
@@ -136,9 +138,16 @@ def warn_of_leaks(dataset: Dataset) -> int:
         _log.warning(
             "%d images of %s are in more than one split, so accuracies on it are too good: the first is %s; "
             "dlexp data check lists all",
-            len(leaks), dataset.name, leaks["keys"].iloc[0],
+            len(leaks), dataset.name, cut_keys(leaks["keys"].iloc[0]),
         )  # fmt: skip
     return len(leaks)
+
+
+def warn_of_left_out(dataset: Dataset) -> None:
+    """Warns in one line of files, links and splits that give no example though a person may want them to."""
+    counts = count_left_out(left_out_of(dataset.source))
+    if text := left_out_text(counts, severities=("error", "warning")):
+        _log.warning("%s leaves out %s; dlexp data check lists all", dataset.name, text)
 
 
 def check_monitor(selection: SelectionConfig, *, num_classes: int) -> None:

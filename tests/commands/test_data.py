@@ -1,5 +1,7 @@
 """What `dlexp data` prints."""
 
+import csv
+import io
 import json
 import pathlib
 import shutil
@@ -48,7 +50,7 @@ def test_help_lists_the_subcommands_and_their_flags(capsys: pytest.CaptureFixtur
     assert call("--help") == 0
     assert "verify" in capsys.readouterr().out
     assert call("describe", "--help") == 0
-    assert "--split_method=stratified" in capsys.readouterr().out
+    assert "--split_method=auto" in capsys.readouterr().out
 
 
 def test_describe_tells_id_counts_and_channels(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +68,18 @@ def test_describe_for_people_shows_shares(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert "1,797 examples of 8x8x1 in 10 classes" in out
     assert "179 (10.0%)" in out
+
+
+def test_describe_names_unequal_classes_and_the_ways_out(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted((folder / "3").iterdir())[4:]:
+        path.unlink()
+    assert call("describe", f"folder:{folder}") == 0
+    out = capsys.readouterr().out
+    assert "times as many training examples as 3" in out
+    assert "--class_weights=balanced" in out
+    assert "--sampling=balanced" in out
 
 
 def test_dataset_that_cannot_be_trained_on_is_described(
@@ -171,9 +185,24 @@ def test_check_lists_what_is_planted_and_nothing_else(folder: pathlib.Path, caps
     shutil.copy(folder / "1" / "0001.png", folder / "2" / "contradiction.png")
     (folder / "3" / "cut.png").write_bytes((folder / "3" / "0003.png").read_bytes()[:-20])
     assert call("check", f"folder:{folder}", "--format=json") == 0
-    found = {(row["check"], row["keys"]) for row in json.loads(capsys.readouterr().out)}
-    assert found == {("damaged", "3/cut.png"), ("conflicting_labels", "1/0001.png, 2/contradiction.png")}
+    found = {(row["check"], *row["keys"]) for row in json.loads(capsys.readouterr().out)}
+    assert found == {("damaged", "3/cut.png"), ("conflicting_labels", "1/0001.png", "2/contradiction.png")}
     assert call("check", f"folder:{folder}", "--strict") == 1
+
+
+def test_check_names_every_key_to_scripts_and_five_to_people(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [shutil.copy(folder / "1" / "0001.png", folder / "1" / f"copy, {number}.png") for number in range(8)]
+    keys = sorted(["1/0001.png", *(f"1/{pathlib.Path(copy).name}" for copy in copies)])
+    call("check", f"folder:{folder}", "--format=json")
+    (group,) = [row for row in json.loads(capsys.readouterr().out) if row["check"] == "exact_duplicate"]
+    assert group["keys"] == keys
+    call("check", f"folder:{folder}", "--format=csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["key"] for row in rows if row["finding"] == "0"] == keys
+    call("check", f"folder:{folder}")
+    assert "1/copy, 3.png and 4 more" in capsys.readouterr().out
 
 
 def test_check_of_sound_data_is_empty_and_exits_with_0(

@@ -69,9 +69,16 @@ def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
 @pytest.mark.parametrize(
     ("values", "digest"),
     [
-        ({}, "7c3ef2301c350c61"),
+        ({"split_method": "stratified"}, "7c3ef2301c350c61"),
         (
-            {"model": "resnet20", "epochs": 3, "image_size": (8, 8), "model_args": {"a": 1}, "augment": ("flip",)},
+            {
+                "model": "resnet20",
+                "epochs": 3,
+                "image_size": (8, 8),
+                "model_args": {"a": 1},
+                "augment": ("flip",),
+                "split_method": "stratified",
+            },
             "8c2ebddffb4f519e",
         ),
     ],

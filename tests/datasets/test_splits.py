@@ -76,7 +76,7 @@ def test_a_class_of_one_image_is_trained_on() -> None:
 def test_official_keeps_the_test_set_and_takes_validation_from_the_rest() -> None:
     manifest = make_manifest([40])
     manifest["split"] = ["test"] * 10 + ["train"] * 30
-    result = splits.official(manifest, split_seed=0, validation_fraction=0.1)
+    result = splits.official(manifest, split_seed=0, validation_fraction=0.1, test_fraction=0.2)
     assert (result[:10] == "test").all()
     assert sorted(result[10:]) == ["train"] * 27 + ["validation"] * 3
 
@@ -84,13 +84,60 @@ def test_official_keeps_the_test_set_and_takes_validation_from_the_rest() -> Non
 def test_official_keeps_a_validation_set_that_is_there() -> None:
     manifest = make_manifest([4])
     manifest["split"] = ["test", "validation", "", "train"]
-    result = splits.official(manifest, split_seed=0, validation_fraction=0.5)
+    result = splits.official(manifest, split_seed=0, validation_fraction=0.5, test_fraction=0.4)
     assert result.tolist() == ["test", "validation", "train", "train"]
 
 
 def test_official_without_a_test_set_tells_the_way_out() -> None:
     with pytest.raises(DataError, match="--split_method=stratified"):
-        splits.official(make_manifest([9]), split_seed=0, validation_fraction=0.1)
+        splits.official(
+            make_manifest([9]).assign(split="train"), split_seed=0, validation_fraction=0.1, test_fraction=0.2
+        )
+
+
+def test_official_without_a_test_set_takes_it_from_train() -> None:
+    manifest = make_manifest([40]).assign(split=["validation"] * 10 + ["train"] * 30)
+    result = splits.official(manifest, split_seed=0, validation_fraction=0.5, test_fraction=0.2)
+    assert (result[:10] == "validation").all()
+    assert sorted(result[10:]) == ["test"] * 6 + ["train"] * 24
+
+
+def test_official_splits_examples_without_a_mark_by_the_fractions() -> None:
+    manifest = make_manifest([10, 40]).assign(split=["train"] * 6 + ["test"] * 4 + [""] * 40)
+    result = splits.official(manifest, split_seed=0, validation_fraction=0.1, test_fraction=0.2)
+    assert (result[6:10] == "test").all()
+    assert np.unique(result[10:], return_counts=True)[1].tolist() == [8, 28, 4]
+
+
+def test_official_puts_a_copy_without_a_mark_where_the_marked_image_is() -> None:
+    digests = [f"{number % 6:032x}" for number in range(12)]
+    manifest = pd.DataFrame({"digest": digests, "label": 0, "split": ["test", "validation"] + ["train"] * 4 + [""] * 6})
+    result = splits.official(manifest, split_seed=0, validation_fraction=0.5, test_fraction=0.4)
+    assert result[6:].tolist() == result[:6].tolist()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(0, 3), st.sampled_from(["", "train", "validation", "test"])),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(0, 3),
+)
+def test_official_moves_no_marked_example_but_from_train_to_a_split_that_is_missing(
+    rows: list[tuple[int, int, str]], seed: int
+) -> None:
+    manifest = pd.DataFrame(rows, columns=["image", "label", "split"])
+    manifest = manifest.assign(digest=[f"{image:032x}" for image in manifest["image"]])
+    assume(splits.has_official(manifest))
+    result = splits.official(manifest, split_seed=seed, validation_fraction=0.2, test_fraction=0.3)
+    missing = {"validation", "test"} - set(manifest["split"])
+    for marked, placed in zip(manifest["split"], result, strict=True):
+        assert placed in ("train", "validation", "test")
+        assert marked in ("", placed) or (marked == "train" and placed in missing)
+    shuffled = manifest.sample(frac=1, random_state=seed)
+    again = splits.official(shuffled, split_seed=seed, validation_fraction=0.2, test_fraction=0.3)
+    assert (pd.Series(again, shuffled.index).loc[manifest.index] == result).all()
 
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.3}

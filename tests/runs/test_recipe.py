@@ -34,11 +34,11 @@ def data(tmp_path: pathlib.Path) -> DataConfig:
 
 def recipe_of(data: DataConfig) -> dict[str, Any]:
     dataset = open_dataset(data)
-    return make_recipe(data, dataset_name=dataset.name, dataset_id=dataset.id)
+    return make_recipe(data, dataset_name=dataset.name, dataset_id=dataset.id, split_method=dataset.split_method)
 
 
 def test_recipe_holds_the_fields_that_make_the_dataset_in_the_order_of_earlier_versions(data: DataConfig) -> None:
-    recipe = make_recipe(data, dataset_name="photos", dataset_id="0" * 16)
+    recipe = make_recipe(data, dataset_name="photos", dataset_id="0" * 16, split_method="hash")
     assert list(recipe) == list(RECIPE_FIELDS)
     assert RECIPE_FIELDS == (
         "dataset", "dataset_name", "dataset_id", "data_dir", "class_map", "on_bad_image", "split_method", "split_seed",
@@ -111,12 +111,12 @@ def test_what_is_no_recipe_is_refused(tmp_path: pathlib.Path, text: str, message
 
 def test_paths_start_from_the_folder_that_holds_them_all_and_names_stay() -> None:
     data = DataConfig(dataset="folder:one+keras:mnist+npz:/data/deep/two.npz*2+digits", data_dir="/data")
-    recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
+    recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16, split_method="hash")
     assert (recipe["dataset"], recipe["data_dir"]) == ("folder:one+keras:mnist+npz:deep/two.npz*2+digits", "/data")
 
 
 def test_what_a_plug_in_reads_is_left_as_it_was_given() -> None:
     data = DataConfig(dataset="of_a_plugin:x/y+folder:one", data_dir="/data")
     with SOURCES.override("of_a_plugin", lambda spec, *, data_dir: None):
-        recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16)
+        recipe = make_recipe(data, dataset_name="all", dataset_id="0" * 16, split_method="hash")
     assert (recipe["dataset"], recipe["data_dir"]) == (data.dataset, "/data")

@@ -85,6 +85,16 @@ def test_auto_finds_the_unfinished_run_of_the_same_config(tmp_path: pathlib.Path
     assert found.id == f"{1:032x}"
 
 
+def test_auto_finds_a_run_of_an_earlier_version_whose_default_was_stratified(tmp_path: pathlib.Path) -> None:
+    config = ExperimentConfig.of(store=str(tmp_path))
+    run = create_run(tmp_path, "1" * 32, name="old", config=config.replace(split_method="stratified"))
+    run.update(status=Status.KILLED)
+    found = find_resumed("auto", config)
+    assert found is not None
+    assert found.id == run.id
+    assert find_resumed("auto", config.replace(split_method="hash")) is None
+
+
 def test_a_missing_run_is_refused_and_no_reference_starts_a_new_one(run: Run) -> None:
     with pytest.raises(RunNotFoundError, match="no run 'other'"):
         find_resumed("other", run.config())

@@ -9,21 +9,28 @@ import pandas as pd
 
 from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.sources.combined import damage_of
+from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
 from dlexp.datasets.sources.source import SPLITS
+from dlexp.datasets.splits import has_official
 
 _MOST_MEASURED = 1000
 _MOST_SHOWN_CLASSES = 30
+_IMBALANCE_SHOWN_FROM = 2.0
+BALANCING = "weigh them with --class_weights=balanced, or draw them alike with --sampling=balanced"
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Describes a dataset without reading pixels, in values that JSON can hold.
 
     Returns:
-        name, id, classes (number), image_shape, examples, left_out (images that cannot be read), counts (by split),
-        counts_by_class and counts_by_source (each a mapping to counts by split), num_sizes, sizes (examples by
-        `HEIGHTxWIDTH`, the most frequent first, at most ten), and, if weights differ, weights (by source).
+        name, id, classes (number), image_shape, examples, left_out (images that cannot be read), left_out_by_kind
+        (counts of what else gives no example, by kind and ending), split_method (never auto), official_splits (the
+        source's own counts by split; empty if it has none), counts (by split), counts_by_class and counts_by_source
+        (each a mapping to counts by split), imbalance (training examples of the largest class divided by those of the
+        smallest), num_sizes, sizes (examples by `HEIGHTxWIDTH`, the most frequent first, at most ten), and, if weights
+        differ, weights (by source).
     """
-    manifest = dataset.manifest
+    manifest, counts = dataset.manifest, dataset.counts()
     sizes = (manifest["height"].astype("str") + "x" + manifest["width"].astype("str")).value_counts()
     weights = manifest.groupby("source")["weight"].first().to_dict() if "weight" in manifest else {}
     return {
@@ -33,8 +40,12 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "examples": len(manifest),
         "left_out": len(damage_of(dataset.source)),
+        "left_out_by_kind": count_left_out(left_out_of(dataset.source)),
+        "split_method": dataset.split_method,
+        "official_splits": _official_counts(dataset.source.manifest),
         "counts": {split: dataset.count(split) for split in SPLITS},
-        "counts_by_class": _by_split(dataset.counts()),
+        "counts_by_class": _by_split(counts),
+        "imbalance": imbalance(counts),
         "counts_by_source": _by_split(_counts_by_source(manifest)),
         "num_sizes": len(sizes),
         "sizes": {size: int(count) for size, count in sizes.head(10).items()},
@@ -71,7 +82,11 @@ def describe_in_lines(description: Mapping[str, Any]) -> Iterator[str]:
         f"{description['name']} ({description['id']}): {description['examples']:,} examples of {shape} in "
         f"{description['classes']} classes{left_out}"
     )
+    yield from _split_lines(description)
+    if others := left_out_text(description["left_out_by_kind"]):
+        yield f"left out: {others}"
     yield from _table_lines("class", description["counts_by_class"], description["counts"])
+    yield from _imbalance_lines(description)
     if len(description["counts_by_source"]) > 1:
         weights = description.get("weights", {})
         named = {
@@ -80,6 +95,55 @@ def describe_in_lines(description: Mapping[str, Any]) -> Iterator[str]:
         }
         yield ""
         yield from _table_lines("source", named, description["counts"])
+
+
+def imbalance(counts: pd.DataFrame) -> float:
+    """Returns how many times more training examples the largest class has than the smallest; classes without are not
+    counted. 1.0 if all are equal.
+
+    Args:
+        counts: `Dataset.counts`.
+    """
+    trained = counts["train"][counts["train"] > 0]
+    return round(float(trained.max() / trained.min()), 3) if len(trained) else 1.0
+
+
+def _official_counts(manifest: pd.DataFrame) -> dict[str, int]:
+    """Counts the examples by the split that the source marks; "" are those without a mark."""
+    if not has_official(manifest):
+        return {}
+    counts = manifest["split"].value_counts()
+    return {split: int(counts[split]) for split in (*SPLITS, "") if split in counts}
+
+
+def _split_lines(description: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line on what became of the source's own splits, if it has some."""
+    official, method = description["official_splits"], description["split_method"]
+    if not official:
+        return
+    marked = ", ".join(f"{split} {official[split]:,}" for split in SPLITS if split in official)
+    if method != "official":
+        yield (
+            f"official splits are pooled and split anew by --split_method={method}: {marked}; "
+            "--split_method=official keeps them"
+        )
+        return
+    taken = " and ".join(split for split in ("validation", "test") if split not in official)
+    derived = f"; {taken} is taken from train" if taken else ""
+    unmarked = f"; {official['']:,} examples without one are split by shares" if "" in official else ""
+    yield f"official splits are kept: {marked}{derived}{unmarked}; --split_method=stratified pools them"
+
+
+def _imbalance_lines(description: Mapping[str, Any]) -> Iterator[str]:
+    ratio = description["imbalance"]
+    if ratio < _IMBALANCE_SHOWN_FROM:
+        return
+    trained = {name: counts["train"] for name, counts in description["counts_by_class"].items() if counts["train"]}
+    largest, smallest = max(trained, key=trained.__getitem__), min(trained, key=trained.__getitem__)
+    yield (
+        f"classes are unequal: {largest} has {ratio:.1f} times as many training examples as {smallest} "
+        f"({trained[largest]:,} and {trained[smallest]:,}); {BALANCING}"
+    )
 
 
 def _counts_by_source(manifest: pd.DataFrame) -> pd.DataFrame:

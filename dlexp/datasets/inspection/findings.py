@@ -1,10 +1,13 @@
 """What is wrong with a dataset, as a table of findings: damage, leaks, copies, contradictions, odd files.
 
 Severities:
-    error: an accuracy measured on it is wrong, or an example cannot be used (damaged, leak, conflicting_labels).
-    warning: it wastes time or distorts the result (copies within a split, a class that is absent from a split or ten
-        times smaller than another, a colour mode that loses information when it is decoded).
-    note: worth a look (odd sizes, other odd modes).
+    error: an accuracy measured on it is wrong, or an example cannot be used (damaged, leak, conflicting_labels; of
+        left_out: images in a format that is not read, class folders without images, links in place of class folders).
+    warning: it wastes time or distorts the result (copies within a split, mirror images of one class in two splits, a
+        class that is absent from a split or ten times smaller than another, class names that look alike, a colour mode
+        that loses information when it is decoded; of left_out: other files and folders that may hold examples).
+    note: worth a look (mirror images of different classes, keys that look alike, odd sizes, other odd modes; of
+        left_out: hidden files and files that accompany images).
 """
 
 import itertools
@@ -16,16 +19,22 @@ from typing import Any
 import pandas as pd
 
 from dlexp.datasets.dataset import Dataset
+from dlexp.datasets.inspection.description import BALANCING
 from dlexp.datasets.inspection.duplicates import Duplicates
+from dlexp.datasets.inspection.similar_names import similar_names
+from dlexp.datasets.sources.left_out import KINDS, left_out_of
 from dlexp.datasets.sources.source import SPLITS
 
 SEVERITIES = ("error", "warning", "note")
 CHECKS = (
     "damaged",
+    "left_out",
     "leak",
     "conflicting_labels",
     "exact_duplicate",
     "near_duplicate",
+    "mirrored",
+    "similar_names",
     "imbalance",
     "odd_size",
     "odd_mode",
@@ -49,14 +58,14 @@ class Finding:
         check: one of `CHECKS`.
         severity: one of `SEVERITIES`.
         count: number of examples that have it.
-        keys: the first five of their keys, and how many more there are.
+        keys: all of their keys.
         message: one sentence with the figures.
     """
 
     check: str
     severity: str
     count: int
-    keys: str
+    keys: tuple[str, ...]
     message: str
 
 
@@ -81,7 +90,9 @@ def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFram
     return _table(
         [
             *_find_damaged(pd.concat(unreadable)),
+            *_find_left_out(left_out_of(dataset.source)),
             *_find_copies(dataset, duplicates.groups),
+            *_find_similar_names(dataset),
             *_find_imbalance(dataset),
             *_find_odd_sizes(dataset.manifest),
             *_find_odd_modes(dataset.manifest),
@@ -108,7 +119,8 @@ def find_exact_leaks(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 _SAME = "equal images"
-_COPIES = "re-encoded, resized or mirrored copies of one image"
+_COPIES = "re-encoded or resized copies of one image"
+_MIRRORED = "mirror images of each other"
 
 
 def _table(findings: Iterable[Finding]) -> pd.DataFrame:
@@ -119,48 +131,85 @@ def _table(findings: Iterable[Finding]) -> pd.DataFrame:
     return pd.DataFrame(ordered, columns=[field.name for field in fields(Finding)])
 
 
-def _list_keys(keys: Sequence[str]) -> str:
+def cut_keys(keys: Sequence[str]) -> str:
+    """Returns the first five keys, and how many more there are, for people."""
     more = f" and {len(keys) - _MOST_KEYS:,} more" if len(keys) > _MOST_KEYS else ""
     return ", ".join(keys[:_MOST_KEYS]) + more
 
 
 def _find_damaged(damaged: pd.DataFrame) -> Iterator[Finding]:
     for key, reason in damaged[["key", "reason"]].itertuples(index=False):
-        yield Finding("damaged", "error", 1, key, f"it cannot be read: {reason}")
+        yield Finding("damaged", "error", 1, (key,), f"it cannot be read: {reason}")
+
+
+def _find_left_out(left_out: pd.DataFrame) -> Iterator[Finding]:
+    """Yields one finding for each kind; for files with other endings one for each ending, for folders one for each."""
+    for (kind, detail), rows in left_out.groupby(["kind", "detail"], sort=False):
+        keys, what = tuple(rows["key"]), KINDS[str(kind)]
+        named = f" ({detail})" if detail else ""
+        advice = f": {what.advice}" if what.advice else ""
+        message = f"{what.one if len(keys) == 1 else what.many}{named}{advice}"
+        yield Finding("left_out", what.severity, len(keys), keys, message)
 
 
 def _find_copies(dataset: Dataset, groups: pd.DataFrame) -> Iterator[Finding]:
     examples = dataset.manifest[["key", "digest", "label", "split"]].iloc[groups["position"]].reset_index(drop=True)
-    rows = examples.assign(group=groups["group"], upright=groups["upright"]).itertuples(index=False)
+    rows: Iterator[Any] = examples.assign(group=groups["group"], upright=groups["upright"]).itertuples(index=False)
     for _, group in itertools.groupby(rows, key=lambda example: example.group):
-        yield from _judge(list(group), dataset.class_names)
+        copies = list(group)
+        by_orientation: dict[int, list[Any]] = {}
+        for example in copies:
+            by_orientation.setdefault(example.upright, []).append(example)
+        for upright in by_orientation.values():
+            if len(upright) > 1:
+                yield from _judge(upright, dataset.class_names)
+        if len(by_orientation) > 1:
+            yield _judge_mirrored(copies, dataset.class_names)
 
 
 def _judge(copies: list[Any], class_names: Sequence[str]) -> Iterator[Finding]:
-    """Yields the faults of one group of copies."""
+    """Yields the faults of copies in the same orientation."""
     exact = len({example.digest for example in copies}) == 1
     what = _SAME if exact else _COPIES
-    keys = _list_keys([example.key for example in copies])
+    keys = _keys(copies)
     labels = {example.label for example in copies}
     splits = {example.split for example in copies}
     if len(splits) > 1:
         yield _leak(copies, what)
     if len(labels) > 1:
-        labelled = {(example.upright, example.label) for example in copies}
-        upright = len(labelled) > len({example.upright for example in copies})
-        named = _count(class_names[label] for label in sorted(example.label for example in copies))
-        # An arrow to the left, mirrored, is an arrow to the right: the labels may be correct.
-        severity, hint = ("error", "") if upright else ("warning", "; correct only if the classes are mirror images")
-        yield Finding("conflicting_labels", severity, len(copies), keys, f"{what} are labelled {named}{hint}")
+        message = f"{what} are labelled {_count_labels(copies, class_names)}"
+        yield Finding("conflicting_labels", "error", len(copies), keys, message)
     if len(labels) == len(splits) == 1:
         check = "exact_duplicate" if exact else "near_duplicate"
         yield Finding(check, "warning", len(copies), keys, f"{what} are in {copies[0].split} ({len(copies):,})")
 
 
+def _judge_mirrored(copies: list[Any], class_names: Sequence[str]) -> Finding:
+    """Returns what a group is of which some are mirror images of others, by a line or by both (a half turn)."""
+    keys, count = _keys(copies), len(copies)
+    if len({example.label for example in copies}) > 1:
+        # An arrow to the left, mirrored, is an arrow to the right: no copy, unless the labels are wrong.
+        message = f"{_MIRRORED} are labelled {_count_labels(copies, class_names)}; right if direction tells them apart"
+        return Finding("mirrored", "note", count, keys, message)
+    if len({example.split for example in copies}) > 1:
+        return Finding("mirrored", "warning", count, keys, f"{_MIRRORED} are in {_count_splits(copies)}")
+    return Finding("near_duplicate", "warning", count, keys, f"{_MIRRORED} are in {copies[0].split} ({count:,})")
+
+
+def _keys(examples: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(example.key for example in examples)
+
+
+def _count_labels(copies: list[Any], class_names: Sequence[str]) -> str:
+    return _count(class_names[label] for label in sorted(example.label for example in copies))
+
+
+def _count_splits(copies: list[Any]) -> str:
+    return _count(sorted((example.split for example in copies), key=SPLITS.index))
+
+
 def _leak(copies: list[Any], what: str) -> Finding:
-    splits = _count(sorted((example.split for example in copies), key=SPLITS.index))
-    keys = _list_keys([example.key for example in copies])
-    return Finding("leak", "error", len(copies), keys, f"{what} are in {splits}")
+    return Finding("leak", "error", len(copies), _keys(copies), f"{what} are in {_count_splits(copies)}")
 
 
 def _count(names: Iterable[str]) -> str:
@@ -169,21 +218,34 @@ def _count(names: Iterable[str]) -> str:
     return " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
 
 
+def _find_similar_names(dataset: Dataset) -> Iterator[Finding]:
+    """Yields names that a person takes for one, though they differ: of classes, sources and keys."""
+    sources = dataset.manifest["source"].unique().tolist()
+    for what, names in (("classes", dataset.class_names), ("sources", sources)):
+        for alike in similar_names(names):
+            message = f"{what} whose names look alike: {', '.join(map(ascii, alike))}; join them if they are one"
+            yield Finding("similar_names", "warning", len(alike), alike, message)
+    keys = tuple(key for alike in similar_names(dataset.manifest["key"].tolist()) for key in alike)
+    if keys:
+        message = "keys that look alike, as of files whose names differ in case or in the encoding of accents only"
+        yield Finding("similar_names", "note", len(keys), keys, message)
+
+
 def _find_imbalance(dataset: Dataset) -> Iterator[Finding]:
     counts = dataset.counts()
     for split in counts.columns[counts.sum() > 0]:
         absent = counts.index[counts[split] == 0]
         if len(absent):
-            names = _list_keys(absent.tolist())
+            names = cut_keys(absent.tolist())
             message = f"{len(absent)} of {dataset.num_classes} classes have no example in {split}: {names}"
-            yield Finding("imbalance", "warning", 0, "", message)
+            yield Finding("imbalance", "warning", 0, (), message)
     trained = counts["train"][counts["train"] > 0]
     if len(trained) and trained.max() >= _IMBALANCED_FROM * trained.min():
         message = (
             f"class {trained.idxmax()!r} has {trained.max():,} training examples and {trained.idxmin()!r} only "
-            f"{trained.min():,}, {trained.max() / trained.min():.0f} times fewer"
+            f"{trained.min():,}, {trained.max() / trained.min():.0f} times fewer: {BALANCING}"
         )
-        yield Finding("imbalance", "warning", int(trained.min()), "", message)
+        yield Finding("imbalance", "warning", int(trained.min()), (), message)
 
 
 def _find_odd_sizes(manifest: pd.DataFrame) -> Iterator[Finding]:
@@ -194,7 +256,7 @@ def _find_odd_sizes(manifest: pd.DataFrame) -> Iterator[Finding]:
             f"their larger side, from {sides[odd].min():,} to {sides[odd].max():,} pixels, is more than {_ODD_SIDE} "
             f"times larger or smaller than the median of {sides.median():,.0f}"
         )
-        yield Finding("odd_size", "note", int(odd.sum()), _list_keys(manifest["key"][odd].tolist()), message)
+        yield Finding("odd_size", "note", int(odd.sum()), tuple(manifest["key"][odd]), message)
     aspects = manifest["width"] / manifest["height"]
     odd = (aspects > _ODD_ASPECT * aspects.median()) | (aspects < aspects.median() / _ODD_ASPECT)
     if odd.any():
@@ -202,7 +264,7 @@ def _find_odd_sizes(manifest: pd.DataFrame) -> Iterator[Finding]:
             f"their width / height, from {aspects[odd].min():.2f} to {aspects[odd].max():.2f}, is more than "
             f"{_ODD_ASPECT} times larger or smaller than the median of {aspects.median():.2f}: resizing distorts them"
         )
-        yield Finding("odd_size", "note", int(odd.sum()), _list_keys(manifest["key"][odd].tolist()), message)
+        yield Finding("odd_size", "note", int(odd.sum()), tuple(manifest["key"][odd]), message)
 
 
 def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
@@ -211,8 +273,8 @@ def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
         return
     counts = manifest["mode"][manifest["mode"] != ""].value_counts()
     for mode in counts.index[1:]:
-        keys = manifest["key"][manifest["mode"] == mode].tolist()
+        keys = tuple(manifest["key"][manifest["mode"] == mode])
         lost = [what for what, modes in _LOST_BY_MODE.items() if mode in modes]
         loss = f", and loses {lost[0]} when it is decoded" if lost else ""
         message = f"mode {mode} is not the usual {counts.index[0]}{loss}"
-        yield Finding("odd_mode", "warning" if lost else "note", len(keys), _list_keys(keys), message)
+        yield Finding("odd_mode", "warning" if lost else "note", len(keys), keys, message)

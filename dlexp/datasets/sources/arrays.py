@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import ArraySource, Source, as_labels
 from dlexp.errors import DataError
 from dlexp.machine.capacity import check_fits_memory
 from dlexp.registry import register_source
 
 _POOLS = (("x", "y"), ("images", "labels"))
-_OFFICIAL = {split: (f"x_{split}", f"y_{split}") for split in ("train", "validation", "test")}
+_OFFICIAL = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
 
 
 @register_source("digits")
@@ -39,10 +40,10 @@ def open_digits(spec: str, *, data_dir: str) -> Source:
 def open_npz(spec: str, *, data_dir: str) -> Source:
     """Arrays of an `.npz` file.
 
-    The file holds `x` and `y` (or `images` and `labels`), or the official splits `x_train y_train x_test y_test` and
-    optionally `x_validation y_validation`. Images are `uint8` `(n, height, width)` or `(n, height, width, 1 or 3)`,
-    labels are whole numbers from 0 on. `class_names`, an array of strings, is optional. Headers are checked before any
-    array is allocated, and nothing is ever unpickled.
+    The file holds `x` and `y` (or `images` and `labels`), or the official splits `x_train y_train` and at least one of
+    `x_test y_test` and `x_validation y_validation` (also `x_val` or `x_valid`). Images are `uint8` `(n, height, width)`
+    or `(n, height, width, 1 or 3)`, labels are whole numbers from 0 on. `class_names`, an array of strings, is
+    optional. Headers are checked before any array is allocated, and nothing is ever unpickled.
 
     Raises:
         DataError: the file is missing or damaged, or holds other arrays.
@@ -76,7 +77,9 @@ def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Source:
         [str(name) for name in np.ravel(arrays["class_names"])] if "class_names" in arrays else _number(labels, path)
     )
     pixels = images[0] if len(images) == 1 else np.concatenate(images)
-    return ArraySource(path.name.removesuffix(".npz"), pixels, labels, names, splits=splits.tolist())
+    source = ArraySource(path.name.removesuffix(".npz"), pixels, labels, names, splits=splits.tolist())
+    source.left_out = left_out_table((name, "array", "") for name in found if name not in wanted)
+    return source
 
 
 def _number(labels: np.ndarray, path: pathlib.Path) -> list[str]:
@@ -92,14 +95,20 @@ def _number(labels: np.ndarray, path: pathlib.Path) -> list[str]:
 
 def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Returns the names of the image and label arrays by official split; by "" if there are no splits."""
-    if found.issuperset((*_OFFICIAL["train"], *_OFFICIAL["test"])):
-        return {split: names for split, names in _OFFICIAL.items() if found.issuperset(names)}
+    official = {
+        split: (f"x_{name}", f"y_{name}")
+        for split, names in _OFFICIAL.items()
+        for name in reversed(names)
+        if found.issuperset((f"x_{name}", f"y_{name}"))
+    }
+    if "train" in official and len(official) > 1:
+        return official
     for names in _POOLS:
         if found.issuperset(names):
             return {"": names}
     raise DataError(
         f"file {str(path)!r} holds the arrays {', '.join(sorted(found)) or '(none)'}: it must hold x and y, images and "
-        "labels, or x_train, y_train, x_test and y_test"
+        "labels, or x_train and y_train with x_test and y_test or x_validation and y_validation"
     )
 
 

@@ -10,6 +10,7 @@ from dlexp.config.class_map import ClassMap, read_class_map
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.sections import DataConfig
 from dlexp.datasets.sources.encoded import EncodedSource, with_decoding
+from dlexp.datasets.sources.left_out import left_out_of
 from dlexp.datasets.sources.source import Source, check_source, no_damage
 from dlexp.errors import ConfigError
 from dlexp.registry import SOURCES
@@ -60,6 +61,9 @@ class CombinedSource:
         damaged = [damage_of(part) for part in parts]
         damaged = [table.assign(key=f"{name}/" + table["key"]) for table, name in zip(damaged, names, strict=True)]
         self.damaged = pd.concat(damaged, ignore_index=True)
+        left_out = [left_out_of(part) for part in parts]
+        left_out = [table.assign(key=f"{name}/" + table["key"]) for table, name in zip(left_out, names, strict=True)]
+        self.left_out = pd.concat(left_out, ignore_index=True)
 
     def read(self, row: int) -> np.ndarray:
         """Reads `uint8` pixels `(height, width, channels)` of one example; grey ones get the channels of the others."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import build_manifest, no_damage
 
 DECODING = {"orientation": 1, "decoder": 0}  # columns that say how to decode an image; values of a plain one
@@ -32,6 +33,7 @@ class EncodedSource(abc.ABC):
         self.class_names = tuple(class_names)
         self.manifest = with_decoding(manifest)
         self.damaged = no_damage() if damaged is None else damaged
+        self.left_out = left_out_table()
 
     @property
     def encoded(self) -> np.ndarray:

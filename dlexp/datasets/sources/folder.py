@@ -2,16 +2,27 @@
 
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
-from dlexp.datasets.images.scan import check_file_name, check_link, scan_files
+from dlexp.datasets.images.scan import scan_files
 from dlexp.datasets.sources.encoded import FileSource
+from dlexp.datasets.sources.folder_listing import Listing, count_endings, is_system_file, list_folders
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
-_SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @register_source("folder")
@@ -19,82 +30,174 @@ def open_folder(spec: str, *, data_dir: str, reread: bool = False) -> Source:
     """Opens image files in class sub-folders, or in class sub-folders of `train/`, `validation/` (`val/`) and `test/`.
 
     The rules:
-        1. Classes are the sub-folders that hold an image, sorted by name; an empty sub-folder is not a class.
-        2. If there is a sub-folder `train` and all other sub-folders are named after splits, these are the official
-           splits, and their sub-folders are the classes.
+        1. Classes are the sub-folders that hold an image, sorted by name.
+        2. If all sub-folders are named after splits (`train training validation val valid test testing`, in any case)
+           and one is train, these are the official splits, and their sub-folders are the classes. If there are
+           train and another split, further folders may hold files, but no images.
         3. A file belongs to the class folder that it is in, at any depth.
-        4. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are ignored, and so are
+        4. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are left out, and so are
            names that begin with a dot and files outside the class folders.
         5. A link to a file inside the folder is an image like any other; links to folders are not followed.
+        6. What is left out is listed in `left_out` of the source, by kind. A training refuses a class folder without a
+           readable image, unless the folder is empty, and a link in place of a class or split folder.
 
     Every byte is read the first time, and again with `reread`, to compute digests, read sizes and find damage. All
     images are grey, or all are in colour.
 
     Raises:
-        DataError: the folder does not exist, has fewer than two classes, or contains a link that leaves it.
+        DataError: the folder does not exist, has fewer than two classes, contains a link that leaves it, or has split
+            folders and images in another folder.
     """
     folder = pathlib.Path(data_dir, spec)
     if not spec or not folder.is_dir():
         raise DataError(f"there is no folder {str(folder)!r}: give --dataset=folder:PATH a folder of class sub-folders")
     root = os.path.realpath(folder)
-    name = os.path.basename(root)
-    files, splits, classes = _classify(sorted(_find_images(root, "")), _split_folders(root))
-    facts = scan_files(root, files, reread=reread)
-    intact = facts["damage"].array == ""
-    class_names = sorted({class_name for class_name, is_intact in zip(classes, intact, strict=True) if is_intact})
+    tree = _Tree.of(list(list_folders(root)), root)
+    facts = scan_files(root, tree.files, reread=reread)
+    intact = (facts["damage"] == "").to_numpy()
+    class_names = sorted({tree.classes[number] for number in np.unique(tree.class_of_file[intact])})
+    left_out = left_out_table(tree.left_out(intact))
     if len(class_names) < 2:
-        damaged = f"; {(~intact).sum()} files cannot be read" if not intact.all() else ""
-        raise DataError(
-            f"folder {root!r} has {len(class_names)} class sub-folders with images{_list(class_names)}: at least "
-            f"two are needed, holding files with the endings {' '.join(IMAGE_ENDINGS)}{damaged}"
-        )
-    labels = {class_name: label for label, class_name in enumerate(class_names)}
-    return FileSource.of_files(
-        name,
+        raise DataError(_too_few_classes(root, class_names, left_out, damaged=int((~intact).sum())))
+    labels = np.array([class_names.index(name) if name in class_names else -1 for name in tree.classes])
+    source = FileSource.of_files(
+        os.path.basename(root),
         root,
-        files,
+        tree.files,
         facts,
-        labels=[labels.get(class_name, -1) for class_name in classes],
+        labels=labels[tree.class_of_file],
         class_names=class_names,
-        splits=splits,
+        splits=tree.splits,
     )
+    source.left_out = left_out
+    return source
 
 
-def _list(names: list[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""
+@dataclass(frozen=True)
+class _Tree:
+    """The files of a folder, sorted, and what its layout makes of them.
 
-
-def _split_folders(root: str) -> Mapping[str, str]:
-    """Returns the splits by the names of their folders; empty if there are no official splits."""
-    with os.scandir(root) as entries:
-        names = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    return _SPLIT_FOLDERS if "train" in names and names <= set(_SPLIT_FOLDERS) else {}
-
-
-def _classify(files: Sequence[str], split_folders: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """Returns the files that are in a class folder, their splits ("" if there are none), and their classes."""
-    depth = 1 if split_folders else 0
-    parts = [(file, file.split("/", depth + 1)) for file in files]
-    inside = [(file, *names) for file, names in parts if len(names) > depth + 1]
-    splits = [split_folders[names[0]] if split_folders else "" for _, *names in inside]
-    return [file for file, *_ in inside], splits, [names[depth] for _, *names in inside]
-
-
-def _find_images(root: str, inside: str) -> Iterator[str]:
-    """Yields the paths of the images in a folder and below it, relative to the root, in no particular order.
-
-    Args:
-        root: absolute.
-        inside: path of the folder relative to the root; "" or ending in "/".
+    Attributes:
+        listings: of all folders.
+        split_folders: splits by the names of their folders; empty if there are no official splits.
+        files: paths of the images in class folders, relative to the root.
+        splits: of the files; "" if there are none.
+        classes: names of class folders.
+        class_of_file: `int64` `(len(files),)`, index in `classes`.
+        folder_of_file: `int64` `(len(files),)`, index in `class_folders`.
+        class_folders: paths of all class folders relative to the root, by split and class, without images too.
     """
-    with os.scandir(os.path.join(root, inside)) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
+
+    listings: Sequence[Listing]
+    split_folders: Mapping[str, str]
+    files: list[str]
+    splits: list[str]
+    classes: list[str]
+    class_of_file: np.ndarray
+    folder_of_file: np.ndarray
+    class_folders: list[str]
+
+    @classmethod
+    def of(cls, listings: Sequence[Listing], root: str) -> "_Tree":
+        """Reads the layout. Raises DataError if images are in a folder that is no split."""
+        split_folders = _split_folders(listings, root)
+        inside = [listing for listing in listings if _class_folder(listing.inside, split_folders)]
+        folders = [_class_folder(listing.inside, split_folders) for listing in inside]
+        class_folders = sorted(set(folders))
+        classes = sorted({folder.rpartition("/")[2] for folder in folders})
+        files = [listing.inside + name for listing in inside for name in listing.images]
+        order = sorted(range(len(files)), key=files.__getitem__)
+        places = pd.Index(class_folders).get_indexer(pd.Index(folders))
+        folder_of_file = np.repeat(places, [len(listing.images) for listing in inside])[order]
+        class_of_folder = np.array([classes.index(folder.rpartition("/")[2]) for folder in class_folders], np.int64)
+        split_of_folder = [split_folders.get(folder.partition("/")[0], "") for folder in class_folders]
+        return cls(
+            listings=listings,
+            split_folders=split_folders,
+            files=[files[number] for number in order],
+            splits=[split_of_folder[number] for number in folder_of_file.tolist()],
+            classes=classes,
+            class_of_file=class_of_folder[folder_of_file],
+            folder_of_file=folder_of_file,
+            class_folders=class_folders,
+        )
+
+    def left_out(self, intact: np.ndarray) -> Iterator[tuple[str, str, str]]:
+        """Yields key, kind and detail of everything that is no example, except for damaged images.
+
+        Args:
+            intact: `bool` `(len(files),)`, which files can be read.
+        """
+        top_depth = 2 if self.split_folders else 1
+        for listing in self.listings:
+            is_inside = bool(_class_folder(listing.inside, self.split_folders))
+            for name, kind, ending in listing.others:
+                key = listing.inside + name
+                if kind == "folder_link" and key.count("/") < top_depth:
+                    yield key, "class_link", ""
+                elif is_inside or kind in ("hidden", "folder_link", "broken_link"):
+                    yield key, kind, ending
+                else:
+                    yield key, "outside_image" if kind == "picture" else "outside", ending
+            if not is_inside:
+                yield from ((listing.inside + name, "outside_image", "") for name in listing.images)
+        yield from self._without_images(intact)
+
+    def _without_images(self, intact: np.ndarray) -> Iterator[tuple[str, str, str]]:
+        with_images = {self.class_folders[number] for number in np.unique(self.folder_of_file[intact])}
+        damaged = Counter(self.folder_of_file[~intact].tolist())
+        files: dict[str, list[tuple[str, str, str]]] = {folder: [] for folder in self.class_folders}
+        for listing in self.listings:
+            if folder := _class_folder(listing.inside, self.split_folders):
+                files[folder] += listing.others
+        for number, folder in enumerate(self.class_folders):
+            if folder in with_images:
                 continue
-            if entry.is_symlink():
-                check_link(root, entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                yield from _find_images(root, f"{inside}{entry.name}/")
-            elif entry.name.lower().endswith(IMAGE_ENDINGS) and entry.is_file():
-                check_file_name(entry.path)
-                yield inside + entry.name
+            others = [other for other in files[folder] if other[1] != "hidden" and not is_system_file(other[0])]
+            counts = [f"{damaged[number]:,} damaged"] if number in damaged else []
+            counts += [count_endings(others)] if others else []
+            yield folder, "imageless_class" if counts else "empty_folder", ", ".join(counts)
+        for name in self.split_folders:
+            if not any(folder.startswith(f"{name}/") for folder in self.class_folders):
+                yield name, "empty_folder", ""
+
+
+def _class_folder(inside: str, split_folders: Mapping[str, str]) -> str:
+    """Returns the path of the class folder that a folder is or is in; "" if it is in none."""
+    parts = inside.split("/")[:-1]
+    if not split_folders:
+        return parts[0] if parts else ""
+    return "/".join(parts[:2]) if len(parts) > 1 and parts[0] in split_folders else ""
+
+
+def _split_folders(listings: Sequence[Listing], root: str) -> Mapping[str, str]:
+    """Returns the splits by the names of their folders; empty if there are no official splits."""
+    names = listings[0].folders
+    splits = {name: _SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in _SPLIT_FOLDERS}
+    others = [name for name in names if name not in splits]
+    if "train" not in splits.values() or (others and len(set(splits.values())) == 1):
+        return {}
+    with_images = {listing.inside.partition("/")[0] for listing in listings[1:] if listing.images}
+    mixed = sorted(with_images.intersection(others))
+    if mixed:
+        raise DataError(
+            f"folder {root!r} has the split folders {', '.join(sorted(splits))} and, with images too, {_name(mixed)}: "
+            "name all sub-folders after splits, or move what is no split away"
+        )
+    return splits
+
+
+def _name(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+
+
+def _too_few_classes(root: str, class_names: Sequence[str], left_out: pd.DataFrame, *, damaged: int) -> str:
+    found = f" ({', '.join(class_names)})" if class_names else ""
+    unreadable = f"; {damaged} files cannot be read" if damaged else ""
+    imageless = left_out[left_out["kind"] == "imageless_class"]
+    without = [f"{key} ({detail})" for key, detail in zip(imageless["key"], imageless["detail"], strict=True)]
+    lacking = f"; without a readable image: {_name(without)}" if without else ""
+    return (
+        f"folder {root!r} has {len(class_names)} class sub-folders with images{found}: at least two are needed, "
+        f"holding files with the endings {' '.join(IMAGE_ENDINGS)}{unreadable}{lacking}"
+    )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dlexp.datasets.images.file_facts import FACTS, read_facts
 from dlexp.datasets.sources.encoded import EncodedSource, encoded_manifest
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import as_labels
 from dlexp.errors import DataError
 from dlexp.machine.progress_bar import track
@@ -62,12 +63,16 @@ def open_library_source(name: str, class_names: tuple[str, ...], splits: Mapping
     Raises:
         DataError: no split is left.
     """
-    tables, places = [], []
+    tables, places, left_out = [], [], []
     for split_name, split in splits.items():
-        if split_name not in SPLIT_NAMES or not split.count:
+        if split_name not in SPLIT_NAMES:
+            left_out.append((split_name, "split", ""))
+            continue
+        if not split.count:
             continue
         facts = _inspect(split, f"reading {split_name}")
         if (facts["label"] == _UNLABELLED).all():
+            left_out.append((split_name, "split", ""))
             continue
         tables.append(facts.assign(split=SPLIT_NAMES[split_name]))
         places += [(split, number) for number in range(split.count)]
@@ -76,7 +81,9 @@ def open_library_source(name: str, class_names: tuple[str, ...], splits: Mapping
             f"dataset {name!r} has the splits {', '.join(splits) or '(none)'}: at least one of train, validation and "
             "test, with labels, is needed"
         )
-    return _build(name, class_names, pd.concat(tables, ignore_index=True), places)
+    source = _build(name, class_names, pd.concat(tables, ignore_index=True), places)
+    source.left_out = left_out_table(left_out)
+    return source
 
 
 def _build(

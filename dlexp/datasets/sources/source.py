@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
@@ -36,6 +37,7 @@ class Source(Protocol):
             digest: `str`, 32 hex digits: blake2b-128 of the content. Equal digests mean the same image.
             height, width, channels: `int`, the shape of what `read` returns.
             Further columns are kept as they are.
+        left_out: optional; a table of what lies there but gives no example, from `left_out_table`.
         damaged: optional; a table of the examples that could not be read and are not in the manifest, with the `str`
             columns `key` and `reason`. `--on_bad_image` decides whether they are skipped or are an error.
 
@@ -66,6 +68,9 @@ class Source(Protocol):
 class ArraySource:
     """Images held in memory, all of one size.
 
+    Attributes:
+        left_out: as `Source` describes it.
+
     Args:
         name: name of the source.
         images: `uint8` `(n, height, width, channels)`, or `(n, height, width)` for grey images. The array is not
@@ -87,6 +92,7 @@ class ArraySource:
         *,
         splits: Sequence[str] | None = None,
     ) -> None:
+        self.left_out = left_out_table()
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise DataError(
                 f"images of {name!r} are {images.dtype} {images.shape}: they must be uint8 (n, height, width) or "

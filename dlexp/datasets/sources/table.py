@@ -25,6 +25,7 @@ _OWN_COLUMNS = ("path", "label", "split", "group", "source")
 _TAKEN_COLUMNS = ("row", "key", "digest", "height", "width", "channels", "mode", "orientation", "decoder")
 # Paths that may leave the folder: absolute, of Windows, with an empty part, "." or "..", or with a control character.
 _FOREIGN_PATH = r"^/|^[A-Za-z]:|\\|//|/$|(?:^|/)\.\.?(?:/|$)|[\x00-\x1f]"
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _WHOLE_NUMBER, _DIGITS = r"0|[1-9][0-9]*", r"[0-9]+"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
@@ -116,6 +117,8 @@ def _read_csv(path: pathlib.Path) -> pd.DataFrame:
             raise DataError(f"table {str(path)!r} has a quote that is not closed: write a quote in text as two")
     with path.open(encoding="utf-8-sig", newline="") as lines:
         names = next((names for names in csv.reader(lines) if names), [])
+    if names:
+        _check_columns(path, names)  # first, as rows with other separators look ragged
     # Every column is read as text: with guessed types, 01 would lose its zero, and NA would be missing.
     as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
     ragged: list[Any] = []
@@ -151,13 +154,26 @@ def _check_columns(path: pathlib.Path, names: list[str]) -> None:
     listed = ", ".join(map(repr, names))
     missing = [name for name in ("path", "label") if name not in names]
     if missing:
-        raise DataError(f"table {str(path)!r} has the columns {listed}: {' and '.join(missing)} must be among them")
+        raise DataError(
+            f"table {str(path)!r} has the columns {listed}: {' and '.join(missing)} must be among them"
+            f"{_spelling_hint(names, missing)}"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"table {str(path)!r} has the column {twice[0]!r} twice: remove or rename one")
     taken = [name for name in names if name in _TAKEN_COLUMNS]
     if taken:
         raise DataError(f"table {str(path)!r} has a column {taken[0]!r}, a name that dlexp uses itself: rename it")
+
+
+def _spelling_hint(names: list[str], missing: list[str]) -> str:
+    """Returns what is wrong if columns are only spelled otherwise or separated by no comma; "" if neither is so."""
+    for separator, shown in _OTHER_SEPARATORS.items():
+        if any(separator in name for name in names):
+            return f"; columns seem to be separated by {shown}: write the table with commas"
+    alike = {name: [given for given in names if given.strip().lower() == name] for name in missing}
+    renamed = [f"{given[0]!r} to {name!r}" for name, given in alike.items() if given]
+    return f"; rename {' and '.join(renamed)}" if renamed else ""
 
 
 def _as_text(path: pathlib.Path, column: pd.Series) -> pd.Series:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset, Datasets
 from dlexp.datasets.inspection.description import describe_dataset, describe_in_lines
+from dlexp.datasets.sources.left_out import KINDS
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 
@@ -30,7 +31,10 @@ def build_progress(config: ExperimentConfig, datasets: Datasets) -> "Display":
 
 def print_dataset(dataset: Dataset) -> None:
     """Prints to stderr what a training sees: counts and shares by class, split and source."""
-    print("\n".join(describe_in_lines(describe_dataset(dataset))), file=sys.stderr)
+    description = describe_dataset(dataset)
+    notes = {kind: counts for kind, counts in description["left_out_by_kind"].items() if KINDS[kind].severity == "note"}
+    # Of the other kinds, the preparation of the training has warned.
+    print("\n".join(describe_in_lines(description | {"left_out_by_kind": notes})), file=sys.stderr)
 
 
 class Display(keras.callbacks.Callback):

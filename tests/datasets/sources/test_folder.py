@@ -31,9 +31,9 @@ def test_the_folder_rule(tmp_path: pathlib.Path) -> None:
     (root / "0" / "nested" / "deep").mkdir(parents=True)
     image = next((root / "0").glob("*.png"))
     image.rename(root / "0" / "nested" / "deep" / "UPPER.PNG")
-    for ignored in ("empty", ".hidden", "texts"):
+    for ignored in ("empty", ".hidden"):
         (root / ignored).mkdir()
-    for name in (".hidden/a.png", "0/.b.png", "0/Thumbs.db", "texts/readme.txt", "beside.png"):
+    for name in (".hidden/a.png", "0/.b.png", "0/Thumbs.db", "readme.txt", "outside.png"):
         (root / name).write_bytes(b"not an image")
     dataset = open_folder(root)
     assert dataset.class_names == tuple("0123456789")
@@ -142,11 +142,13 @@ def test_damaged_files_are_left_out_if_asked_for_which_changes_the_id(tmp_path: 
     assert open_folder(root).id == rest.id
 
 
-def test_class_whose_files_are_all_damaged_is_no_class(tmp_path: pathlib.Path) -> None:
+def test_class_whose_files_are_all_damaged_is_refused_also_where_damage_is_skipped(tmp_path: pathlib.Path) -> None:
     root = write_digits_folder(tmp_path, 60)
     for path in (root / "3").iterdir():
         path.write_bytes(b"")
-    assert open_folder(root, on_bad_image="skip").class_names == tuple("012456789")
+    with pytest.raises(DataError, match=r"class folder '3' .* has no readable image, only 5 damaged: give it"):
+        open_folder(root, on_bad_image="skip")
+    assert open_dataset(DataConfig(dataset=f"folder:{root}", on_bad_image="skip"), trainable=False).num_classes == 9
 
 
 def test_class_of_one_example_is_trained_on(tmp_path: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """Tables of images: what they may say, and rows that are refused by their line."""
 
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -262,3 +263,24 @@ def test_any_text_comes_back_as_a_class_name(labels: list[str], tmp_path_factory
     table = read_table(write_csv(tmp_path_factory.mktemp("any"), {"path": paths, "label": labels}))
     assert [table.class_names[label] for label in table.rows["label"]] == labels
     assert list(table.class_names) == sorted(set(labels))
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("path;label", "columns seem to be separated by semicolons: write the table with commas"),
+        ("path;label;note, further", "columns seem to be separated by semicolons"),
+        ("path\tlabel", "columns seem to be separated by tabs"),
+        ("sep=;", "columns seem to be separated by semicolons"),
+        ("Path,Label", "rename 'Path' to 'path' and 'Label' to 'label'"),
+        ("path, label", "rename ' label' to 'label'"),
+        ("PATH ,label", "rename 'PATH ' to 'path'"),
+    ],
+)
+@pytest.mark.parametrize("row", ["a.png,cat", "a.png;cat", "a.png\tcat", "a,b.png;cat;x"])
+def test_header_with_other_separators_case_or_blanks_says_what_to_change(
+    tmp_path: pathlib.Path, header: str, hint: str, row: str
+) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError, match=re.escape(hint)):
+        read_table(tmp_path / "t.csv")
