@@ -15,6 +15,7 @@ from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.dataset import file_name
 from dlexp.errors import DivergedError, TrainingError
+from dlexp.evaluation.chance import explain_validation_at_chance
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
@@ -84,6 +85,7 @@ def resume_experiment(
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     prepare_setup: Callable[..., Setup] = prepare,
+    extend_schedule: bool = False,
     **changes: Any,
 ) -> ExperimentResult:
     """Resumes a run that was stopped or killed; the result is bit for bit that of a run that was never stopped.
@@ -94,6 +96,7 @@ def resume_experiment(
         trial: see `run_experiment`; a trial that is resumed by hand is a run like any other.
         callbacks: see `run_experiment`.
         prepare_setup: see `run_experiment`.
+        extend_schedule: see `plan_resume`.
         changes: config fields with new values: `epochs` may be raised, and fields that the result does not depend on
             may differ, such as `num_workers`.
 
@@ -106,7 +109,7 @@ def resume_experiment(
         StoreError: another process trains the run.
         DlexpError: see `run_experiment`.
     """
-    plan = plan_resume(find_run(reference, store), changes)
+    plan = plan_resume(find_run(reference, store), changes, extend_schedule=extend_schedule)
     return resume_run(plan, trial=trial, callbacks=callbacks, prepare_setup=prepare_setup)
 
 
@@ -184,6 +187,10 @@ def train_and_evaluate(
     for best in best_epochs:
         drop_state(session.run.checkpoints_folder / best.file)
     session.tracker.log_best(read_best_model(session.run))
+    counts = datasets.dataset.counts()["validation"].tolist()
+    if text := explain_validation_at_chance(session.log.points, counts):
+        session.run.update(validation_at_chance=text)
+        _log.warning("%s", text)
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:

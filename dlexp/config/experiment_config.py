@@ -22,7 +22,7 @@ from dlexp.config.sections import (
     SelectionConfig,
     TrackingConfig,
 )
-from dlexp.config.setting import Mark, setting
+from dlexp.config.setting import ALWAYS_THERE, Mark, setting
 from dlexp.config.validation import check_values, convert_value
 from dlexp.errors import ConfigError, unknown_name
 
@@ -98,7 +98,7 @@ class ExperimentConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ExperimentConfig":
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, also in a version of dlexp that lacked some fields.
 
         Raises:
             ConfigError: the text is not JSON, is too large, or has a field that is unknown or wrong.
@@ -111,12 +111,14 @@ class ExperimentConfig:
             raise ConfigError(f"config is not valid JSON: {err}") from err
         if not isinstance(values, dict):
             raise ConfigError(f"config must be a JSON object of fields, but is a {type(values).__name__}")
-        return cls.of(**values)
+        before = {name: field.metadata["before"] for name, field in config_fields().items()}
+        return cls.of(**({name: value for name, value in before.items() if value is not ALWAYS_THERE} | values))
 
     def digest(self) -> str:
         """Returns a hash, 16 hex digits, of the fields that change the result, not of those of logging or caching."""
-        values = self.flat()
-        relevant = {name: values[name] for name in field_names("changes_result")}
+        values, fields = self.flat(), config_fields()
+        added = {name for name in fields if values[name] == json_value(fields[name].metadata["before"])}
+        relevant = {name: values[name] for name in field_names("changes_result") if name not in added}
         return hashlib.blake2b(json.dumps(relevant, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

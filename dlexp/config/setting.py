@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dlexp.config.range import Range
 
 Mark = Literal["changes_result", "makes_dataset", "traced"]
+ALWAYS_THERE: Any = object()  # no version of dlexp lacked the field
 
 
 def setting(
@@ -22,6 +23,7 @@ def setting(
     changes_result: bool = True,
     makes_dataset: bool | None = None,
     traced: bool | None = None,
+    before: Any = ALWAYS_THERE,
 ) -> Any:
     """Declares a field; the arguments are stored in the field's `metadata` by the same names.
 
@@ -37,6 +39,8 @@ def setting(
         traced: whether the field is part of the traced training step; by default as `changes_result`. If False, a warm
             trial reuses a network that was traced with another value, and `sweeps.warm_networks.renew` must set the
             new value.
+        before: the value that trains as versions of dlexp without this field did. Configs of such versions are read
+            with this value, and a field that has it is left out of digests, so that digests stay the same.
     """
     metadata = {
         "help": help,
@@ -45,6 +49,7 @@ def setting(
         "changes_result": changes_result,
         "makes_dataset": makes_dataset,
         "traced": changes_result if traced is None else traced,
+        "before": before,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: types.MappingProxyType(default), metadata=metadata)

@@ -123,6 +123,15 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     inner.apply = watched_apply
 
 
+def all_layers(model: keras.Model) -> list[Any]:
+    """Returns all layers of a model, also those inside layers and inner models.
+
+    Relies on `_flatten_layers` (layers/layer.py). The public `layers` has only the outermost: the batch normalisation
+    inside a block or a backbone would keep another momentum.
+    """
+    return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
+
+
 def get_global_seed() -> Mapping[str, Any]:
     """Returns the seed that `keras.utils.set_random_seed` set, and the generator of random numbers made from it.
 

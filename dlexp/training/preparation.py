@@ -19,6 +19,7 @@ from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
 from dlexp.runs.preflight import check_names, check_store
+from dlexp.training.batch_norm import set_momentum
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
@@ -123,11 +124,14 @@ def build_compiled(
     """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
     shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
     model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    momentum = set_momentum(model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
     warn_of_left_out(datasets.dataset)
+    if momentum is not None:
+        facts |= {"batch_norm_momentum_chosen": momentum}
     return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
 
 

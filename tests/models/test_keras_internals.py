@@ -350,3 +350,11 @@ def test_global_seed_is_restored_with_the_numbers_drawn_so_far() -> None:
     keras_internals.set_global_seed({name: None for name in before})
     assert set(keras_internals.get_global_seed().values()) == {None}
     keras_internals.set_global_seed(before)
+
+
+@keras_pin("the layers inside layers", "layers/layer.py")
+def test_all_layers_are_found_inside_inner_models() -> None:
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    model = keras.Sequential([keras.Input((2,)), keras.Sequential([keras.Input((2,)), inner])])
+    found = [layer for layer in keras_internals.all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    assert found == inner.layers

@@ -63,7 +63,7 @@ def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> Cl
 
     Args:
         tracking: store or server, experiment, tags.
-        name: name of a new run.
+        name: name of the run.
         run: the run to open; if MLflow does not have it, it is created again.
 
     Raises:
@@ -83,16 +83,16 @@ def _begin_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str,
     give_up = time.monotonic() + _DATABASE_GRACE_SECONDS
     while True:
         try:
-            return _reopen_run(client, tracking, run) if run else _create_run(client, tracking, name)
+            return _reopen_run(client, tracking, name, run) if run else _create_run(client, tracking, name)
         except Exception as err:
             if tracking.tracking_uri or not will_pass(err) or time.monotonic() > give_up:
                 raise
             time.sleep(_PAUSE_SECONDS)
 
 
-def _reopen_run(client: mlflow.MlflowClient, tracking: TrackingConfig, run: Run) -> str:
+def _reopen_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run) -> str:
     run_id, _ = find_or_make_run(client, tracking, run)
-    client.update_run(run_id, status="RUNNING")
+    client.update_run(run_id, status="RUNNING", name=name)
     client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tracking.tags.items()])
     return run_id
 
