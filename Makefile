@@ -62,8 +62,8 @@ pin: ## Write the newest versions that work together into constraints.txt
 	@$(check-python)
 	$(PYTHON) -m venv --clear build/pin
 	build/pin/bin/python -m pip install -qq --upgrade pip setuptools
-	build/pin/bin/python -m pip install -qq '.[dev,hf,ray,tfds,wandb]'
-	{ echo '# All that dlexp[dev,hf,ray,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
+	build/pin/bin/python -m pip install -qq '.[dev,heic,hf,ray,tfds,wandb]'
+	{ echo '# All that dlexp[dev,heic,hf,ray,tfds,wandb] brings, written by `make pin`; every install in the Makefile keeps to it.'; \
 	  build/pin/bin/python -m pip freeze --all | grep -vE '^(dlexp|pip)( |=)'; } > constraints.txt
 
 clean: ## Remove caches and build products; keep .venv and the runs

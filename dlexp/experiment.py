@@ -20,6 +20,8 @@ from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.split_prediction import Predictions, predict_split
+from dlexp.evaluation.verification import measure_validation, verify_best
+from dlexp.machine.one_at_a_time import only_training
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.dataset_samples import write_samples
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
@@ -27,7 +29,7 @@ from dlexp.reports.history import draw_history
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
 from dlexp.runs.resuming import ResumePlan, plan_resume
-from dlexp.runs.run import SweepTrial
+from dlexp.runs.run import Run, SweepTrial
 from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
 from dlexp.tracking.sync import read_best_model
@@ -64,6 +66,7 @@ def run_experiment(
 
     Raises:
         DlexpError: a field of the config, the data, the model or the store is not usable.
+        TrainingError: another training is under way in this process.
         InterruptedRunError: a signal has stopped the training.
 
     Example:
@@ -71,7 +74,7 @@ def run_experiment(
         >>> result.metrics["test_accuracy"]
     """
     started = time.perf_counter()
-    with _process_of(trial), catch_signals() as requests:
+    with only_training(), _process_of(trial), catch_signals() as requests:
         setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
@@ -124,12 +127,13 @@ def resume_run(
     started, run = time.perf_counter(), plan.run
     if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
-    with _process_of(trial), catch_signals() as requests, run.hold():
+    with only_training(), _process_of(trial), catch_signals() as requests, run.hold():
         remove_leftovers(run)
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
-            restore_model(setup.model, setup.portable.model, point)
+            num_classes = setup.datasets.dataset.num_classes
+            restore_model(setup.model, setup.portable.model, point, num_classes=num_classes)
         with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
@@ -197,22 +201,42 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     """Evaluates the best checkpoint, loaded from its file, and records its metrics on the test split."""
     run, record, step = session.run, session.run.record(), int(setup.model.optimizer.iterations.numpy())
     checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
+    forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
     if setup.config.tracking.evaluation_report:
-        predictions = write_reports(setup, session, requests, checkpoint, step=step)
+        evaluated = write_reports(setup, session, requests, checkpoint, step=step)
+        predictions, on_validation = evaluated["test"], evaluated["validation"].metrics
     else:
-        forward, names = setup.evaluation_network.forward(setup.datasets), setup.config.selection.metrics
         with requests.allow():
             predictions = predict_split(forward, setup.datasets, "test", metric_names=names)
+            on_validation = measure_validation(forward, setup.datasets)
         write_predictions(run.path / FOLDER / "test", predictions)
     metrics = metrics_of_test(predictions)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
-    run.update(metrics=record["metrics"] | metrics, weights_digest=checkpoint.metadata["weights_digest"])
+    with requests.allow():
+        differences = verify_best(setup.model, checkpoint, forward, setup.datasets, measured=on_validation)
+    run.update(
+        metrics=record["metrics"] | metrics,
+        weights_digest=checkpoint.metadata["weights_digest"],
+        **note_verification(run, differences),
+    )
+
+
+def note_verification(run: Run, differences: Sequence[str]) -> dict[str, Any]:
+    """Warns if the best checkpoint does not give the values that its epoch recorded; returns fields of the record."""
+    if not differences:
+        return {"verified": True}
+    _log.warning(
+        "the best checkpoint of run %s does not give the values that its epoch recorded on validation: %s: do not use "
+        "this run before the cause is found, such as a state of the model that no checkpoint holds",
+        run.id[:8], ", ".join(differences),
+    )  # fmt: skip
+    return {"verified": False, "caution": "; ".join(filter(None, [run.record().get("caution"), "not verified"]))}
 
 
 def write_reports(
     setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
-) -> Predictions:
-    """Evaluates a checkpoint on validation and test, draws all pictures, and returns the test predictions."""
+) -> dict[str, Predictions]:
+    """Evaluates a checkpoint on validation and test, draws all pictures, and returns the predictions by split."""
     run, datasets, names = session.run, setup.datasets, setup.config.selection.metrics
     with requests.allow():
         forward = setup.evaluation_network.forward(datasets)
@@ -224,7 +248,7 @@ def write_reports(
             session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
     draw_history(run)
     session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
-    return evaluations["test"].predictions
+    return {split: evaluation.predictions for split, evaluation in evaluations.items()}
 
 
 def metrics_of_test(predictions: Predictions) -> dict[str, float]:

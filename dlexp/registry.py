@@ -218,6 +218,10 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
     `input_shape` is (height, width, channels). The model takes raw pixels in [0, 255] as `(batch, height, width,
     channels)` and scales them itself; it returns logits `(batch, num_classes)` and is not compiled.
 
+    A builder with an argument `statistics` gets the mean and variance of each channel over the pixels of the training
+    split, in units of pixels, as `keras.layers.Normalization(mean=statistics.mean, variance=statistics.variance)` takes
+    them.
+
     Example:
         >>> @register_model("linear")
         ... def build_linear(input_shape, num_classes):
@@ -297,17 +301,63 @@ def load_plugins(plugins: Iterable[str]) -> None:
         plugins: paths of `.py` files, or names of importable modules.
 
     Raises:
-        ConfigError: there is no such file or module, or it fails while it is imported.
+        ConfigError: there is no such file or module, it fails while it is imported, or it registers a name that another
+            file has registered, with dlexp or for Keras' serialization.
     """
     for plugin in plugins:
         try:
-            _import_file(pathlib.Path(plugin)) if plugin.endswith(".py") else importlib.import_module(plugin)
+            _import_file(pathlib.Path(plugin)) if plugin.endswith(".py") else _import_module(plugin)
         except ConfigError:
             raise
         except Exception as err:
             raise ConfigError(
                 f"plugin {plugin!r} cannot be imported: {type(err).__name__}: {err}: correct it, or leave it out"
             ) from err
+
+
+def _import_module(name: str) -> None:
+    if name in sys.modules:
+        return
+    try:
+        with _keeping_serialization_names():
+            importlib.import_module(name)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+@contextlib.contextmanager
+def _keeping_serialization_names() -> Iterator[None]:
+    """Raises ConfigError if the block registers a Keras serialization name that an object of another file has.
+
+    Keras keeps the last object of a name without a word, and would load checkpoints of both files with it. The first
+    object is then restored.
+    """
+    before = dict(_serialization_names())
+    yield
+    names = _serialization_names()
+    for name, first in before.items():
+        second = names.get(name, first)
+        if second is not first and _file_of(second) != _file_of(first):
+            names.update(before)
+            own_name = name.rpartition(">")[2]
+            raise ConfigError(
+                f"{own_name} is registered for Keras as {name!r} twice, by {_file_of(first)} and by "
+                f"{_file_of(second)}: register each under its own package, as in "
+                f'@keras.saving.register_keras_serializable(package="{pathlib.Path(_file_of(second)).stem}")'
+            )
+
+
+def _serialization_names() -> dict[str, Any]:
+    """Returns Keras' table of registered classes and functions; empty if Keras is not imported."""
+    keras: Any = sys.modules.get("keras")
+    return {} if keras is None else keras.saving.get_custom_objects()
+
+
+def _file_of(registered: Any) -> str:
+    """Returns the file that defines a class or function; the name of its module if there is none."""
+    module = getattr(registered, "__module__", "?")
+    return getattr(sys.modules.get(module), "__file__", None) or module
 
 
 def _import_file(path: pathlib.Path) -> None:
@@ -327,7 +377,8 @@ def _import_file(path: pathlib.Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _keeping_serialization_names():
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

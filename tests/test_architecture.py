@@ -14,7 +14,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Folders of tests that mirror no package, and files that test several modules together.
 OTHER_TEST_FOLDERS = {"benchmarks", "docs", "integration", "notebooks", "support"}
 CROSS_MODULE_TESTS = {
+    "test_any_network.py",
     "checkpoints/test_stored_run.py",  # a run that earlier code has trained
+    "datasets/images/test_formats.py",  # every format, from the scan to the pixels
     "datasets/sources/test_conformance.py",
     "datasets/sources/test_sources.py",  # what all sources have in common
     "runs/test_retraining.py",  # a run, its resume, and the training of its flags

@@ -12,6 +12,7 @@ import pytest
 from dlexp import (
     ExperimentConfig,
     ExperimentResult,
+    evaluate_checkpoint,
     list_checkpoints,
     list_runs,
     load_checkpoint,
@@ -19,8 +20,11 @@ from dlexp import (
     run_experiment,
 )
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
-from dlexp.datasets import build_datasets
+from dlexp.config.sections import DataConfig
+from dlexp.datasets import build_datasets, open_dataset
+from dlexp.datasets.packing import write_pack
 from dlexp.errors import ConfigError, DataError, DivergedError, DlexpError
+from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.store import iterate_runs
 from tests.support.image_folders import write_digits_folder
 from tests.support.mlflow_store import client_of
@@ -277,11 +281,32 @@ def test_image_in_two_official_splits_is_told_and_counted(
     for split, count in (("train", 100), ("test", 20)):
         write_digits_folder(tmp_path / "photos" / split, count)
     values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
-    config = ExperimentConfig.of(
-        dataset=f"folder:{tmp_path / 'photos'}", split_method="official", store=str(tmp_path / "store"), **values
-    )
+    config = ExperimentConfig.of(dataset=f"folder:{tmp_path / 'photos'}", store=str(tmp_path / "store"), **values)
     assert run_experiment(config).run.record()["exact_leaks"] == 20
     assert "20 images of photos are in more than one split" in caplog.text
+
+
+def test_run_keeps_official_splits_and_its_recipe_pack_and_evaluation_agree(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, count in (("train", 100), ("test", 40)):
+        write_digits_folder(tmp_path / "photos" / split, count)
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "tensorboard": False}
+    store = str(tmp_path / "store")
+    dataset = f"folder:{tmp_path / 'photos'}"
+    run = run_experiment(ExperimentConfig.of(dataset=dataset, store=store, **values)).run
+    assert "official splits are kept: train 100, test 40; validation is taken from train" in capsys.readouterr().err
+    record, manifest = run.record(), run.manifest()
+    assert record["split_method_chosen"] == "official"
+    assert json.loads((run.path / "dataset" / "recipe.json").read_text())["split_method"] == "official"
+    assert manifest["split"][manifest["key"].str.startswith("test/")].unique().tolist() == ["test"]
+    write_pack(open_dataset(DataConfig(dataset=dataset)), tmp_path / "pack")
+    for same in (f"recipe:{run.id}", f"pack:{tmp_path / 'pack'}"):
+        assert (
+            open_dataset(resolve_recipe(ExperimentConfig.of(dataset=same, store=store)).data).id == record["dataset_id"]
+        )
+    (evaluation,) = evaluate_checkpoint(run.id, store=store).values()
+    assert evaluation.path == run.path / "evaluation" / "test"
 
 
 def test_metrics_are_told_by_source(tmp_path: pathlib.Path) -> None:

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import pytest
 
 from dlexp import load_checkpoint
 from dlexp.commands.cli import main
-from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS
+from dlexp.errors import ConfigError
+from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS, load_plugins
 from dlexp.runs.store import find_run
 
 PLUGIN = """
@@ -174,3 +176,41 @@ def test_tracker_of_an_installed_package_is_found_by_its_entry_point(
     assert main(["dlexp", "train", "--trackers=diary", *words]) == 0
     folder = pathlib.Path(capsys.readouterr().out.splitlines()[-1])
     assert diary(folder)[0][0] == "start"
+
+
+SCALE = """
+import keras
+
+@keras.saving.register_keras_serializable()
+class Scale(keras.layers.Layer):
+    def call(self, pixels):
+        return pixels / {by}
+"""
+
+
+def test_serialization_name_of_two_files_is_refused_and_the_first_stays(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "scale_one.py", tmp_path / "scale_two.py"
+    one.write_text(SCALE.format(by=255))
+    other.write_text(SCALE.format(by=127))
+    names = keras.saving.get_custom_objects()
+    monkeypatch.setattr("sys.modules", dict(sys.modules))
+    try:
+        load_plugins([str(one)])
+        load_plugins([str(one)])
+        for _ in range(2):
+            with pytest.raises(
+                ConfigError, match=r"'Custom>Scale' twice, by .*scale_one.py and by .*scale_two.py"
+            ) as err:
+                load_plugins([str(other)])
+        assert names["Custom>Scale"].__module__ == "scale_one"
+
+        advice = '@keras.saving.register_keras_serializable(package="scale_two")'
+        assert advice in str(err.value)
+        other.write_text(other.read_text().replace("@keras.saving.register_keras_serializable()", advice))
+        load_plugins([str(other)])
+        assert names["scale_two>Scale"].__module__ == "scale_two"
+    finally:
+        for name in ("Custom>Scale", "scale_two>Scale"):
+            names.pop(name, None)

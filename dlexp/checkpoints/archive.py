@@ -15,9 +15,8 @@ import keras
 import numpy as np
 
 from dlexp.checkpoints.names import SUFFIX
-from dlexp.errors import ModelError, one_line
 from dlexp.machine.atomic import TEMPORARY_PREFIX
-from dlexp.models.keras_internals import DATE_MEMBER, WEIGHTS_MEMBER, find_arrays, serialize_network, with_date
+from dlexp.models.keras_internals import DATE_MEMBER, WEIGHTS_MEMBER, find_arrays, with_date
 
 
 @dataclass(frozen=True)
@@ -131,32 +130,3 @@ def _random_like(array: np.ndarray, generator: np.random.Generator) -> np.ndarra
 
 def _bytes_of(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric]) -> keras.Model:
-    """Builds the model that is saved in place of the one under training: the same network, with separate weights.
-
-    It is compiled for evaluation on integer labels, with Keras' own classes only. Plain Keras therefore opens the file
-    and evaluates the model, whatever optimizer, schedule and loss the training uses. The model is built the way a file
-    is loaded, so a model that could not be loaded from its checkpoint is refused before the training.
-
-    Args:
-        model: the built model to train.
-        metrics: Keras metrics for integer labels `(batch,)`.
-
-    Raises:
-        ModelError: the model cannot be rebuilt from its config.
-    """
-    config = serialize_network(model)
-    try:
-        portable = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        portable.set_weights(model.get_weights())
-    except (TypeError, ValueError, NotImplementedError) as err:
-        raise ModelError(
-            f"model {model.name} cannot be rebuilt from its config, so no checkpoint could be loaded "
-            f"({one_line(err)}): give its class a get_config that returns all its arguments"
-        ) from err
-    portable.compile(
-        optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics
-    )
-    return portable

@@ -103,13 +103,14 @@ def _read_point(path: pathlib.Path, metadata: Mapping[str, Any]) -> ResumePoint:
     )
 
 
-def restore_model(model: keras.Model, portable_model: keras.Model, point: ResumePoint) -> None:
+def restore_model(model: keras.Model, portable_model: keras.Model, point: ResumePoint, *, num_classes: int) -> None:
     """Restores weights, optimizer, seed generators and metrics of a model from a checkpoint.
 
     Args:
         model: compiled by `compile_model` for the config of the run.
         portable_model: its counterpart from `build_portable_model`, which loads the weights from the file.
         point: has a path.
+        num_classes: number of classes.
 
     Raises:
         CheckpointError: the checkpoint holds another model; `model` is unchanged.
@@ -131,12 +132,12 @@ def restore_model(model: keras.Model, portable_model: keras.Model, point: Resume
     if any(tuple(variable.shape) != array.shape for variable, array in assignments):
         raise _other_model(point)
     _assign(assignments)
-    restore_metrics(model, point)
+    restore_metrics(model, point, num_classes=num_classes)
 
 
-def restore_metrics(model: keras.Model, point: ResumePoint) -> None:
+def restore_metrics(model: keras.Model, point: ResumePoint, *, num_classes: int) -> None:
     """Restores the values of the metrics in an epoch that was left unfinished; call it after `reset_metrics`."""
-    make_metric_variables(model)
+    make_metric_variables(model, num_classes)
     _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
 
 

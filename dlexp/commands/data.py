@@ -1,6 +1,7 @@
 """`dlexp data`: describes, draws, checks, verifies and packs datasets, and writes their recipes."""
 
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -82,6 +83,23 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise ConfigError(f"--{name}={options[name]} must be 1 or more")
 
 
+def _check_output(output: str, *, ending: str = "", is_folder: bool = False) -> None:
+    """Raises ConfigError if `--output` cannot be written, before a dataset is read; "" passes."""
+    path = pathlib.Path(output)
+    if not output:
+        return
+    if ending and path.suffix.lower() != ending:
+        raise ConfigError(f"--output={output} must end with {ending}: only such a file is written")
+    wanted, other = ("folder", "file") if is_folder else ("file", "folder")
+    if path.exists() and path.is_dir() != is_folder:
+        raise ConfigError(f"--output={output} is a {other}: give the path of a {wanted}")
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir() or not os.access(parent, os.W_OK):
+                raise ConfigError(f"--output={output} cannot be written into {str(parent)!r}: give another path")
+            return
+
+
 def _describe(target: DataTarget) -> int:
     from dlexp.datasets.inspection.description import describe_dataset, describe_in_lines, measure_channels
 
@@ -103,6 +121,7 @@ def _describe(target: DataTarget) -> int:
 def _draw_samples(target: DataTarget) -> int:
     from dlexp.reports.dataset_samples import write_samples
 
+    _check_output(target.options["output"], ending=".png")
     dataset = target.open()
     path = pathlib.Path(target.options["output"] or f"samples-{dataset.name}.png")
     write_samples(dataset, path, per_class=target.options["per_class"])
@@ -115,6 +134,7 @@ def _check(target: DataTarget) -> int:
     from dlexp.datasets.inspection.findings import SEVERITIES, find_problems
     from dlexp.datasets.sources.combined import damage_of
 
+    _check_output(target.options["output"], ending=".png")
     dataset, options = target.open(on_bad_image="skip"), target.options
     duplicates = find_duplicates(dataset, near_duplicates=options["near_duplicates"])
     problems = find_problems(dataset, duplicates, damage_of(dataset.source))
@@ -176,6 +196,7 @@ def _describe_differences(run: str, differences: Any) -> str:
 def _pack(target: DataTarget) -> int:
     from dlexp.datasets.packing import write_pack
 
+    _check_output(target.options["output"], is_folder=True)
     dataset = target.open()
     folder = pathlib.Path(target.options["output"] or f"{dataset.name}.pack")
     write_pack(dataset, folder, shard_bytes=target.options["shard_mb"] * 2**20)
@@ -187,6 +208,7 @@ def _write_recipe(target: DataTarget) -> int:
     from dlexp.machine.atomic import write_text_atomically
     from dlexp.runs.recipe import make_recipe, recipe_text
 
+    _check_output(target.options["output"])
     dataset = target.open(pixels=False)
     recipe = make_recipe(
         target.config.data, dataset_name=dataset.name, dataset_id=dataset.id, split_method=dataset.split_method

@@ -5,7 +5,7 @@ from dlexp.config.command import Command, CommandLine
 
 _COLUMNS = (
     "run_id", "name", "status", "started", "model", "dataset_name", "epochs", "learning_rate", "best_epoch",
-    "val_accuracy", "test_accuracy",
+    "val_accuracy", "test_accuracy", "caution",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dlexp.datasets.dataset import Dataset, open_dataset
     from dlexp.datasets.pipeline import Datasets, build_datasets
     from dlexp.datasets.sources.encoded import FileSource
+    from dlexp.datasets.sources.left_out import left_out_table
     from dlexp.datasets.sources.source import ArraySource, Source, array_digests, build_manifest
 
 _MODULES = {
@@ -22,6 +23,7 @@ _MODULES = {
     "array_digests": "sources.source",
     "build_datasets": "pipeline",
     "build_manifest": "sources.source",
+    "left_out_table": "sources.left_out",
     "open_dataset": "dataset",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "array_digests",
     "build_datasets",
     "build_manifest",
+    "left_out_table",
     "open_dataset",
 ]
 

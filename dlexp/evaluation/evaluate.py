@@ -47,7 +47,7 @@ def evaluate_splits(
         splits: some of `train`, `validation` and `test`, none of them empty.
         metric_names: Keras metrics in addition to loss and accuracy.
         tta: test-time augmentations, see `make_views`.
-        forward: what `compile_forward` returned for the same model, datasets and `tta`; None: it is called here.
+        forward: what `compile_forward` returned for the same checkpoint, datasets and `tta`; None: it is called here.
 
     Returns:
         Evaluations by split, in the order of `splits`.
@@ -55,7 +55,7 @@ def evaluate_splits(
     Raises:
         DataError: an image can no longer be read; the error names it.
     """
-    forward = forward or compile_forward(checkpoint.model, datasets, tta=tta)
+    forward = forward or compile_forward(checkpoint, datasets, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
     of_splits = {
         split: predict_split(forward, datasets, split, metric_names=metric_names)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from dlexp.checkpoints.files import LoadedCheckpoint
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.evaluation.metrics import build_metrics
@@ -43,13 +44,13 @@ class Predictions:
         return self.table["label"].to_numpy()
 
 
-def compile_forward(model: keras.Model, datasets: Datasets, *, tta: Sequence[str] = ()) -> Forward:
+def compile_forward(checkpoint: LoadedCheckpoint, datasets: Datasets, *, tta: Sequence[str] = ()) -> Forward:
     """Makes the function from batches to logits; it is traced once, for all splits and for smaller last batches too.
 
     `model.predict` traces again for a smaller batch, and takes three times as long on small datasets.
 
     Args:
-        model: takes raw pixels, returns logits `(batch, num_classes)`.
+        checkpoint: its model takes raw pixels, returns logits `(batch, num_classes)`.
         datasets: contain the images; grey images are converted to RGB if the model expects RGB.
         tta: names of test-time augmentations, see `make_views`.
 
@@ -57,7 +58,7 @@ def compile_forward(model: keras.Model, datasets: Datasets, *, tta: Sequence[str
         Function from `uint8` images `(batch, height, width, channels)` to `float32` logits `(batch, num_classes)`.
     """
     height, width, channels = datasets.dataset.image_shape
-    repeats = model.input_shape[-1] // channels
+    model, repeats = checkpoint.model, checkpoint.metadata["input_shape"][-1] // channels
 
     def logits_of(images: Any) -> Any:
         images = images if repeats == 1 else tf.repeat(images, repeats, axis=-1)

@@ -3,26 +3,52 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, DlexpError, ModelError, joined_lines, unknown_name
-from dlexp.models.keras_internals import LAMBDA, find_custom_objects
+from dlexp.models.contract import check_contract, describe_error
+from dlexp.models.keras_internals import find_custom_objects
+from dlexp.models.probe import trace_call
 from dlexp.registry import MODELS
 
 
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Mean and variance of the pixels of a training split, for each channel, in units of pixels in [0, 255].
+
+    Attributes:
+        mean: one number for each channel.
+        variance: one number for each channel.
+    """
+
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+
+
 def build_model(
-    model: ModelConfig, input_shape: tuple[int, int, int], num_classes: int, *, dtype_policy: str
+    model: ModelConfig,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    dtype_policy: str,
+    statistics: Callable[[], ChannelStatistics] | None = None,
+    check: bool = True,
 ) -> keras.Model:
     """Builds the model that a config names. Set Keras' seed first: layers draw their seeds while they are built.
+
+    A model of a plug-in is checked: it is called on a few random images, as `check_contract` says.
 
     Args:
         model: name, arguments of the builder, and whether the backbone is frozen.
         input_shape: (height, width, channels).
         num_classes: number of logits.
         dtype_policy: Keras precision policy of the layers, such as "float32" or "mixed_bfloat16".
+        statistics: measures the pixels of the training split; called if the builder has an argument `statistics`.
+        check: whether a model of a plug-in is checked; False if the same builder was checked with the same arguments.
 
     Returns:
         An uncompiled model from raw pixels in [0, 255] `(batch, height, width, channels)`, of any dtype, to logits
@@ -39,18 +65,26 @@ def build_model(
     """
     builder = MODELS.get(model.model)
     arguments = _check_arguments(builder, model)
+    if "statistics" in inspect.signature(builder).parameters:
+        arguments["statistics"] = _measure(model.model, statistics)
     shape = tuple(input_shape)
     try:
         with _use_dtype_policy(dtype_policy):
             built = builder(shape, num_classes, **arguments)
-    except DlexpError:
+    except (DlexpError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (ArithmeticError, TypeError, ValueError) as err:
+    except BaseException as err:
+        reason = joined_lines(err) if MODELS.is_builtin(model.model) else describe_error(err, builder)
         raise ModelError(
             f"model {model.model} cannot be built for images of {'x'.join(map(str, shape))} with "
-            f"model_args={dict(model.model_args)}: {joined_lines(err)}"
+            f"model_args={dict(model.model_args)}: {reason}"
         ) from err
-    _check_contract(model.model, built, shape, num_classes)
+    if MODELS.is_builtin(model.model):
+        return built
+    if check:
+        check_contract(model.model, built, builder, shape, num_classes)
+    elif not built.built:
+        trace_call(built, shape, training=True)
     return built
 
 
@@ -67,12 +101,21 @@ def custom_layers(model: keras.Model) -> list[str]:
     return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
 
 
+def _measure(name: str, statistics: Callable[[], ChannelStatistics] | None) -> ChannelStatistics:
+    if statistics is None:
+        raise ModelError(f"model {name} needs the statistics of a training split: give build_model statistics")
+    return statistics()
+
+
 def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[str, Any]:
     """Returns the builder's arguments after shape and classes, from model_args and freeze_backbone."""
     parameters = list(inspect.signature(builder).parameters.values())[2:]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     known = {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
+    known.discard("statistics")
     arguments = dict(model.model_args)
+    if "statistics" in arguments:
+        raise ConfigError("model_args cannot contain statistics: they are measured on the training split")
     if "freeze_backbone" in arguments:
         raise ConfigError("model_args cannot contain freeze_backbone: set the field freeze_backbone instead")
     for name in arguments:
@@ -96,41 +139,3 @@ def _use_dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(previous)
-
-
-def _check_contract(name: str, model: Any, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raises ModelError, naming the builder, for a model that would fail later, or silently give wrong results."""
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"the builder of model {name} must return a keras.Model, but returned {type(model).__name__}")
-    if model.compiled:
-        raise ModelError(f"the builder of model {name} must return an uncompiled model: leave compile() out")
-    shape = _output_shape(model, input_shape)
-    if shape != (None, num_classes):
-        raise ModelError(
-            f"the builder of model {name} must return logits (batch, {num_classes}), but its output has the shape "
-            f"{shape}: end with a Dense of num_classes units"
-        )
-    if model.layers and getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
-        raise ModelError(f"model {name} ends with a softmax, but must return logits: leave that activation out")
-    try:
-        custom = custom_layers(model)
-    except NotImplementedError as err:
-        raise ModelError(f"model {name} could not be saved: {joined_lines(err)}") from err
-    if LAMBDA in custom:
-        raise ModelError(
-            f"model {name} contains a Python lambda, which no file can store safely: write it as a layer, or as a "
-            "function with @keras.saving.register_keras_serializable()"
-        )
-    unregistered = [custom_name for custom_name in custom if ">" not in custom_name]
-    if unregistered:
-        raise ModelError(
-            f"model {name} contains {', '.join(unregistered)}, which Keras cannot load from a checkpoint: put "
-            "@keras.saving.register_keras_serializable() above each definition"
-        )
-
-
-def _output_shape(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[int | None, ...]:
-    if hasattr(model, "output_shape"):
-        return tuple(model.output_shape)
-    # A subclass of keras.Model, or a Sequential without an Input, is built by its first call.
-    return tuple(model(keras.KerasTensor((None, *input_shape))).shape)

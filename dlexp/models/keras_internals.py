@@ -27,6 +27,9 @@ WEIGHTS_MEMBER = "model.weights.h5"
 DATE_MEMBER = "metadata.json"
 NETWORK_MEMBER = "config.json"
 
+# How the names of variables begin that dlexp adds to a training step, and sets again after a resume.
+OWN_PREFIX = "dlexp_"
+
 # What saving/serialization_lib.py writes in place of a function without a name. Without it, dlexp would train a model
 # with a lambda, and its checkpoints could not be loaded.
 LAMBDA = "__lambda__"
@@ -92,7 +95,9 @@ def use_decay_variable(optimizer: keras.optimizers.Optimizer, weight_decay: floa
         optimizer: not built yet, and not wrapped.
         weight_decay: above 0; without decay, Keras expects None or 0.
     """
-    optimizer.weight_decay = keras.Variable(weight_decay, dtype="float32", trainable=False)
+    optimizer.weight_decay = keras.Variable(
+        weight_decay, dtype="float32", trainable=False, name=f"{OWN_PREFIX}weight_decay"
+    )
 
 
 def set_weight_decay(optimizer: keras.optimizers.Optimizer, weight_decay: float) -> None:
@@ -123,15 +128,6 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     inner.apply = watched_apply
 
 
-def all_layers(model: keras.Model) -> list[Any]:
-    """Returns all layers of a model, also those inside layers and inner models.
-
-    Relies on `_flatten_layers` (layers/layer.py). The public `layers` has only the outermost: the batch normalisation
-    inside a block or a backbone would keep another momentum.
-    """
-    return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
-
-
 def get_global_seed() -> Mapping[str, Any]:
     """Returns the seed that `keras.utils.set_random_seed` set, and the generator of random numbers made from it.
 
@@ -145,6 +141,26 @@ def set_global_seed(seed: Mapping[str, Any]) -> None:
     """Restores what `get_global_seed` returned; relies on the same attributes."""
     for name, value in seed.items():
         global_state.set_global_attribute(name, value)
+
+
+def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
+    """Calls a function at the beginning of each call of a model's `train_step`, which is when the step is traced.
+
+    Relies on `make_train_function` (backend/tensorflow/trainer.py) taking the method from the model, not from its
+    class. If it took another way, the function would never be called, and state that is in no checkpoint would not be
+    found.
+
+    Args:
+        model: its train function is not made yet.
+        watch: takes nothing.
+    """
+    train_step = model.train_step
+
+    def watched_train_step(data: Any) -> Any:
+        watch()
+        return train_step(data)
+
+    model.train_step = watched_train_step
 
 
 def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:
@@ -216,18 +232,47 @@ def metric_variables(model: keras.Model) -> list[Any]:
     return variables
 
 
-def make_metric_variables(model: keras.Model) -> None:
+def make_metric_variables(model: keras.Model, num_classes: int) -> None:
     """Makes the variables of all metrics, which Keras makes only with the first batch; their values are arbitrary.
 
-    Relies on `compute_metrics` (trainers/trainer.py), which ignores the images and builds the metrics of `compile` with
-    a dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
-    checkpoint of a mid-epoch step could not be resumed.
+    Relies on `_compile_metrics` (trainers/trainer.py), whose `update_state` builds the metrics of `compile` with a
+    dummy batch of labels and predictions. Without it `metric_variables` would be shorter in a new process, and a
+    checkpoint of a mid-epoch step could not be resumed. The public `compute_metrics` calls it, but a model may have its
+    own, which needs images.
 
     Args:
         model: compiled, with one output `(batch, num_classes)`.
+        num_classes: number of classes.
     """
-    dummy = np.zeros((1, model.output_shape[-1]), np.float32)
-    model.compute_metrics(None, dummy, dummy)
+    metrics = _read(model, "_compile_metrics", "trainers/trainer.py")
+    if metrics is not None:
+        dummy = np.zeros((1, num_classes), np.float32)
+        metrics.update_state(dummy, dummy)
+
+
+def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns all layers within a model, at any depth, each of them once; without the model itself.
+
+    Relies on `_flatten_layers` (layers/layer.py); the public `layers` lists only the first level, and exists on models
+    only. With fewer layers, an error about a model could not name the layer.
+    """
+    return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
+
+
+def has_own_validation(model: keras.Model) -> bool:
+    """Returns whether a model validates in another way than Keras: with its own steps, loss or metrics."""
+    methods = ("test_step", "compute_loss", "compute_metrics", "get_metrics_result", "evaluate")
+    return any(has_own(model, method) for method in methods)
+
+
+def has_own(model: keras.Model, method: str) -> bool:
+    """Returns whether the class of a model defines a method such as `test_step` in place of Keras.
+
+    Relies on Keras' own classes being in the package `keras`. If they moved, every model would count as having its own
+    method, and the loss of its best checkpoint would be verified by a second way only.
+    """
+    owner = next(kind for kind in type(model).__mro__ if method in vars(kind))
+    return owner.__module__.partition(".")[0] != "keras"
 
 
 def softmax_without_logits(logits: Any) -> Any:

@@ -4,7 +4,7 @@ import pathlib
 
 from dlexp.datasets import Dataset
 from dlexp.reports.figure import shorten
-from dlexp.reports.image_grid import draw_images
+from dlexp.reports.image_grid import EMPTY, draw_images
 
 _MOST_CLASSES = 20
 
@@ -23,10 +23,13 @@ def write_samples(dataset: Dataset, path: pathlib.Path, *, per_class: int = 10) 
     shown_classes = min(dataset.num_classes, _MOST_CLASSES)
     shown = train[train["label"] < shown_classes].sort_values("key").groupby("label").head(per_class)
     shown = shown.sort_values(["label", "key"])
-    captions = [dataset.class_names[label] for label in shown["label"]]
-    if train["source"].nunique() > 1:
-        captions = [f"{caption}\n{source}" for caption, source in zip(captions, shown["source"], strict=True)]
-    images = [dataset.source.read(row) for row in shown["row"]]
+    with_source = train["source"].nunique() > 1
+    images, captions = [], []
+    for label, examples in shown.groupby("label"):
+        padding = per_class - len(examples)
+        images += [*(dataset.source.read(row) for row in examples["row"]), *[EMPTY] * padding]
+        name = dataset.class_names[int(str(label))]
+        captions += [f"{name}\n{source}" if with_source else name for source in examples["source"]] + [""] * padding
     title = f"{shorten(dataset.name, 44)} ({dataset.id}): {len(train):,} training examples, the first of each class"
     if shown_classes < dataset.num_classes:
         title += f"\n{shown_classes} of {dataset.num_classes} classes"

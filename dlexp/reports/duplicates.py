@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets import Dataset
-from dlexp.reports.image_grid import draw_images
+from dlexp.reports.image_grid import EMPTY, draw_images
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 3, 6  # the title needs three
-_EMPTY = np.full((1, 1, 1), 255, np.uint8)
 
 
 def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, *, most_groups: int = 20) -> None:
@@ -38,7 +37,7 @@ def draw_duplicates(path: pathlib.Path, dataset: Dataset, groups: pd.DataFrame, 
         if len(copies) > width:
             captions[-1] += f"\nand {len(copies) - width:,} more"
         padding = -len(images) % width
-        images += [_EMPTY] * padding
+        images += [EMPTY] * padding
         captions += [""] * padding
     shown = f", {most_groups} shown" if len(near_first) > most_groups else ""
     title = (

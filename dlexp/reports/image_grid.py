@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from dlexp.reports.figure import DPI, fit_width, font, save_image
 
+EMPTY = np.full((1, 1, 1), 255, np.uint8)  # a place of the grid without an image
 _CELL_HEIGHT = 1.3
 _SIDE = 0.92  # of an image, in cells
 _TITLE_INCHES_A_LINE, _TITLE_POINTS, _CAPTION_POINTS = 0.3, 11, 8

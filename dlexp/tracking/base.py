@@ -62,6 +62,7 @@ class BestModel:
         image_shape: (height, width, channels) of the input of the model: raw pixels in [0, 255].
         class_names: one name per logit, in order.
         weights_digest: digest of the weights; equal digests mean equal weights.
+        caution: what is wrong with the run, in a few words; empty if nothing is.
     """
 
     checkpoint: pathlib.Path
@@ -71,6 +72,7 @@ class BestModel:
     image_shape: tuple[int, int, int]
     class_names: Sequence[str]
     weights_digest: str
+    caution: str = ""
 
 
 @dataclass(frozen=True)

@@ -146,4 +146,5 @@ def read_best_model(run: Run) -> BestModel:
         image_shape=(height, width, channels),
         class_names=metadata["class_names"],
         weights_digest=metadata["weights_digest"],
+        caution=record.get("caution", ""),
     )

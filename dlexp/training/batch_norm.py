@@ -3,7 +3,7 @@
 import keras
 
 from dlexp.config.sections import ModelConfig
-from dlexp.models.keras_internals import all_layers
+from dlexp.models.keras_internals import flatten_layers
 from dlexp.registry import APPLICATIONS, MODELS
 
 _LOWEST = 0.5
@@ -28,7 +28,7 @@ def set_momentum(model: keras.Model, config: ModelConfig, *, steps_per_epoch: in
     if config.batch_norm_momentum == "keep" or (config.batch_norm_momentum == "auto" and not is_own):
         return None
     momentum = choose_momentum(steps_per_epoch)
-    layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     changed = [layer for layer in layers if layer.trainable and layer.momentum > momentum]
     for layer in changed:
         layer.momentum = momentum

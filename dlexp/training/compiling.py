@@ -10,8 +10,10 @@ import tensorflow as tf
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import ExecutionConfig
 from dlexp.datasets import Datasets
-from dlexp.errors import ConfigError
+from dlexp.errors import ConfigError, ModelError
 from dlexp.evaluation.metrics import build_metrics
+from dlexp.models.contract import describe_error
+from dlexp.models.keras_internals import has_own
 from dlexp.training.optimizers import build_optimizer
 
 _SMALL_MODEL_PARAMETERS = 500_000
@@ -69,13 +71,22 @@ def compile_model(model: keras.Model, config: ExperimentConfig, datasets: Datase
         batch_values=config.data.batch_size * math.prod(dataset.image_shape),
         acts_every=[every for every in (config.tracking.log_every_steps, config.execution.save_every_steps) if every],
     )
-    model.compile(
-        optimizer=build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=build_metrics(config.selection.metrics, dataset.num_classes),
-        jit_compile=_JIT_COMPILE[config.execution.jit_compile],
-        steps_per_execution=steps,
-    )
+    arguments = {
+        "optimizer": build_optimizer(config.optimization, model, steps_per_epoch=steps_per_epoch),
+        "loss": keras.losses.CategoricalCrossentropy(from_logits=True),
+        "metrics": build_metrics(config.selection.metrics, dataset.num_classes),
+        "jit_compile": _JIT_COMPILE[config.execution.jit_compile],
+        "steps_per_execution": steps,
+    }
+    try:
+        model.compile(**arguments)
+    except Exception as err:
+        if not has_own(model, "compile"):
+            raise
+        raise ModelError(
+            f"compile() of model {config.model.model} fails: {describe_error(err, None)}: give it the arguments "
+            f"{', '.join(arguments)} of keras.Model.compile, and pass what else it needs to the constructor"
+        ) from err
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     return {

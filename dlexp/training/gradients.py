@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlexp.models.keras_internals import watch_gradients
+from dlexp.models.keras_internals import OWN_PREFIX, watch_gradients
 
 
 class GradientWatch:
@@ -27,9 +27,12 @@ class GradientWatch:
     def __init__(self, model: keras.Model, *, steps_per_epoch: int, every_steps: int = 0, keep: bool = False) -> None:
         self._optimizer = model.optimizer
         self._steps_per_epoch, self._every_steps = steps_per_epoch, every_steps
-        self._norm = tf.Variable(math.nan, dtype=tf.float32, trainable=False)
+        self._norm = tf.Variable(math.nan, dtype=tf.float32, trainable=False, name=f"{OWN_PREFIX}gradient_norm")
         weights = model.trainable_variables if keep else ()
-        self._kept = [tf.Variable(tf.zeros(weight.shape, weight.dtype), trainable=False) for weight in weights]
+        self._kept = [
+            tf.Variable(tf.zeros(weight.shape, weight.dtype), trainable=False, name=f"{OWN_PREFIX}gradient")
+            for weight in weights
+        ]
         self._paths = [weight.path for weight in weights]
         watch_gradients(model.optimizer, self._record)
 

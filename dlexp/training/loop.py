@@ -86,7 +86,7 @@ def _run_epochs(
         model.reset_metrics()
         hooks.on_epoch_begin(epoch)
         if first_step:
-            restore_metrics(model, start)
+            restore_metrics(model, start, num_classes=datasets.dataset.num_classes)
         logs: dict[str, Any] = {}
         for step in range(first_step, datasets.steps_per_epoch, steps_per_call(model)):
             hooks.on_train_batch_begin(step)

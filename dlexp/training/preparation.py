@@ -1,28 +1,36 @@
 """Builds data and model of an experiment, and checks that they fit together, before anything is written."""
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.initial_weights import initialize_weights
+from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import SelectionConfig
-from dlexp.datasets import Dataset, Datasets, build_datasets
+from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
-from dlexp.errors import unknown_name
+from dlexp.errors import ModelError, unknown_name
 from dlexp.evaluation.metrics import metric_names, portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
+from dlexp.models.contract import describe_error
+from dlexp.models.keras_internals import has_own_validation
+from dlexp.models.probe import trace_validation
+from dlexp.registry import MODELS
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.batch_norm import set_momentum
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
+from dlexp.training.statistics import facts_of_statistics, measure_channels
+from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +57,12 @@ class Meters:
     Attributes:
         gradients: records the gradients that the optimizer receives.
         clock: measures how long the training waits for data.
+        untracked_state: finds what no checkpoint holds.
     """
 
     gradients: GradientWatch
     clock: DataClock
+    untracked_state: UntrackedState
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
@@ -86,6 +96,8 @@ class Setup:
 def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     """Builds data and model; writes nothing.
 
+    A model that cannot be used is refused before pixels are read, unless its builder takes their statistics.
+
     Args:
         config: of the experiment.
         initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
@@ -94,11 +106,16 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     check_store(config.tracking.store)
     use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
-    datasets = build_datasets(config)
-    num_classes = datasets.dataset.num_classes
-    check_monitor(config.selection, num_classes=num_classes)
-    model, facts = build_compiled(config, datasets, initialize=initialize)
-    portable_model = build_portable_model(model, metrics=portable_metrics(num_classes))
+    dataset = open_dataset(config.data)
+    check_monitor(config.selection, num_classes=dataset.num_classes)
+    make_datasets = functools.cache(lambda: Datasets(config, dataset))
+    model = build(config, dataset, make_datasets)
+    portable_model = build_portable_model(model, metrics=portable_metrics(dataset.num_classes), name=config.model.model)
+    if not MODELS.is_builtin(config.model.model):
+        check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
+    datasets = make_datasets()
+    facts = initialize_and_compile(model, config, datasets, initialize=initialize)
+    set_momentum(portable_model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     gradients = GradientWatch(
         model,
         steps_per_epoch=datasets.steps_per_epoch,
@@ -113,7 +130,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock()),
+        meters=Meters(gradients, DataClock(), UntrackedState(model)),
         evaluation_network=EvaluationNetwork(),
     )
 
@@ -121,18 +138,55 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
 def build_compiled(
     config: ExperimentConfig, datasets: Datasets, *, initialize: bool
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Builds and compiles the model of a config; returns it with facts for the record. Seed everything before."""
-    shape, num_classes = datasets.dataset.image_shape, datasets.dataset.num_classes
-    model = build_model(config.model, shape, num_classes, dtype_policy=config.execution.dtype_policy)
+    """Builds and compiles a model that `prepare` has checked; returns it with facts. Seed everything before."""
+    model = build(config, datasets.dataset, lambda: datasets, check=False)
+    return model, initialize_and_compile(model, config, datasets, initialize=initialize)
+
+
+def build(
+    config: ExperimentConfig, dataset: Dataset, make_datasets: Callable[[], Datasets], *, check: bool = True
+) -> keras.Model:
+    """Builds the model of a config for a dataset; only a builder that takes statistics needs its pixels."""
+    return build_model(
+        config.model,
+        dataset.image_shape,
+        dataset.num_classes,
+        dtype_policy=config.execution.dtype_policy,
+        statistics=lambda: measure_channels(make_datasets()),
+        check=check,
+    )
+
+
+def initialize_and_compile(
+    model: keras.Model, config: ExperimentConfig, datasets: Datasets, *, initialize: bool
+) -> Mapping[str, Any]:
+    """Loads the weights of `init_checkpoint`, if there is one, and compiles; returns facts for the record."""
     momentum = set_momentum(model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets) | parent
+    check_own_validation(model, config, datasets.dataset)
+    facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset)
-    if momentum is not None:
-        facts |= {"batch_norm_momentum_chosen": momentum}
-    return model, facts | {"exact_leaks": warn_of_leaks(datasets.dataset)}
+    of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
+    return facts | of_data | ({} if momentum is None else {"batch_norm_momentum_chosen": momentum})
+
+
+def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
+    if not has_own_validation(model):
+        return
+    name, monitor = config.model.model, config.selection.monitor
+    try:
+        measured = trace_validation(model, dataset.image_shape, dataset.num_classes)
+    except Exception as err:
+        raise ModelError(f"test_step of model {name} fails: {describe_error(err, None)}") from err
+    if monitor.startswith("val_") and monitor.removeprefix("val_") not in measured:
+        raise ModelError(
+            f"test_step of model {name} returns {', '.join(measured) or 'nothing'}, but the monitored metric is "
+            f"{monitor}: return it from test_step, or give --monitor=val_NAME"
+        )
 
 
 def warn_of_leaks(dataset: Dataset) -> int:

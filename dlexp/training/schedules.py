@@ -9,6 +9,7 @@ from keras import ops
 
 from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, unknown_name
+from dlexp.models.keras_internals import OWN_PREFIX
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
@@ -92,7 +93,9 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     ) -> None:
         super().__init__()
         # A variable, so that its value can change after tracing.
-        self._highest = keras.Variable(learning_rate, dtype="float32", trainable=False)
+        self._highest = keras.Variable(
+            learning_rate, dtype="float32", trainable=False, name=f"{OWN_PREFIX}highest_rate"
+        )
         self.decay = decay
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps

@@ -1,17 +1,20 @@
-"""Fingerprints of files against `b2sum`, and a manifest of a million rows.
+"""Fingerprints of files against `b2sum`, the opening of a folder, and a manifest of a million rows.
 
-The files are JPEG photographs of about 190 KB with different last bytes, all of them in the page cache.
+The files of the fingerprint are JPEG photographs of about 190 KB with different last bytes. All files are in the page
+cache.
 """
 
 import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from unittest import mock
 
+import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -20,6 +23,21 @@ from tests.benchmarks.measuring import Row, interleave, run_process, seconds_of
 
 _NUM_FILES, _SIDE, _QUALITY, _REPEATS = 20_000, 640, 95, 2
 _SLOWEST_S, _MOST_MB = 10, 1024
+_NUM_SMALL = 100_000
+_OPEN_BY_KERAS = """
+import sys, time, keras
+started = time.perf_counter()
+keras.utils.image_dataset_from_directory(sys.argv[1], image_size=(8, 8), verbose=False)
+print(time.perf_counter() - started)
+"""
+_OPEN_BY_DLEXP = """
+import sys, time
+from dlexp.config.sections import DataConfig
+from dlexp.datasets import open_dataset
+started = time.perf_counter()
+open_dataset(DataConfig(dataset=f"folder:{sys.argv[1]}"))
+print(time.perf_counter() - started)
+"""
 _MANIFEST = """
 import json, pathlib, time
 import numpy as np, pandas as pd
@@ -46,7 +64,11 @@ def measure(folder: str) -> list[Row]:
     """Returns the rows of the table."""
     files = write_photos(pathlib.Path(folder, "photos"))
     with mock.patch.dict(os.environ, DLEXP_CACHE=str(pathlib.Path(folder, "cache"))):
-        return [*_compare_fingerprints(str(pathlib.Path(folder, "photos")), files), *_measure_manifest()]
+        return [
+            *_compare_fingerprints(str(pathlib.Path(folder, "photos")), files),
+            *_compare_openings(pathlib.Path(folder)),
+            *_measure_manifest(),
+        ]
 
 
 def write_photos(root: pathlib.Path) -> list[str]:
@@ -80,6 +102,40 @@ def _compare_fingerprints(root: str, files: Sequence[str]) -> list[Row]:
         ),
         Row("the same a second time, s", again, first, "the first time", "< 0.05", again < 0.05 * first, digits=3),
     ]
+
+
+def _compare_openings(folder: pathlib.Path) -> list[Row]:
+    """Opens a folder of small files in fresh processes: by Keras, by dlexp for the first time, and again."""
+    root, cache = folder / "small", folder / "cache-of-small"
+    write_small_images(root)
+
+    def seconds(code: str, *, forget: bool = False) -> float:
+        if forget:
+            shutil.rmtree(cache, ignore_errors=True)
+        with mock.patch.dict(os.environ, DLEXP_CACHE=str(cache)):
+            return float(run_process([sys.executable, "-c", code, str(root)]))
+
+    sides = {
+        "keras": lambda: seconds(_OPEN_BY_KERAS),
+        "first": lambda: seconds(_OPEN_BY_DLEXP, forget=True),
+        "again": lambda: seconds(_OPEN_BY_DLEXP),
+    }
+    least = {side: min(repeats) for side, repeats in interleave(sides, repeats=_REPEATS).items()}
+    peer, name = least["keras"], "`image_dataset_from_directory`"
+    what = f"opening {_NUM_SMALL:,} files"
+    return [
+        Row(f"{what} the first time, s", least["first"], peer, name, "< 4", least["first"] < 4 * peer),
+        Row(f"{what} again, s", least["again"], peer, name, "< 1.5", least["again"] < 1.5 * peer),
+    ]
+
+
+def write_small_images(root: pathlib.Path) -> None:
+    """Writes PNG files of 8x8, all different, in ten class folders."""
+    generator = np.random.default_rng(0)
+    for number in range(_NUM_SMALL):
+        path = root / str(number % 10) / f"{number:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
 
 
 def _b2sum(root: str, files: Sequence[str]) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp import ExperimentConfig, find_images, predict_images
-from dlexp.checkpoints.archive import build_portable_model
 from dlexp.checkpoints.files import LoadedCheckpoint
+from dlexp.checkpoints.portable import build_portable_model
 from dlexp.evaluation.prediction_file import write_predictions
 from dlexp.models.build import build_model
 from tests.benchmarks.measuring import Row, interleave, seconds_of

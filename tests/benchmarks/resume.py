@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from dlexp import ExperimentConfig, build_datasets, run_experiment
-from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
+from dlexp.checkpoints.archive import NetworkArchive
+from dlexp.checkpoints.portable import build_portable_model
 from dlexp.checkpoints.resume import find_resume_point, restore_model
 from dlexp.checkpoints.snapshot import Position
 from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
@@ -55,7 +56,7 @@ def _time_restore(folder: str) -> Row:
 
     def resume() -> None:
         point, setup = find_resume_point(run), prepare(config)
-        restore_model(setup.model, setup.portable.model, point)
+        restore_model(setup.model, setup.portable.model, point, num_classes=setup.datasets.dataset.num_classes)
 
     resumed = min(seconds_of(resume) for _ in range(_REPEATS))
     what = "small_cnn: data and model ready to take a step, resumed, s"

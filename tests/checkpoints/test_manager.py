@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import pytest
 
-from dlexp.checkpoints.archive import NetworkArchive, build_portable_model
+from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.files import load_checkpoint, weights_digest, write_checkpoint
 from dlexp.checkpoints.manager import BestCheckpoint, LastCheckpoint
 from dlexp.checkpoints.metadata import read_metadata
 from dlexp.checkpoints.names import parse_name
+from dlexp.checkpoints.portable import build_portable_model
 from dlexp.checkpoints.seal import UNSEALED, seal
 from dlexp.checkpoints.search import list_checkpoints
 from dlexp.checkpoints.snapshot import Position

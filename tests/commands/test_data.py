@@ -230,3 +230,27 @@ def test_verify_of_data_that_has_moved_takes_its_folder_from_data_dir(
     assert call("verify", str(run_folder)) == 1
     assert "there is no folder" in capsys.readouterr().err
     assert call("verify", str(run_folder), f"--data_dir={tmp_path / 'elsewhere'}") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("samples", "--output=x.txt"), "--output=x.txt must end with .png"),
+        (("check", "--output=x.pdf"), "--output=x.pdf must end with .png"),
+        (("pack", "--output=a_file"), "--output=a_file is a file: give the path of a folder"),
+        (("pack", "--output=a_file/pack"), "cannot be written into 'a_file'"),
+        (("recipe", "--output=a_folder"), "--output=a_folder is a folder: give the path of a file"),
+    ],
+)
+def test_output_that_cannot_be_written_is_refused_in_one_sentence(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "a_file").write_text("x")
+    assert call(words[0], "digits", *words[1:]) == 2
+    assert message in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_files_that_cannot_be_read_are_told_and_left_out(store: str, capsys: pyt
         assert predict(store, "photos", "notes.txt", strict) == exit_code
         err = capsys.readouterr().err
         assert "'photos/1/cut.png' cannot be read: it is a PNG that ends before its IEND chunk\n" in err
-        assert "'notes.txt' cannot be read: it is not an image\n" in err
+        assert "'notes.txt' cannot be read: it is not an image in a format that is read\n" in err
         assert "200 image(s) predicted, 2 file(s) could not be read" in err
         assert len(pd.read_csv("predictions.csv")) == 200
         pathlib.Path("predictions.csv").unlink()

@@ -186,7 +186,7 @@ def test_loss_is_found_by_its_name() -> None:
 def test_metrics_of_another_model_take_the_values_over() -> None:
     trained, fresh = build_model(), build_model()
     train_step(trained)
-    keras_internals.make_metric_variables(fresh)
+    keras_internals.make_metric_variables(fresh, 10)
     sources, targets = map(keras_internals.metric_variables, (trained, fresh))
     assert [variable.path for variable in targets] == [variable.path for variable in sources]
     for source, target in zip(sources, targets, strict=True):
@@ -352,9 +352,34 @@ def test_global_seed_is_restored_with_the_numbers_drawn_so_far() -> None:
     keras_internals.set_global_seed(before)
 
 
-@keras_pin("the layers inside layers", "layers/layer.py")
-def test_all_layers_are_found_inside_inner_models() -> None:
-    inner = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
-    model = keras.Sequential([keras.Input((2,)), keras.Sequential([keras.Input((2,)), inner])])
-    found = [layer for layer in keras_internals.all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    assert found == inner.layers
+class OwnTestStep(keras.Model):
+    """Has its own validation step."""
+
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(data)
+
+
+@keras_pin("the package of its classes", "models/model.py")
+def test_method_of_a_subclass_is_told_from_that_of_keras() -> None:
+    assert keras_internals.has_own(OwnTestStep(), "test_step")
+    assert not keras_internals.has_own(OwnTestStep(), "compute_loss")
+    assert not keras_internals.has_own_validation(build_model())
+
+
+@keras_pin("_flatten_layers", "layers/layer.py")
+def test_layers_at_any_depth_are_found_once() -> None:
+    shared = keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((2,)), shared, keras.Sequential([shared, keras.layers.ReLU()])])
+    found = keras_internals.flatten_layers(model)
+    assert {type(layer).__name__ for layer in found} >= {"Dense", "Sequential", "ReLU"}
+    assert len([layer for layer in found if layer is shared]) == 1
+
+
+@keras_pin("make_train_function, which takes train_step from the model", "backend/tensorflow/trainer.py")
+def test_training_step_is_watched_while_it_is_traced() -> None:
+    calls = []
+    model = build_model()
+    keras_internals.watch_train_step(model, lambda: calls.append(1))
+    train_step(model)
+    train_step(model)
+    assert 1 <= len(calls) <= 2

@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -181,7 +182,10 @@ def test_best_model_loads_from_mlflow_and_its_weights_are_on_the_disk_once(origi
     assert loaded.output_shape == (None, 10)
     spec = mlflow.models.Model.load(str(folder))
     (pixels,), (logits,) = spec.signature.inputs.inputs, spec.signature.outputs.inputs
-    assert (pixels.shape, str(pixels.type), logits.shape) == ((-1, 8, 8, 1), "float32", (-1, 10))
+    assert (pixels.shape, str(pixels.type), logits.shape) == ((-1, 8, 8, 1), "uint8", (-1, 10))
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    served = mlflow.pyfunc.load_model(str(folder)).predict(images)
+    np.testing.assert_array_equal(served, loaded.predict(images, verbose=0))
     assert spec.metadata["class_names"] == list("0123456789")
     requirements = (folder / "requirements.txt").read_text()
     assert all(f"{name}==" in requirements for name in ("tensorflow", "keras", "numpy", "dlexp"))

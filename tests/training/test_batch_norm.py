@@ -8,12 +8,12 @@ import pytest
 
 from dlexp.config.sections import ModelConfig
 from dlexp.models import build_model
-from dlexp.models.keras_internals import all_layers
+from dlexp.models.keras_internals import flatten_layers
 from dlexp.training.batch_norm import choose_momentum, set_momentum
 
 
 def momenta(model: keras.Model) -> set[float]:
-    return {layer.momentum for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
+    return {layer.momentum for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(1, 0.5), (2, 0.5), (4, 0.75), (50, 0.98)])

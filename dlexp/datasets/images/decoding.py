@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.datasets.images.exif import UPRIGHT
-from dlexp.datasets.images.imagefile import Decoder
-from dlexp.datasets.images.pillow_decoding import decode_with_pillow
+from dlexp.datasets.images.image_header import Decoder
+from dlexp.datasets.images.pillow_pixels import decode_with_pillow
 
-RULES_VERSION = 1  # to be raised with every change that gives other pixels: caches of older versions are not used
+RULES_VERSION = 2  # to be raised with every change that gives other pixels: caches of older versions are not used
 _JPEG_SCALES = (1, 2, 4, 8)  # factors by which libjpeg can shrink an image while it decodes it
 # For EXIF orientations 1 to 8: whether rows and columns are swapped, and which axes are reversed after that.
 _TURNS = (
@@ -37,7 +37,7 @@ def decode_image(
     orientation: Any = UPRIGHT,
     decoder: Any = Decoder.PLAIN,
 ) -> Any:
-    """Decodes one PNG, JPEG, BMP, GIF or WebP by the rules in `dlexp.datasets.images.imagefile`.
+    """Decodes one image file by the rules in `dlexp.datasets.images.imagefile`.
 
     An argument that is a Python number, not a tensor, is resolved when the graph is built, and costs nothing later.
 
@@ -170,7 +170,9 @@ def _decode_plain(contents: Any, channels: int, jpeg_scale: Any) -> Any:
 
 
 def _decode_jpeg(contents: Any, channels: int, jpeg_scale: Any) -> Any:
-    return _switch(jpeg_scale, [partial(tf.io.decode_jpeg, contents, channels, ratio=ratio) for ratio in _JPEG_SCALES])
+    # As Pillow and OpenCV do. TensorFlow's default transform is 2 to 11 % faster, and differs by up to 35 grey levels.
+    decode = partial(tf.io.decode_jpeg, contents, channels, dct_method="INTEGER_ACCURATE")
+    return _switch(jpeg_scale, [partial(decode, ratio=ratio) for ratio in _JPEG_SCALES])
 
 
 def _decode_other(contents: Any, channels: int) -> Any:

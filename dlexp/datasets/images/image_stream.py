@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.datasets.images.decoding import decode_bytes, decode_image, jpeg_scales
-from dlexp.datasets.images.imagefile import Decoder, ImageHeader, UnreadableImageError, inspect_image
+from dlexp.datasets.images.image_header import Decoder, ImageHeader, UnreadableImageError
+from dlexp.datasets.images.imagefile import inspect_image
 from dlexp.datasets.parallelism import BATCHES_AHEAD, count_workers, without_tuning
 from dlexp.datasets.tracing import without_autograph
 

@@ -4,10 +4,11 @@ Severities:
     error: an accuracy measured on it is wrong, or an example cannot be used (damaged, leak, conflicting_labels; of
         left_out: images in a format that is not read, class folders without images, links in place of class folders).
     warning: it wastes time or distorts the result (copies within a split, mirror images of one class in two splits, a
-        class that is absent from a split or ten times smaller than another, class names that look alike, a colour mode
-        that loses information when it is decoded; of left_out: other files and folders that may hold examples).
-    note: worth a look (mirror images of different classes, keys that look alike, odd sizes, other odd modes; of
-        left_out: hidden files and files that accompany images).
+        class that is absent from a split or ten times smaller than another, class names that look alike, an unusual
+        mode that loses information when it is decoded; of left_out: other files and folders that may hold examples).
+    note: worth a look (mirror images of different classes, keys that look alike, odd sizes, other unusual modes, the
+        usual mode if it loses information, files of several pages; of left_out: hidden files and files that accompany
+        images).
 """
 
 import itertools
@@ -38,6 +39,7 @@ CHECKS = (
     "imbalance",
     "odd_size",
     "odd_mode",
+    "several_pages",
 )
 _MOST_KEYS = 5
 _IMBALANCED_FROM = 10  # times as many training examples in the largest class as in the smallest
@@ -45,7 +47,7 @@ _ODD_SIDE = 4  # times larger or smaller than the median side
 _ODD_ASPECT = 2  # times larger or smaller than the median of width / height
 _LOST_BY_MODE = {
     "transparency": ("LA", "La", "PA", "RGBA", "RGBa"),
-    "all but 8 bits of each value": ("I", "I;16", "I;16B", "I;16L", "F"),
+    "the lower 8 of its 16 bits": ("I;16",),
     "the colour profile": ("CMYK",),
 }
 
@@ -96,6 +98,7 @@ def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFram
             *_find_imbalance(dataset),
             *_find_odd_sizes(dataset.manifest),
             *_find_odd_modes(dataset.manifest),
+            *_find_pages(dataset.manifest),
         ]
     )
 
@@ -272,9 +275,23 @@ def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
     if "mode" not in manifest:
         return
     counts = manifest["mode"][manifest["mode"] != ""].value_counts()
-    for mode in counts.index[1:]:
-        keys = tuple(manifest["key"][manifest["mode"] == mode])
+    for place, mode in enumerate(counts.index):
         lost = [what for what, modes in _LOST_BY_MODE.items() if mode in modes]
-        loss = f", and loses {lost[0]} when it is decoded" if lost else ""
-        message = f"mode {mode} is not the usual {counts.index[0]}{loss}"
-        yield Finding("odd_mode", "warning" if lost else "note", len(keys), keys, message)
+        if place == 0 and not lost:
+            continue
+        keys = tuple(manifest["key"][manifest["mode"] == mode])
+        loss = f"loses {lost[0]} when it is decoded" if lost else ""
+        odd = f"is not the usual {counts.index[0]}" if place else ""
+        message = f"mode {mode} {', and '.join(filter(None, (odd, loss)))}"
+        yield Finding("odd_mode", "warning" if lost and place else "note", len(keys), keys, message)
+
+
+def _find_pages(manifest: pd.DataFrame) -> Iterator[Finding]:
+    """Yields the files that hold several images; none if the manifest has no column `pages`."""
+    if "pages" not in manifest:
+        return
+    several = manifest["pages"] > 1
+    if several.any():
+        pages = int(manifest["pages"][several].sum())
+        message = f"files of several pages or frames ({pages:,} in all), of which only the first is read"
+        yield Finding("several_pages", "note", int(several.sum()), tuple(manifest["key"][several]), message)

@@ -1,7 +1,6 @@
 """Sources of encoded images, which are decoded during training: files, and images that other libraries store."""
 
 import abc
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +83,7 @@ class FileSource(EncodedSource):
             class_names: name of class 0, 1, ...
             splits: the official split of each file, if there are official splits.
         """
-        paths = [os.path.join(root, file) for file in files]
+        paths = [f"{root}/{file}" for file in files]
         manifest, damaged = encoded_manifest(name, facts, labels=labels, keys=files, paths=paths, splits=splits)
         return cls(name, class_names, manifest, damaged)
 
@@ -106,13 +105,14 @@ def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[
     channels = facts["channels"].max()  # the same for all images: colour if one of them is, else grey
     manifest = build_manifest(
         source,
-        digests=facts["digest"].tolist(),
+        digests=facts["digest"].array,
         shapes=facts[["height", "width", "channels"]].assign(channels=channels),
         **columns,
-    ).assign(**{name: facts[name].array for name in ("mode", *DECODING)})
+    ).assign(**{name: facts[name].array for name in ("mode", "pages", *DECODING)})
     damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~intact]
-    manifest = manifest[intact].assign(row=np.arange(intact.sum()))
-    return manifest.reset_index(drop=True), damaged.reset_index(drop=True)
+    if not intact.all():
+        manifest = manifest[intact].reset_index(drop=True).assign(row=np.arange(intact.sum()))
+    return manifest, damaged.reset_index(drop=True)
 
 
 def with_decoding(manifest: pd.DataFrame) -> pd.DataFrame:

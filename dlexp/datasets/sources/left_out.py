@@ -97,9 +97,10 @@ def left_out_of(source: "Source") -> pd.DataFrame:
 def count_left_out(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Counts what is left out by kind, the gravest first, and within a kind by ending, by name, or by "" in total."""
     counts = {}
+    found = set(table["kind"])
     for kind, what in KINDS.items():
-        rows = table[table["kind"] == kind]
-        if len(rows):
+        if kind in found:
+            rows = table[table["kind"] == kind]
             column = {"ending": "detail", "name": "key"}.get(what.counted_by)
             counts[kind] = dict(Counter(rows[column]).most_common()) if column else {"": len(rows)}
     return counts

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from dlexp.datasets.sources.left_out import left_out_table
+from dlexp.datasets.sources.left_out import KINDS, left_out_of, left_out_table
 from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
@@ -139,19 +139,29 @@ def build_manifest(
         paths: the files; by default "".
         splits: the official splits; by default "".
     """
+    count = len(labels)
+    official = _texts("" if splits is None else splits, count)
     heights, widths, channels = np.asarray(shapes, dtype=np.int64).reshape(-1, 3).T
-    table = pd.DataFrame({"row": np.arange(len(labels)), "label": np.asarray(labels, dtype=np.int64)})
-    table["split"] = list(splits) if splits is not None else ""
-    table["key"] = list(keys) if keys is not None else _numbered_keys(table["split"])
-    table["path"] = list(paths) if paths is not None else ""
-    table["source"] = source
-    table["group"] = ""
-    table["digest"] = list(digests)
-    table = table.assign(height=heights, width=widths, channels=channels)
-    text = table[list(TEXT_COLUMNS)].astype("str")
-    return pd.concat([text, table[list(NUMBER_COLUMNS)]], axis="columns")[
-        ["key", "path", "row", "label", "source", "group", "split", "digest", "height", "width", "channels"]
-    ]
+    return pd.DataFrame(
+        {
+            "key": _texts(_numbered_keys(pd.Series(official)) if keys is None else keys, count),
+            "path": _texts("" if paths is None else paths, count),
+            "row": np.arange(count),
+            "label": np.asarray(labels, dtype=np.int64),
+            "source": _texts(source, count),
+            "group": _texts("", count),
+            "split": official,
+            "digest": _texts(digests, count),
+            "height": heights,
+            "width": widths,
+            "channels": channels,
+        }
+    )
+
+
+def _texts(values: Any, count: int) -> Any:
+    """Returns a column of `str`: of many values, or of one value many times."""
+    return pd.array(np.repeat(values, count) if isinstance(values, str) else values, dtype="str")
 
 
 def _numbered_keys(splits: pd.Series) -> list[str]:
@@ -227,6 +237,9 @@ def check_source(source: Source) -> None:
             raise DataError(
                 f"column {column} of {what} holds {bad.iloc[0]!r} in row {bad.index[0]}: it must be {pattern}"
             )
+    unknown = set(left_out_of(source)["kind"]) - set(KINDS)
+    if unknown:
+        raise DataError(f"source {source.name!r} leaves out {sorted(unknown)}: kinds are {', '.join(KINDS)}")
     _check_classes(source)
 
 

@@ -26,6 +26,7 @@ from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.mlflow.runs import milliseconds, param_text, write_metrics
 
 DIGEST_TAG = "dlexp.weights_digest"
+CAUTION_TAG = "dlexp.caution"
 _REQUIRED = ("tensorflow", "keras", "numpy", "dlexp")
 _FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 _MAX_TAG_CHARS = 5000
@@ -33,6 +34,8 @@ _MAX_TAG_CHARS = 5000
 
 def register_best(client: MlflowClient, run_id: str, description: RunDescription, best: BestModel) -> bool:
     """Registers the best model of a run as a LoggedModel with status READY, linked to run, dataset and metrics.
+
+    A run that is to be used with caution gets a tag that says why.
 
     Args:
         client: client of the server or the store.
@@ -43,6 +46,8 @@ def register_best(client: MlflowClient, run_id: str, description: RunDescription
     Returns:
         False if MLflow already has a model with the same weights from the same run.
     """
+    if best.caution:
+        client.set_tag(run_id, CAUTION_TAG, best.caution)
     experiment_id = client.get_run(run_id).info.experiment_id
     for model in _models_of(client, experiment_id, run_id):
         if model.status == "READY" and model.tags.get(DIGEST_TAG) == best.weights_digest:
@@ -134,8 +139,9 @@ def _write_files(folder: pathlib.Path, model: LoggedModel, best: BestModel) -> N
 
 
 def _signature(best: BestModel) -> ModelSignature:
-    pixels = TensorSpec(np.dtype(np.float32), (-1, *best.image_shape), name="pixels")
-    logits = TensorSpec(np.dtype(np.float32), (-1, len(best.class_names)), name="logits")
+    # Without names, as MLflow would pass named tensors as a dict, by names that the inputs of the network do not have.
+    pixels = TensorSpec(np.dtype(np.uint8), (-1, *best.image_shape))
+    logits = TensorSpec(np.dtype(np.float32), (-1, len(best.class_names)))
     return ModelSignature(inputs=Schema([pixels]), outputs=Schema([logits]))
 
 

@@ -2,7 +2,7 @@
 
 1. `AveragedValidation` swaps in the averaged weights before any other callback sees a validation.
 2. `PointLogger` records the epoch before any checkpoint of it is saved: no checkpoint is ahead of the record.
-3. `DivergenceGuard` raises before any checkpoint could take the weights.
+3. `ResumeNotice` looks into the first step, then `DivergenceGuard` raises before any checkpoint could take the weights.
 4. What changes the course of the training: callbacks of plug-ins, `ReduceLROnPlateau`, `EarlyStopping`. They come
    before the checkpoints, which save their state.
 5. `BestCheckpoint` comes before `LastCheckpoint`, which lists the best files.
@@ -33,6 +33,7 @@ from dlexp.training.callbacks.divergence import DivergenceGuard
 from dlexp.training.callbacks.histograms import HistogramLogger
 from dlexp.training.callbacks.interruption import InterruptionGuard
 from dlexp.training.callbacks.point_logger import PointLogger
+from dlexp.training.callbacks.resume_notice import ResumeNotice
 from dlexp.training.callbacks.training_batch import TrainingBatchPicture
 from dlexp.training.callbacks.validation_examples import ValidationExamples
 from dlexp.training.preparation import Setup
@@ -90,7 +91,14 @@ def build_callbacks(
             every_steps=config.tracking.log_every_steps,
         )
     )
-    callbacks += [DivergenceGuard(), *_steering(config, mode=mode), best, last, *extra_callbacks]
+    callbacks += [
+        ResumeNotice(run, setup.meters.untracked_state),
+        DivergenceGuard(),
+        *_steering(config, mode=mode),
+        best,
+        last,
+        *extra_callbacks,
+    ]
     callbacks.append(InterruptionGuard(requests, last=last, averaging=averaging))
     callbacks += _observers(setup, session)
     callbacks.append(progress)

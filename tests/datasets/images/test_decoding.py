@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import FileSource, build_datasets
 from dlexp.datasets.images.decoding import RULES_VERSION, decode_bytes, decode_image
-from dlexp.datasets.images.imagefile import Decoder, inspect_image
+from dlexp.datasets.images.image_header import Decoder
+from dlexp.datasets.images.imagefile import inspect_image
 from tests.support.image_bytes import build_png, encode, encode_array, encode_turned, exif_of
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)

@@ -105,7 +105,7 @@ def test_files_that_cannot_be_read_are_told_in_order_and_stop_nothing(tmp_path: 
     images, sizes, reasons = stream(paths, batch_size=3)
     assert list(images) == ["1.png", "6.png", "9.png"]
     assert list(reasons) == [*[name for name in files if "-" in name], "8-gone.png", tmp_path.name]
-    assert reasons["2-text.png"] == "it is not an image"
+    assert reasons["2-text.png"] == "it is not an image in a format that is read"
     assert reasons["8-gone.png"] == "No such file or directory"
     assert reasons[tmp_path.name] == "Is a directory"
     assert all(reasons.values())
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read_are_told_in_order_and_stop_nothing(tmp_path: 
 
 
 def test_pixel_limit_is_told(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlexp.datasets.images.imagefile.MAX_PIXELS", 5)
+    monkeypatch.setattr("dlexp.datasets.images.image_header.MAX_PIXELS", 5)
     _, _, reasons = stream(write(tmp_path, {"large.png": SOUND}))
     assert "from 1 to 5 in all" in reasons["large.png"]
 

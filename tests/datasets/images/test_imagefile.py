@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dlexp.datasets.images.exif import read_orientation
-from dlexp.datasets.images.imagefile import (
-    MAX_PIXELS,
-    Decoder,
-    ImageHeader,
-    UnreadableImageError,
-    inspect_image,
-)
+from dlexp.datasets.images.image_header import MAX_PIXELS, Decoder, ImageHeader, UnreadableImageError
+from dlexp.datasets.images.imagefile import inspect_image
 from tests.support.image_bytes import build_chunk, build_png, encode, encode_array, exif_of
 
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP"]
@@ -217,7 +212,7 @@ JPEG = encode(noise(8, 8), "JPEG")
         (with_byte(JPEG, find_frame(JPEG) + 9, 2), "SOF0 with 2 components"),
         (build_png(1, 1, 3, 0, [b"\0"]), "damaged IHDR"),
         (build_png(1, 1, 8, 3, [b"\0"]), "without its IDAT or PLTE"),
-        (encode(noise(8, 8), "TIFF"), "it is TIFF, which is not one of PNG, JPEG, BMP, GIF, WebP"),
+        (encode(noise(8, 8), "EPS"), "not an image in a format that is read"),
     ],
 )
 def test_damage_is_named(data: bytes, reason: str) -> None:

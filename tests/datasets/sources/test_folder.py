@@ -10,9 +10,9 @@ from PIL import Image
 
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
-from dlexp.datasets.images.imagefile import UnreadableImageError, inspect_image
 from dlexp.datasets.sources.combined import damage_of
 from dlexp.errors import DataError
+from tests.support.image_bytes import encode_array
 from tests.support.image_folders import write_digits_folder
 
 
@@ -44,7 +44,7 @@ def test_the_folder_rule(tmp_path: pathlib.Path) -> None:
 def test_train_and_test_folders_are_official_splits(tmp_path: pathlib.Path) -> None:
     for split, count in (("train", 100), ("val", 40), ("test", 50)):
         write_digits_folder(tmp_path / split, count)
-    dataset = open_folder(tmp_path, split_method="official")
+    dataset = open_folder(tmp_path)
     assert dataset.counts().sum().tolist() == [100, 40, 50]
 
 
@@ -121,10 +121,11 @@ def test_damaged_files_are_named_before_training(tmp_path: pathlib.Path, ending:
         open_folder(root)
 
 
-def test_a_tiff_named_png_is_refused(tmp_path: pathlib.Path) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "a.tiff")
-    with pytest.raises(UnreadableImageError, match="TIFF"):
-        inspect_image((tmp_path / "a.tiff").read_bytes())
+def test_what_is_in_a_file_decides_and_not_its_ending(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path, 60)
+    pixels = open_folder(root).source.read(0)
+    (root / "0" / "0.png").write_bytes(encode_array(pixels[..., 0], "TIFF"))
+    np.testing.assert_array_equal(open_folder(root).source.read(0), pixels)
 
 
 def test_damaged_files_are_left_out_if_asked_for_which_changes_the_id(tmp_path: pathlib.Path) -> None:

@@ -47,7 +47,7 @@ def open_hub(name: str, **settings: Any) -> Dataset:
 
 def test_a_dataset_of_the_hub_has_its_splits_classes_and_pixels(hub: dict[Any, Any]) -> None:
     hub["me/bars", None] = {"train": TRAIN, "test": TEST, "extra": TEST}
-    dataset = open_hub("me/bars", split_method="official")
+    dataset = open_hub("me/bars")
     assert (dataset.name, dataset.class_names) == ("bars", ("dark", "bright"))
     assert dataset.counts().sum().tolist() == [28, 2, 10]
     assert dataset.manifest["key"].iloc[[0, -1]].tolist() == ["train/00000", "test/00009"]

@@ -13,7 +13,7 @@ from tests.support.keras_cache import empty_keras_cache, write_fashion_mnist
 
 def test_a_dataset_is_read_from_the_cache_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion_mnist(empty_keras_cache(monkeypatch), train=200, test=50)
-    dataset = open_dataset(DataConfig(dataset="keras:fashion_mnist", split_method="official"))
+    dataset = open_dataset(DataConfig(dataset="keras:fashion_mnist"))
     assert (dataset.name, dataset.image_shape, dataset.count("test")) == ("fashion_mnist", (28, 28, 1), 50)
     assert (dataset.num_classes, dataset.class_names[0], dataset.class_names[-1]) == (10, "T-shirt/top", "Ankle boot")
 

@@ -17,6 +17,7 @@ from dlexp.datasets.inspection.description import describe_dataset, describe_in_
 from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.inspection.findings import find_problems
 from dlexp.datasets.sources.left_out import KINDS, count_left_out, left_out_of, left_out_table, left_out_text
+from dlexp.datasets.sources.source import check_source
 from dlexp.errors import DataError
 from dlexp.training.preparation import prepare
 from tests.support.image_folders import write_digits_folder
@@ -43,15 +44,15 @@ def photos(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_images_of_other_formats_are_counted_by_ending_and_are_an_error(photos: pathlib.Path) -> None:
-    for name in ("a.HEIC", "b.heic", "c.psd"):
+    for name in ("a.PSB", "b.psb", "c.psd"):
         (photos / "1" / name).write_bytes(b"pixels")
-    assert counts_of(photos) == {"picture": {".heic": 2, ".psd": 1}}
-    assert findings_of(photos) == [("error", ("1/a.HEIC", "1/b.heic")), ("error", ("1/c.psd",))]
+    assert counts_of(photos) == {"picture": {".psb": 2, ".psd": 1}}
+    assert findings_of(photos) == [("error", ("1/a.PSB", "1/b.psb")), ("error", ("1/c.psd",))]
     text = "\n".join(describe_in_lines(describe_dataset(open_folder(photos))))
-    assert "left out: 3 images in a format that is not read (2 .heic, 1 .psd)" in text
+    assert "left out: 3 images in a format that is not read (2 .psb, 1 .psd)" in text
 
 
-@pytest.mark.parametrize("ending", [".heic", ".svg", ".xyz", ""])
+@pytest.mark.parametrize("ending", [".psb", ".svg", ".xyz", ""])
 def test_class_without_a_readable_image_stops_a_training_and_is_named(photos: pathlib.Path, ending: str) -> None:
     (photos / "lost" / "deep").mkdir(parents=True)
     for number in range(12):
@@ -67,7 +68,7 @@ def test_class_that_lacks_images_in_one_split_only_is_named_with_its_split(tmp_p
     for split in ("train", "test"):
         write_digits_folder(tmp_path / split, 60)
     for path in (tmp_path / "test" / "3").iterdir():
-        path.rename(path.with_suffix(".heic"))
+        path.rename(path.with_suffix(".psb"))
     with pytest.raises(DataError, match=r"class folder 'test/3' .* has no readable image"):
         open_folder(tmp_path)
 
@@ -134,11 +135,11 @@ def test_training_warns_in_one_line_unless_nothing_is_missed(
     (photos / "1" / "0001.json").write_text("{}")
     prepare(config)
     assert not caplog.messages
-    for name in ("a.heic", "b.xyz"):
+    for name in ("a.psb", "b.xyz"):
         (photos / "1" / name).write_bytes(b"x")
     prepare(config)
     (message,) = caplog.messages
-    assert "1 image in a format that is not read (1 .heic), 1 file with another ending (1 .xyz)" in message
+    assert "1 image in a format that is not read (1 .psb), 1 file with another ending (1 .xyz)" in message
     assert ".json" not in message
 
 
@@ -155,13 +156,13 @@ def test_arrays_that_no_name_asks_for_are_told(tmp_path: pathlib.Path) -> None:
 
 
 def test_joined_sources_keep_what_each_leaves_out(photos: pathlib.Path) -> None:
-    (photos / "1" / "a.heic").write_bytes(b"x")
+    (photos / "1" / "a.psb").write_bytes(b"x")
     source = open_dataset(DataConfig(dataset=f"folder:{photos}+digits")).source
-    assert left_out_of(source)["key"].tolist() == ["photos/1/a.heic"]
+    assert left_out_of(source)["key"].tolist() == ["photos/1/a.psb"]
 
 
 _NAMES = st.text("ab.é 1", min_size=1, max_size=4).filter(lambda name: name.strip(".") and name == name.strip())
-_ENDINGS = st.sampled_from([".png", ".PNG", ".heic", ".json", ".q", ""])
+_ENDINGS = st.sampled_from([".png", ".PNG", ".psb", ".json", ".q", ""])
 
 
 @given(st.lists(st.tuples(st.lists(_NAMES, max_size=3), _NAMES, _ENDINGS), max_size=12))
@@ -199,3 +200,10 @@ def test_text_names_the_gravest_first_and_shortens_long_lists() -> None:
     assert text.endswith("and 3 more)")
     assert left_out_text(count_left_out(table), severities=("note",)) == ""
     assert all(kind.severity in ("error", "warning", "note") for kind in KINDS.values())
+
+
+def test_kind_that_is_not_known_is_refused() -> None:
+    source = open_dataset(DataConfig()).source
+    source.left_out = left_out_table([("a", "strange", "")])  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"leaves out \['strange'\]: kinds are class_link"):
+        check_source(source)

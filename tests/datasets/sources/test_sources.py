@@ -77,7 +77,7 @@ def test_npz_of_one_pool_is_read(tmp_path: pathlib.Path, names: tuple[str, str])
 def test_npz_official_splits_and_class_names_are_kept(tmp_path: pathlib.Path) -> None:
     arrays = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:4], "y_test": LABELS[:4, None]}
     arrays |= {"x_validation": IMAGES[:2], "y_validation": LABELS[:2], "class_names": np.array(["even", "odd"])}
-    dataset = open_at("npz", write_npz(tmp_path, **arrays), split_method="official")
+    dataset = open_at("npz", write_npz(tmp_path, **arrays))
     assert [dataset.count(split) for split in ("train", "validation", "test")] == [20, 2, 4]
     assert dataset.class_names == ("even", "odd")
     assert dataset.manifest["key"].iloc[[0, 19, -1]].tolist() == ["train/00000", "train/00019", "test/00003"]
@@ -163,7 +163,7 @@ def test_relative_paths_start_at_data_dir(tmp_path: pathlib.Path) -> None:
 
 
 def test_idx_files_are_read_gzipped_or_not(idx_folder: pathlib.Path) -> None:
-    dataset = open_at("idx", idx_folder, split_method="official")
+    dataset = open_at("idx", idx_folder)
     assert (dataset.name, dataset.image_shape, dataset.count("test")) == ("tiny-mnist", (6, 5, 1), 6)
     assert (dataset.source.read(25)[..., 0] == IMAGES[5]).all()
 

@@ -63,7 +63,7 @@ def test_a_table_lists_images_labels_splits_groups_and_sources(folder: pathlib.P
     )
     path = folder / f"photos{ending}"
     rows.to_csv(path, index=False) if ending == ".csv" else rows.to_parquet(path)
-    dataset = open_table(path, split_method="official")
+    dataset = open_table(path)
     manifest = dataset.manifest
     assert (dataset.name, dataset.class_names, dataset.image_shape) == ("photos", ("even", "odd"), (8, 8, 1))
     assert dataset.counts().sum().tolist() == [20, 4, 6]

@@ -24,7 +24,7 @@ def open_tfds(monkeypatch: pytest.MonkeyPatch, builder: TfdsBuilder, **settings:
 
 
 def test_a_dataset_has_its_splits_classes_and_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = open_tfds(monkeypatch, TfdsBuilder(SPLITS | {"extra": []}), split_method="official")
+    dataset = open_tfds(monkeypatch, TfdsBuilder(SPLITS | {"extra": []}))
     assert (dataset.name, dataset.class_names) == ("bars", ("dark", "bright"))
     assert dataset.counts().sum().tolist() == [30, 6, 10]
     assert dataset.source.read(31).mean() > 128 > dataset.source.read(30).mean()

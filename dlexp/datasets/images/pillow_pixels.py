@@ -1,10 +1,9 @@
 """Decodes image bytes with Pillow, for files that TensorFlow refuses or decodes wrongly."""
 
-import io
-import struct
-
 import numpy as np
 from PIL import Image
+
+from dlexp.datasets.images.pillow_file import is_deep, open_image
 
 
 def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
@@ -15,17 +14,17 @@ def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
         channels: 1 for grey, 3 for colour.
 
     Returns:
-        `uint8` `(height, width, channels)`, as stored: the orientation is not applied.
+        `uint8` `(height, width, channels)`, as stored: the orientation is not applied, except that of a TIFF.
 
     Raises:
-        ValueError: the bytes cannot be decoded.
+        UnreadableImageError: the bytes cannot be decoded.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            opaque = _composite_over_white(image) if image.has_transparency_data else image
-            pixels = np.array(opaque.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, struct.error, Image.DecompressionBombError) as err:
-        raise ValueError(str(err)) from err
+    with open_image(data) as image:
+        if is_deep(image):
+            grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., np.newaxis], channels, axis=-1)
+        opaque = _composite_over_white(image) if image.has_transparency_data else image
+        pixels = np.array(opaque.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 

@@ -1,0 +1,103 @@
+"""Calls a model to see what it does: a traced call as training makes it, or calls on a few random images."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dlexp.models.keras_internals import flatten_layers
+
+_IMAGES = 4
+
+
+def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
+    """Traces a call on a batch of any size, as the first step of a training does; builds a model that is not built.
+
+    Nothing is computed: the values of variables stay the same.
+
+    Args:
+        model: takes images.
+        input_shape: (height, width, channels).
+        training: as the model gets it.
+
+    Returns:
+        What the model returns; in place of each tensor, an object with its `shape` and `dtype`.
+    """
+    call = tf.function(lambda images: model(images, training=training), autograph=False)
+    return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8)).structured_outputs
+
+
+def trace_validation(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> list[str]:
+    """Traces the `test_step` of a compiled model, and returns the names of the metrics that it measures."""
+    images, labels = tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)
+    step = tf.function(lambda x, y: model.test_step((x, y)), autograph=False)
+    return list(step.get_concrete_function(images, labels).structured_outputs)
+
+
+def probe_images(input_shape: Sequence[int]) -> np.ndarray:
+    """Returns a few random images, the same ones every time: `uint8` `(4, height, width, channels)`."""
+    return np.random.default_rng(0).integers(0, 256, (_IMAGES, *input_shape), dtype=np.uint8)
+
+
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns the logits of images, without dropout; `float32` `(n, num_classes)`."""
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32")))
+
+
+def predict_by_default(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns the logits as validation computes them: a model whose call has no `training` does not get it."""
+    if "training" in inspect.signature(model.call).parameters:
+        return predict(model, images)
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images), "float32")))
+
+
+@contextlib.contextmanager
+def unchanged(model: keras.Model) -> Iterator[None]:
+    """Restores all variables of a model after the block, its seed generators too."""
+    before = [variable.numpy() for variable in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.variables, before, strict=True):
+            variable.assign(value)
+
+
+def disturb(weights: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
+    """Returns weights with noise, so that no zero that a training starts from hides a part of the network.
+
+    The noise is uniform in [0, 0.1): variances stay positive. Weights that are no floating-point numbers stay the same.
+    """
+    noise = np.random.default_rng(seed).uniform(0, 0.1, 4099).astype(np.float32)
+    return [
+        weight + np.resize(noise, weight.shape).astype(weight.dtype) if weight.dtype.kind == "f" else weight
+        for weight in weights
+    ]
+
+
+def recorded_outputs(model: keras.Model, images: np.ndarray) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
+    """Returns what every layer within a model returns for images, without dropout, in the order in which they end."""
+    records: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
+    watched = flatten_layers(model)
+
+    def watch(layer: keras.layers.Layer) -> None:
+        call = layer.call
+
+        def recorded_call(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            records.append((layer, [np.asarray(output) for output in keras.tree.flatten(outputs)]))
+            return outputs
+
+        layer.__dict__["call"] = recorded_call
+
+    for layer in watched:
+        watch(layer)
+    try:
+        model(images, training=False)
+    finally:
+        for layer in watched:
+            layer.__dict__.pop("call", None)
+    return records
