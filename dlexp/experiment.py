@@ -14,6 +14,7 @@ from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_left
 from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import DivergedError, TrainingError
+from dlexp.evaluation.chance import explain_validation_at_chance
 from dlexp.evaluation.evaluate import evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
@@ -38,6 +39,7 @@ from dlexp.training.callbacks.point_logger import make_points
 from dlexp.training.callbacks.progress import build_progress, print_dataset
 from dlexp.training.loop import train_model
 from dlexp.training.preparation import Setup, prepare
+from dlexp.training.process_state import keeping_the_callers_state
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,9 @@ def run_experiment(
 
     Nothing is written before data and model are built and fit together. SIGTERM, SIGINT and SIGUSR1 stop the training
     within one step, after it has saved a checkpoint for `resume_experiment`.
+
+    The process of the caller is left as it was: random state, dtype policy, signal handlers, MLflow's tracking URI and
+    active run. An active MLflow run of the caller in the same store becomes the parent of this run.
 
     Args:
         config: of the experiment.
@@ -70,7 +75,7 @@ def run_experiment(
         >>> result.metrics["test_accuracy"]
     """
     started = time.perf_counter()
-    with only_training(), catch_signals() as requests:
+    with only_training(), _process_of(trial), catch_signals() as requests:
         setup = prepare_setup(resolve_recipe(config))
         with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
@@ -84,6 +89,7 @@ def resume_experiment(
     trial: SweepTrial | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     prepare_setup: Callable[..., Setup] = prepare,
+    extend_schedule: bool = False,
     **changes: Any,
 ) -> ExperimentResult:
     """Resumes a run that was stopped or killed; the result is bit for bit that of a run that was never stopped.
@@ -94,6 +100,7 @@ def resume_experiment(
         trial: see `run_experiment`; a trial that is resumed by hand is a run like any other.
         callbacks: see `run_experiment`.
         prepare_setup: see `run_experiment`.
+        extend_schedule: see `plan_resume`.
         changes: config fields with new values: `epochs` may be raised, and fields that the result does not depend on
             may differ, such as `num_workers`.
 
@@ -106,7 +113,7 @@ def resume_experiment(
         StoreError: another process trains the run.
         DlexpError: see `run_experiment`.
     """
-    plan = plan_resume(find_run(reference, store), changes)
+    plan = plan_resume(find_run(reference, store), changes, extend_schedule=extend_schedule)
     return resume_run(plan, trial=trial, callbacks=callbacks, prepare_setup=prepare_setup)
 
 
@@ -121,7 +128,7 @@ def resume_run(
     started, run = time.perf_counter(), plan.run
     if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
-    with only_training(), catch_signals() as requests, run.hold():
+    with only_training(), _process_of(trial), catch_signals() as requests, run.hold():
         remove_leftovers(run)
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
@@ -131,6 +138,11 @@ def resume_run(
         with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
             train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
+
+
+def _process_of(trial: SweepTrial | None) -> contextlib.AbstractContextManager[None]:
+    """Keeps the state of the caller's process; the processes of a sweep have no caller, and train many models."""
+    return contextlib.nullcontext() if trial else keeping_the_callers_state()
 
 
 def train_and_evaluate(
@@ -181,6 +193,10 @@ def train_and_evaluate(
     for best in best_epochs:
         drop_state(session.run.checkpoints_folder / best.file)
     session.tracker.log_best(read_best_model(session.run))
+    counts = datasets.dataset.counts()["validation"].tolist()
+    if text := explain_validation_at_chance(session.log.points, counts):
+        session.run.update(validation_at_chance=text)
+        _log.warning("%s", text)
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:

@@ -29,7 +29,11 @@ def train(line: CommandLine) -> int:
 
     config = resolve_recipe(line.config)
     run = find_resumed(line.options["resume"], config)
-    result = _start(config) if run is None else _resume(plan_resume(run, line.given_fields(config)))
+    result = (
+        _start(config)
+        if run is None
+        else _resume(plan_resume(run, line.given_fields(config), extend_schedule=line.options["extend_schedule"]))
+    )
     print_summary(result, store=config.tracking.store)
     return 0
 
@@ -73,7 +77,12 @@ COMMAND = Command(
             "or the start of one, a name, a folder, or latest; auto resumes the unfinished run with the flags given "
             "here, or starts a new run if there is none. --epochs may be raised, and flags that do not change the "
             "result, such as --num_workers, may differ.",
-        )
+        ),
+        "extend_schedule": (
+            False,
+            "With --resume, allow a larger --epochs under an --lr_schedule that ends: the old schedule holds up to the "
+            "old number of epochs, which --extended_from records.",
+        ),
     },
     config_flags=config_fields(),
     known_names=lambda: {"presets, found from any folder": preset_names(), **registered_names()},

@@ -19,11 +19,13 @@ CROSS_MODULE_TESTS = {
     "datasets/images/test_formats.py",  # every format, from the scan to the pixels
     "datasets/sources/test_conformance.py",
     "datasets/sources/test_sources.py",  # what all sources have in common
+    "runs/test_retraining.py",  # a run, its resume, and the training of its flags
     "sweeps/launchers/test_conformance.py",
     "tracking/test_builtin.py",  # every tracker of the registry's table
     "test_architecture.py",
     "test_packaging.py",
     "test_plugins.py",  # through every registry
+    "test_small_folder.py",  # the whole training, by its accuracy
     "tracking/mlflow/test_faults.py",  # the tracker, its queue and sync, where MLflow fails
     "tracking/test_conformance.py",
 }

@@ -22,7 +22,7 @@ from dlexp.config.sections import (
     SelectionConfig,
     TrackingConfig,
 )
-from dlexp.config.setting import Mark, setting
+from dlexp.config.setting import ALWAYS_THERE, Mark, setting
 from dlexp.config.validation import check_values, convert_value
 from dlexp.errors import ConfigError, unknown_name
 
@@ -98,7 +98,7 @@ class ExperimentConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ExperimentConfig":
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, also in a version of dlexp that lacked some fields.
 
         Raises:
             ConfigError: the text is not JSON, is too large, or has a field that is unknown or wrong.
@@ -111,13 +111,14 @@ class ExperimentConfig:
             raise ConfigError(f"config is not valid JSON: {err}") from err
         if not isinstance(values, dict):
             raise ConfigError(f"config must be a JSON object of fields, but is a {type(values).__name__}")
-        return cls.of(**values)
+        before = {name: field.metadata["before"] for name, field in config_fields().items()}
+        return cls.of(**({name: value for name, value in before.items() if value is not ALWAYS_THERE} | values))
 
     def digest(self) -> str:
         """Returns a hash, 16 hex digits, of the fields that change the result, not of those of logging or caching."""
         values, fields = self.flat(), config_fields()
-        left_out = {name for name in field_names("added_later") if values[name] == _default_of(fields[name])}
-        relevant = {name: values[name] for name in field_names("changes_result") if name not in left_out}
+        added = {name for name in fields if values[name] == json_value(fields[name].metadata["before"])}
+        relevant = {name: values[name] for name in field_names("changes_result") if name not in added}
         return hashlib.blake2b(json.dumps(relevant, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -125,13 +126,6 @@ _MAX_JSON_CHARS = 1_000_000
 _SECTIONS: dict[str, Any] = {
     f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)
 }
-
-
-def _default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field, with values of JSON's types."""
-    if field.default_factory is not dataclasses.MISSING:
-        return json_value(field.default_factory())
-    return json_value(field.default)
 
 
 @functools.cache

@@ -1,11 +1,21 @@
 """Flagfiles: those of the user, and the presets that come with dlexp, as `--flagfile=flags/quickstart.flags`."""
 
+import codecs
 import pathlib
 from collections.abc import Iterator, Sequence
 
 from dlexp.errors import ConfigError
 
 PRESETS_FOLDER = pathlib.Path(__file__).parents[1] / "presets"  # in a clone a link to its folder flags
+
+# UTF-32 comes first: its mark begins with that of UTF-16.
+_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def preset_names() -> list[str]:
@@ -45,11 +55,26 @@ def _read_flagfile(name: str, opened: tuple[pathlib.Path, ...]) -> Iterator[str]
     if path in opened:
         raise ConfigError(f"flagfile {name!r} reads itself: remove the --flagfile line that leads back to it")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
+        lines = _decode(path.read_bytes(), name).splitlines()
+    except OSError as err:
         raise ConfigError(
-            f"flagfile {name!r} cannot be read ({getattr(err, 'strerror', None) or err}): give a file that exists from "
-            f"{pathlib.Path.cwd()}, or a preset: {', '.join(preset_names())}"
+            f"flagfile {name!r} cannot be read ({err.strerror}): give a file that exists from {pathlib.Path.cwd()}, or "
+            f"a preset: {', '.join(preset_names())}"
         ) from err
     flags = (line.strip() for line in lines if line.strip() and not line.startswith(("#", "//")))
     yield from _expand(flags, opened=(*opened, path))
+
+
+def _decode(content: bytes, name: str) -> str:
+    """Returns the text of a flagfile: UTF-8, or UTF-16 or UTF-32 with the byte order mark that Windows writes."""
+    marks = (encoding for mark, encoding in _ENCODINGS.items() if content.startswith(mark))
+    encoding = next(marks, "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as err:
+        raise ConfigError(
+            f"flagfile {name!r} is not {encoding.upper()} text ({err.reason} at byte {err.start}): save it as UTF-8"
+        ) from err
+    if "\0" in text:
+        raise ConfigError(f"flagfile {name!r} holds zero bytes, as UTF-16 without a byte order mark: save it as UTF-8")
+    return text

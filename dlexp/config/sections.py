@@ -13,7 +13,10 @@ from dlexp.config.setting import setting
 
 SPLIT_METHODS = ("auto", "stratified", "hash", "group", "official", "folds")
 BAD_IMAGES = ("fail", "skip")
+SAMPLINGS = ("all", "balanced")
+MOMENTA = ("auto", "steps", "keep")
 CACHES = ("none", "memory", "disk")
+ENDING_SCHEDULES = ("cosine", "step", "exponential", "one_cycle")  # their course depends on the number of epochs
 LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
 DTYPE_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "bfloat16", "float16")
 JIT_COMPILE = ("auto", "true", "false")
@@ -101,6 +104,14 @@ class DataConfig:
         None, "Height,width in pixels that images are resized to; empty: the source's own size.", makes_dataset=False
     )
     batch_size: int = setting(64, "Examples per batch.", range=Range(at_least=1), makes_dataset=False)
+    sampling: str = setting(
+        "all",
+        "Which training examples an epoch shows: all of them, or equally many of every class (balanced), in turns; an "
+        "epoch keeps its length.",
+        choices=SAMPLINGS,
+        makes_dataset=False,
+        before="all",
+    )
     augment: tuple[str, ...] = setting(
         (),
         "Augmentations of the training images, applied in the given order, such as flip,crop,mixup.",
@@ -117,6 +128,14 @@ class ModelConfig:
         {},
         "Arguments of the model's builder: key=value,key=value. Models of keras.applications accept "
         "weights=none|imagenet|PATH.",
+    )
+    batch_norm_momentum: str = setting(
+        "auto",
+        "Momentum of the moving statistics of batch normalisation: that of the network (keep); at most 1 - 1 / steps "
+        "of an epoch, so that validation is right after few steps (steps); auto: steps for dlexp's own networks, keep "
+        "for all others.",
+        choices=MOMENTA,
+        before="keep",
     )
     freeze_backbone: bool = setting(False, "Train only the new head of a keras.applications model.")
     init_checkpoint: str = setting(
@@ -149,7 +168,15 @@ class OptimizationConfig:
         traced=False,
     )
     warmup_epochs: float = setting(
-        0.0, "Epochs over which the learning rate rises linearly from 0.", range=Range(at_least=0)
+        0.0,
+        "Epochs over which the learning rate rises linearly, in at least one step; the first step has the first rise.",
+        range=Range(at_least=0),
+    )
+    extended_from: tuple[str, ...] = setting(
+        (),
+        "Numbers of epochs that a training was planned for before --extend_schedule raised --epochs: up to each, the "
+        "learning rate follows the schedule of that many epochs.",
+        before=(),
     )
     weight_decay: float = setting(
         0.0,
@@ -160,11 +187,17 @@ class OptimizationConfig:
     loss: str = setting(
         "cross_entropy",
         "Name of the loss: cross_entropy, focal, binary_cross_entropy, or of a plug-in.",
-        added_later=True,
+        before="cross_entropy",
     )
-    loss_args: Mapping[str, Any] = setting({}, "Arguments of the loss, such as gamma=2 for focal.", added_later=True)
+    loss_args: Mapping[str, Any] = setting({}, "Arguments of the loss, such as gamma=2 for focal.", before={})
     label_smoothing: float = setting(
         0.0, "Share of each training label that is spread evenly over all classes.", range=Range(at_least=0, below=1)
+    )
+    class_weights: str = setting(
+        "none",
+        "How much each class counts in the training loss, and only there: none, balanced (rare classes count more), or "
+        "class:weight,class:weight; a class that is not named has weight 1.",
+        before="none",
     )
     gradient_clip_norm: float = setting(
         0.0, "Clip the gradients to this global norm; 0: no clipping.", range=Range(at_least=0)

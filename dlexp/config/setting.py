@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from dlexp.config.range import Range
 
-Mark = Literal["changes_result", "makes_dataset", "traced", "added_later"]
+Mark = Literal["changes_result", "makes_dataset", "traced"]
+ALWAYS_THERE: Any = object()  # no version of dlexp lacked the field
 
 
 def setting(
@@ -22,7 +23,7 @@ def setting(
     changes_result: bool = True,
     makes_dataset: bool | None = None,
     traced: bool | None = None,
-    added_later: bool = False,
+    before: Any = ALWAYS_THERE,
 ) -> Any:
     """Declares a field; the arguments are stored in the field's `metadata` by the same names.
 
@@ -38,8 +39,8 @@ def setting(
         traced: whether the field is part of the traced training step; by default as `changes_result`. If False, a warm
             trial reuses a network that was traced with another value, and `sweeps.warm_networks.renew` must set the
             new value.
-        added_later: stored configs may lack the field. With its default it is left out of the digest, so that the
-            digests of these configs stay the same.
+        before: the value that trains as versions of dlexp without this field did. Configs of such versions are read
+            with this value, and a field that has it is left out of digests, so that digests stay the same.
     """
     metadata = {
         "help": help,
@@ -48,7 +49,7 @@ def setting(
         "changes_result": changes_result,
         "makes_dataset": makes_dataset,
         "traced": changes_result if traced is None else traced,
-        "added_later": added_later,
+        "before": before,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: types.MappingProxyType(default), metadata=metadata)

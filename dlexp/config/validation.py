@@ -1,13 +1,16 @@
 """Checks the values of config fields, and converts them to the types of the fields."""
 
 import dataclasses
+import itertools
 import re
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
+from dlexp.config.class_weights import parse_class_weights
 from dlexp.config.scrubbing import holds_credentials, scrub
+from dlexp.config.sections import ENDING_SCHEDULES
 from dlexp.errors import ConfigError, unknown_name
 
 
@@ -48,11 +51,38 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
         raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number, at least 1")
     if values["warmup_epochs"] >= values["epochs"]:
         raise ConfigError(f"warmup_epochs={values['warmup_epochs']:g} must be less than epochs={values['epochs']}")
+    _check_extension(values)
+    parse_class_weights(values["class_weights"])
+    if values["class_weights"] == "balanced" and values["sampling"] == "balanced":
+        raise ConfigError("class_weights=balanced and sampling=balanced correct the same imbalance twice: choose one")
     if holds_credentials(values["tracking_uri"]):
         raise ConfigError(
             f"tracking_uri={scrub(values['tracking_uri'])} contains a user name, password or token, which every "
             "record would repeat: remove it, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN"
+        )
+
+
+def _check_extension(values: Mapping[str, Any]) -> None:
+    planned = values["extended_from"]
+    if not planned:
+        return
+    if values["lr_schedule"] not in ENDING_SCHEDULES:
+        raise ConfigError(
+            f"extended_from={','.join(planned)} has no effect with lr_schedule={values['lr_schedule']}, whose course "
+            "does not depend on epochs: leave it out"
+        )
+    numbers = [int(text) if text.isdecimal() else 0 for text in planned]
+    rising = [0, *numbers, values["epochs"]]
+    if any(later <= earlier for earlier, later in itertools.pairwise(rising)):
+        raise ConfigError(
+            f"extended_from={','.join(planned)} must be whole numbers of epochs, each larger than the one before and "
+            f"below epochs={values['epochs']}"
+        )
+    if values["warmup_epochs"] >= numbers[0]:
+        raise ConfigError(
+            f"warmup_epochs={values['warmup_epochs']:g} must be less than the first number of "
+            f"extended_from={','.join(planned)}"
         )
 
 

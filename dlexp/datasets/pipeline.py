@@ -12,6 +12,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.augmentation.augment import build_augmentation, build_image_moves
 from dlexp.datasets.augmentation.image_moves import count_moves
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
+from dlexp.datasets.class_weights import weights_of_classes
 from dlexp.datasets.dataset import Dataset, open_dataset
 from dlexp.datasets.order import TrainOrder
 from dlexp.datasets.parallelism import BATCHES_AHEAD
@@ -44,6 +45,9 @@ class Datasets:
     if an augmentation returns fractions. Labels are `float32` `(batch, num_classes)`, one-hot; label smoothing, MixUp
     and CutMix change only training labels. The last batch of an epoch or split may be smaller.
 
+    With `class_weights`, training elements are (images, labels, weights). Weights are `float32` `(batch,)`; that of a
+    mixed label is the mean of the weights of its classes.
+
     Attributes:
         dataset: the examples.
         batch_size: examples in a batch.
@@ -63,7 +67,10 @@ class Datasets:
         self._train_pixels, num_moves = _with_moves(self._pixels, config, self._augment_key, dataset.image_shape)
         self._augment = build_augmentation(config.data.augment, self._augment_key, first=num_moves)
         train = dataset.manifest[dataset.manifest["split"] == "train"]
-        self._order = TrainOrder(train, batch_size=config.data.batch_size, seed=config.seed)
+        self._order = TrainOrder(
+            train, batch_size=self.batch_size, seed=config.seed, balanced=config.data.sampling == "balanced"
+        )
+        self._class_weights = weights_of_classes(config.optimization.class_weights, dataset)
         self._labels = tf.constant(dataset.manifest["label"].to_numpy())
         self._train_datasets: dict[int, Any] = {}  # by first step
         self._split_datasets: dict[str, Any] = {}  # by split
@@ -143,10 +150,15 @@ class Datasets:
         batches = pixels.batches(steps, rows_of, finish, self._config.execution.num_workers)
         return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(BATCHES_AHEAD)
 
-    def _finish_train(self, images: Any, rows: Any, epoch: Any) -> tuple[Any, Any]:
+    def _finish_train(self, images: Any, rows: Any, epoch: Any) -> tuple[Any, ...]:
         smoothing = self._config.optimization.label_smoothing
         labels = self._one_hot(rows) * (1 - smoothing) + smoothing / self.dataset.num_classes
-        return self._augment(images, labels, rows, epoch)
+        images, labels = self._augment(images, labels, rows, epoch)
+        if self._class_weights is None:
+            return images, labels
+        # As if the labels were not smoothed: a weight belongs to the classes that an example shows.
+        shared = smoothing / self.dataset.num_classes * self._class_weights.sum()
+        return images, labels, (tf.linalg.matvec(labels, self._class_weights) - shared) / (1 - smoothing)
 
     def _one_hot(self, rows: Any) -> Any:
         return tf.one_hot(tf.gather(self._labels, rows), self.dataset.num_classes)

@@ -16,6 +16,9 @@ import h5py
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
+from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
 from dlexp.errors import DlexpError
 
@@ -173,6 +176,21 @@ def count_updates(optimizer: keras.optimizers.Optimizer) -> int:
 def skips_updates(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether the optimizer skips an update if gradients overflow, as `compile` arranges for mixed_float16."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def get_global_seed() -> Mapping[str, Any]:
+    """Returns the seed that `keras.utils.set_random_seed` set, and the generator of random numbers made from it.
+
+    Relies on the attributes of the global state that are named in utils/rng_utils.py and random/seed_generator.py.
+    Without them a training would change the random numbers that the caller draws after it.
+    """
+    return {name: global_state.get_global_attribute(name) for name in (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)}
+
+
+def set_global_seed(seed: Mapping[str, Any]) -> None:
+    """Restores what `get_global_seed` returned; relies on the same attributes."""
+    for name, value in seed.items():
+        global_state.set_global_attribute(name, value)
 
 
 def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:

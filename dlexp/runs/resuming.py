@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.sections import ENDING_SCHEDULES
 from dlexp.errors import ConfigError
 from dlexp.runs.run import Run, Status
 from dlexp.runs.store import find_run, iterate_runs
@@ -28,13 +29,15 @@ class ResumePlan:
     is_finished: bool
 
 
-def plan_resume(run: Run, changes: Mapping[str, Any]) -> ResumePlan:
+def plan_resume(run: Run, changes: Mapping[str, Any], *, extend_schedule: bool = False) -> ResumePlan:
     """Decides how a run is resumed; writes nothing.
 
     Args:
         run: the run to resume.
         changes: config fields with new values: `epochs` may be larger, and fields that do not change the result may
             differ, such as `num_workers`.
+        extend_schedule: allow more epochs under a learning-rate schedule whose course depends on their number. The old
+            schedule then holds up to the end of the old epochs, which `extended_from` of the config records.
 
     Raises:
         ConfigError: a change would change the result, and all such fields are named with both values; or the run has
@@ -46,7 +49,7 @@ def plan_resume(run: Run, changes: Mapping[str, Any]) -> ResumePlan:
         False
     """
     stored = run.config()
-    config = _change_config(run, stored, changes)
+    config = _extend(run, stored, _change_config(run, stored, changes), is_asked_for=extend_schedule)
     finished = run.status() == Status.FINISHED and config.optimization.epochs == stored.optimization.epochs
     return ResumePlan(run, config, finished)
 
@@ -75,9 +78,27 @@ def find_resumed(reference: str, config: ExperimentConfig) -> Run | None:
 
 def _digests(config: ExperimentConfig) -> list[str]:
     """Returns the digest of a config, and then the one that earlier versions recorded for the same flags."""
-    if config.data.split_method != "auto":
-        return [config.digest()]
-    return [config.digest(), config.replace(split_method="stratified").digest()]  # their default
+    earlier = {"auto": "stratified"}.get(config.data.split_method, config.data.split_method)  # their default
+    momentum = {"auto": "keep"}.get(config.model.batch_norm_momentum, config.model.batch_norm_momentum)
+    return [config.digest(), config.replace(split_method=earlier, batch_norm_momentum=momentum).digest()]
+
+
+def _extend(run: Run, stored: ExperimentConfig, config: ExperimentConfig, *, is_asked_for: bool) -> ExperimentConfig:
+    """Returns the config with a record of the epochs that its schedule was planned for, if that matters."""
+    planned, epochs = stored.optimization.epochs, config.optimization.epochs
+    if epochs == planned or stored.optimization.lr_schedule not in ENDING_SCHEDULES:
+        return config
+    if not is_asked_for:
+        raise ConfigError(
+            f"run {run.id[:8]} cannot be resumed with epochs={epochs}, as "
+            f"lr_schedule={stored.optimization.lr_schedule} was planned for {planned}: start a new run with "
+            f"--init_checkpoint={run.id[:8]}:best, or record the break with --extend_schedule"
+        )
+    name = stored.tracking.run_name
+    return config.replace(
+        extended_from=(*stored.optimization.extended_from, str(planned)),
+        run_name=f"{name}-from{planned}" if name else "",
+    )
 
 
 def _change_config(run: Run, config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:

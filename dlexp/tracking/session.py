@@ -98,10 +98,21 @@ def reopen_run(
             f"now dataset {dataset.id}: restore the data, or start a new run with --init_checkpoint={run.id[:8]}:best"
         )
     built = _build_trackers(config, trial)
-    run.update(status=Status.RUNNING, ended=None, error=None, unsynced=[], resumed=[*record.get("resumed", []), now()])
+    name = record["name"]
+    if config.optimization.extended_from != run.config().optimization.extended_from:
+        name = config.tracking.run_name or default_run_name(config, dataset)
+    run.update(
+        name=name,
+        status=Status.RUNNING,
+        ended=None,
+        error=None,
+        unsynced=[],
+        resumed=[*record.get("resumed", []), now()],
+    )
     tracker = _compose(run, built, lacking=_names_left_out(config, trial))
-    session = RunSession(run, record["name"], tracker, run.point_log(), resumed=True)
+    session = RunSession(run, name, tracker, run.point_log(), resumed=True)
     with _recording_the_end(session):
+        write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)
         yield session
@@ -111,7 +122,8 @@ def default_run_name(config: ExperimentConfig, dataset: Dataset) -> str:
     """Returns a readable name: `resnet20-digits-adamw-lr0.001-seed0`."""
     optimization = config.optimization
     rate = f"lr{optimization.learning_rate:g}"
-    return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}"
+    extended = "".join(f"-from{epochs}" for epochs in optimization.extended_from)
+    return f"{config.model.model}-{dataset.name}-{optimization.optimizer}-{rate}-seed{config.seed}{extended}"
 
 
 def write_run_files(description: RunDescription, dataset: Dataset) -> None:

@@ -74,6 +74,7 @@ def compile_model(
     Returns:
         Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
     """
+    _check_class_weights(model, config)
     dataset, steps_per_epoch, num_parameters = datasets.dataset, datasets.steps_per_epoch, model.count_params()
     steps_per_execution = choose_steps_per_execution(
         config.execution,
@@ -111,6 +112,15 @@ def compile_model(
         "steps_per_epoch": steps_per_epoch,
         "steps_per_execution_chosen": steps_per_execution,
     }
+
+
+def _check_class_weights(model: keras.Model, config: ExperimentConfig) -> None:
+    """Raises ConfigError if the model computes its loss in a way that knows no weights."""
+    if config.optimization.class_weights != "none" and type(model).train_step is not keras.Model.train_step:
+        raise ConfigError(
+            f"class_weights={config.optimization.class_weights} has no effect in the train_step of model "
+            f"{config.model.model}, which takes images and labels: use --sampling=balanced"
+        )
 
 
 def choose_steps_per_execution(

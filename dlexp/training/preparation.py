@@ -25,6 +25,7 @@ from dlexp.models.probe import trace_validation
 from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
+from dlexp.training.batch_norm import set_momentum
 from dlexp.training.compiling import compile_model, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
@@ -118,6 +119,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
     datasets, steps = make_datasets(), StepCounter()
     facts = initialize_and_compile(model, config, datasets, initialize=initialize, steps=steps)
+    set_momentum(portable_model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     gradients = GradientWatch(
         model,
         steps,
@@ -164,6 +166,7 @@ def initialize_and_compile(
     model: keras.Model, config: ExperimentConfig, datasets: Datasets, *, initialize: bool, steps: StepCounter
 ) -> Mapping[str, Any]:
     """Loads the weights of `init_checkpoint`, if there is one, and compiles; returns facts for the record."""
+    momentum = set_momentum(model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     parent = {}
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
@@ -172,7 +175,7 @@ def initialize_and_compile(
     facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset)
     of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
-    return facts | of_data
+    return facts | of_data | ({} if momentum is None else {"batch_norm_momentum_chosen": momentum})
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:

@@ -69,7 +69,7 @@ def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
 @pytest.mark.parametrize(
     ("values", "digest"),
     [
-        ({"split_method": "stratified"}, "7c3ef2301c350c61"),
+        ({"split_method": "stratified", "batch_norm_momentum": "keep"}, "7c3ef2301c350c61"),
         (
             {
                 "model": "resnet20",
@@ -78,6 +78,7 @@ def test_digest_tells_what_changes_the_result_from_what_does_not() -> None:
                 "model_args": {"a": 1},
                 "augment": ("flip",),
                 "split_method": "stratified",
+                "batch_norm_momentum": "keep",
             },
             "8c2ebddffb4f519e",
         ),
@@ -134,3 +135,9 @@ def test_unknown_field_is_refused_with_the_nearest_name() -> None:
 def test_foreign_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExperimentConfig.from_json(text)
+
+
+def test_config_of_a_version_without_some_fields_trains_as_that_version_did() -> None:
+    config = ExperimentConfig.from_json('{"model": "resnet20"}')
+    assert config.model.batch_norm_momentum == "keep"
+    assert config == ExperimentConfig.of(model="resnet20", batch_norm_momentum="keep")

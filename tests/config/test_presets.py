@@ -70,5 +70,24 @@ def test_a_missing_file_is_refused_with_the_presets(folder: pathlib.Path) -> Non
 
 def test_a_file_that_is_no_text_is_refused(folder: pathlib.Path) -> None:
     (folder / "my.flags").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"'my\.flags' cannot be read \('utf-8' codec"):
+    with pytest.raises(ConfigError, match=r"'my\.flags' is not UTF-16 text \(truncated data"):
         expand_flagfiles(["--flagfile=my.flags"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_flagfile_as_editors_and_powershell_write_it_is_read(
+    tmp_path: pathlib.Path, encoding: str, line_end: str
+) -> None:
+    lines = ["--dataset=folder:Fotos Zürich", "# a comment", "--epochs=3"]
+    path = tmp_path / "my.flags"
+    path.write_bytes(line_end.join(lines).encode(encoding))
+    assert expand_flagfiles([f"--flagfile={path}"]) == [lines[0], lines[2]]
+
+
+@pytest.mark.parametrize("content", ["--epochs=3".encode("utf-16-le"), b"--run_name=Z\xfcrich", b"\xff\xfe-\x00-"[:5]])
+def test_flagfile_in_an_unknown_encoding_is_refused_in_one_sentence(tmp_path: pathlib.Path, content: bytes) -> None:
+    path = tmp_path / "my.flags"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^flagfile .*my\.flags.*: save it as UTF-8$"):
+        expand_flagfiles([f"--flagfile={path}"])

@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlexp.datasets.order import TrainOrder
@@ -54,3 +54,34 @@ def test_weights_of_1_change_no_order() -> None:
     plain = TrainOrder(examples({"one": 9}), batch_size=4, seed=1)
     weighted = TrainOrder(examples({"one": 9}, {"one": 1.0}), batch_size=4, seed=1)
     assert sorted(epoch_rows(plain, 2)) == sorted(epoch_rows(weighted, 2))
+
+
+def labelled(*counts: int) -> pd.DataFrame:
+    """Examples of one source, with as many of each class."""
+    table = examples({"one": sum(counts)})
+    return table.assign(label=[label for label, count in enumerate(counts) for _ in range(count)])
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.integers(1, 7), st.integers(0, 4))
+def test_balanced_epoch_has_equally_many_of_every_class(counts: list[int], batch_size: int, epoch: int) -> None:
+    table = labelled(*counts)
+    order = TrainOrder(table, batch_size=batch_size, seed=3, balanced=True)
+    shown = Counter(table["label"][row] for row in epoch_rows(order, epoch))
+    assert set(shown.values()) == {max(1, round(sum(counts) / len(counts)))}
+    assert set(shown) == set(range(len(counts)))
+
+
+def test_balanced_epochs_take_turns_and_show_every_example() -> None:
+    table = labelled(20, 4)
+    order = TrainOrder(table, batch_size=5, seed=0, balanced=True)
+    shown = Counter(row for epoch in range(5) for row in epoch_rows(order, epoch))
+    assert {shown[row] for row in table.index[table["label"] == 0]} == {3}
+    assert {shown[row] for row in table.index[table["label"] == 1]} == {15}
+
+
+def test_balanced_classes_divide_their_places_by_the_weights_of_sources() -> None:
+    table = examples({"one": 10, "two": 10}, {"one": 3.0, "two": 1.0}).assign(label=[0, 1] * 10)
+    order = TrainOrder(table, batch_size=8, seed=0, balanced=True)
+    shown = Counter((table["label"][row], table["source"][row]) for row in epoch_rows(order, 0))
+    assert shown == {(0, "one"): 15, (1, "one"): 15, (0, "two"): 5, (1, "two"): 5}

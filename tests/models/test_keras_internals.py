@@ -352,6 +352,23 @@ def test_custom_objects_of_a_serialized_model_are_found() -> None:
     assert custom_objects_of(keras.layers.Lambda(lambda images: images)) == {keras_internals.LAMBDA}
 
 
+@keras_pin("the global seed", "utils/rng_utils.py")
+def test_global_seed_is_restored_with_the_numbers_drawn_so_far() -> None:
+    before = keras_internals.get_global_seed()
+    keras.utils.set_random_seed(5)
+    keras.random.uniform((1,))
+    seeded = keras_internals.get_global_seed()
+    expected = [float(keras.random.uniform(())) for _ in range(2)][1]
+    keras.utils.set_random_seed(5)
+    first = [float(keras.random.uniform(())) for _ in range(2)]
+    keras_internals.set_global_seed(seeded)
+    assert float(keras.random.uniform(())) != first[0]
+    assert expected not in first
+    keras_internals.set_global_seed({name: None for name in before})
+    assert set(keras_internals.get_global_seed().values()) == {None}
+    keras_internals.set_global_seed(before)
+
+
 class OwnTestStep(keras.Model):
     """Has its own validation step."""
 

@@ -87,7 +87,9 @@ def test_auto_finds_the_unfinished_run_of_the_same_config(tmp_path: pathlib.Path
 
 def test_auto_finds_a_run_of_an_earlier_version_whose_default_was_stratified(tmp_path: pathlib.Path) -> None:
     config = ExperimentConfig.of(store=str(tmp_path))
-    run = create_run(tmp_path, "1" * 32, name="old", config=config.replace(split_method="stratified"))
+    run = create_run(
+        tmp_path, "1" * 32, name="old", config=config.replace(split_method="stratified", batch_norm_momentum="keep")
+    )
     run.update(status=Status.KILLED)
     found = find_resumed("auto", config)
     assert found is not None
@@ -147,3 +149,51 @@ def test_train_returns_the_result_of_a_finished_run_without_tensorflow(run: Run,
     assert done.returncode == 0, done.stderr
     assert "run a1b2c3d4 is finished already: raise --epochs to continue it" in done.stderr
     assert done.stdout.splitlines()[-1] == str(run.path)
+
+
+ENDING = ["cosine", "step", "exponential", "one_cycle"]
+
+
+def scheduled(store: pathlib.Path, **values: Any) -> Run:
+    """A finished run of three epochs."""
+    run = create_run(store, RUN_ID, name="it", config=ExperimentConfig.of(epochs=EPOCHS, store=str(store), **values))
+    run.update(status=Status.FINISHED)
+    return run
+
+
+@pytest.mark.parametrize("lr_schedule", ENDING)
+def test_more_epochs_under_a_schedule_that_ends_are_refused_with_both_ways_out(
+    tmp_path: pathlib.Path, lr_schedule: str
+) -> None:
+    run = scheduled(tmp_path, lr_schedule=lr_schedule)
+    with pytest.raises(ConfigError, match=f"epochs=5, as lr_schedule={lr_schedule} was planned for 3") as caught:
+        plan_resume(run, {"epochs": 5})
+    assert "--init_checkpoint=a1b2c3d4:best" in str(caught.value)
+    assert "--extend_schedule" in str(caught.value)
+    assert plan_resume(run, {"num_workers": 2}).is_finished
+
+
+@pytest.mark.parametrize("lr_schedule", ["constant", "plateau"])
+def test_more_epochs_under_a_schedule_without_an_end_need_no_extension(
+    tmp_path: pathlib.Path, lr_schedule: str
+) -> None:
+    plan = plan_resume(scheduled(tmp_path, lr_schedule=lr_schedule), {"epochs": 5}, extend_schedule=True)
+    assert plan.config.optimization.extended_from == ()
+    assert not plan.is_finished
+
+
+def test_every_extension_is_recorded_in_config_and_name(tmp_path: pathlib.Path) -> None:
+    run = scheduled(tmp_path, lr_schedule="cosine", run_name="mine")
+    for epochs, planned in [(5, ("3",)), (8, ("3", "5"))]:
+        config = plan_resume(run, {"epochs": epochs}, extend_schedule=True).config
+        (run.path / "config.json").write_text(config.to_json())
+        assert config.optimization.extended_from == planned
+    assert config.tracking.run_name == "mine-from3-from5"
+
+
+@pytest.mark.parametrize("planned", [("x",), ("4",), ("2", "2"), ("0",), ("-1",), ("2.5",)])
+def test_an_extension_that_was_never_made_is_refused(planned: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="extended_from="):
+        ExperimentConfig.of(epochs=4, lr_schedule="cosine", extended_from=planned)
+    with pytest.raises(ConfigError, match="has no effect with lr_schedule=constant"):
+        ExperimentConfig.of(epochs=4, extended_from=("2",))

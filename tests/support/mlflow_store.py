@@ -8,7 +8,7 @@ import tempfile
 
 import mlflow
 
-from dlexp.tracking.mlflow.database import database_path, make_database
+from dlexp.tracking.mlflow.database import database_path, make_database, restore_logs
 
 
 @functools.cache
@@ -16,6 +16,7 @@ def _empty_database() -> pathlib.Path:
     store = tempfile.mkdtemp(prefix="dlexp-test-store-")
     atexit.register(shutil.rmtree, store, ignore_errors=True)
     make_database(store)
+    restore_logs()
     return database_path(store)
 
 

@@ -11,7 +11,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status, create_run, now
 from dlexp.tracking.base import RunDescription
-from dlexp.tracking.mlflow import active_run
+from dlexp.tracking.mlflow import open_run
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 
 POINTS = 50
@@ -22,7 +22,7 @@ def write_run(store: str, number: int) -> None:
 
     It waits for the database for as long as it takes: on a busy machine 16 processes need more than a minute.
     """
-    active_run._DATABASE_GRACE_SECONDS = 600.0
+    open_run._DATABASE_GRACE_SECONDS = 600.0
     config = ExperimentConfig.of(store=store, seed=number)
     tracker = MlflowTracker(config.tracking)
     name = f"run-{number}"

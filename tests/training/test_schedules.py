@@ -50,20 +50,43 @@ def test_exponential_ends_at_one_percent() -> None:
 
 
 def test_one_cycle_rises_for_thirty_percent_then_falls_to_zero() -> None:
-    expected = [0.04, 0.52, 1, 0.5, 0]
-    assert rates(0, 15, 30, 65, 100, lr_schedule="one_cycle") == pytest.approx(expected, abs=1e-6)
+    expected = [0.04 + 0.96 / 30, 0.52, 1, 0.5, 0]
+    assert rates(0, 14, 30, 65, 100, lr_schedule="one_cycle") == pytest.approx(expected, abs=1e-6)
 
 
 def test_warmup_sets_the_rise_of_one_cycle() -> None:
-    expected = [0, 0.5, 1, 0.5, 0]
+    expected = [0.05, 0.5, 1, 0.5, 0]
     fields = {"lr_schedule": "one_cycle", "warmup_epochs": 2}
-    assert rates(0, 10, 20, 60, 100, **fields) == pytest.approx(expected, abs=1e-6)
+    assert rates(0, 9, 20, 60, 100, **fields) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("lr_schedule", ["constant", "cosine", "step", "exponential"])
-def test_warmup_rises_linearly_from_zero(lr_schedule: str) -> None:
+def test_warmup_rises_linearly_and_its_first_step_does_something(lr_schedule: str) -> None:
     fields = {"lr_schedule": lr_schedule, "warmup_epochs": 2.5}
-    assert rates(0, 5, 20, 25, **fields) == pytest.approx([0, 0.2, 0.8, 1])
+    assert rates(0, 4, 19, 24, 25, **fields) == pytest.approx([0.04, 0.2, 0.8, 1, 1])
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.01, 0.5, 1.4])
+def test_any_warmup_has_at_least_one_step(warmup_epochs: float) -> None:
+    optimization = OptimizationConfig(epochs=3, warmup_epochs=warmup_epochs)
+    assert build_course(optimization, steps_per_epoch=1).warmup_steps == 1
+
+
+@given(
+    st.sampled_from(COURSES), st.integers(1, 9), st.integers(1, 9), st.integers(1, 30), st.sampled_from([0.0, 0.3, 0.9])
+)
+def test_extended_schedule_is_each_plan_up_to_its_end(
+    lr_schedule: str, first: int, more: int, steps_per_epoch: int, warmup_epochs: float
+) -> None:
+    fields: dict[str, Any] = {"lr_schedule": lr_schedule, "warmup_epochs": warmup_epochs, "learning_rate": 0.5}
+    short = build_course(OptimizationConfig(epochs=first, **fields), steps_per_epoch=steps_per_epoch)
+    long = build_course(OptimizationConfig(epochs=first + more, **fields), steps_per_epoch=steps_per_epoch)
+    extended = OptimizationConfig(epochs=first + more, extended_from=(str(first),), **fields)
+    schedule = build_course(extended, steps_per_epoch=steps_per_epoch)
+    break_step = first * steps_per_epoch
+    for step in {0, break_step - 1, break_step, break_step + 1, (first + more) * steps_per_epoch - 1}:
+        expected = short if step < break_step else long
+        assert float(schedule(step)) == float(expected(step))
 
 
 def test_warmup_does_not_move_the_steps_down() -> None:

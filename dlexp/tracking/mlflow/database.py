@@ -13,6 +13,13 @@ import filelock
 from dlexp.machine.atomic import TEMPORARY_PREFIX, atomic_file
 from dlexp.runs.run import RECORD_FILE, Run, Status, artifacts_root, run_folder
 
+_QUIET_LEVELS = {
+    "mlflow": logging.WARNING,
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+}
+_replaced_levels: dict[str, int] = {}
+
 
 def database_path(store: str | pathlib.Path) -> pathlib.Path:
     """Returns the absolute path of the database of a store, whether it exists or not."""
@@ -60,9 +67,17 @@ def quiet_logs() -> None:
 
     dlexp repeats writes and reports failures itself. Call it after MLflow is imported: the import sets the levels.
     """
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    for name, level in _QUIET_LEVELS.items():
+        logger = logging.getLogger(name)
+        _replaced_levels.setdefault(name, logger.level)
+        logger.setLevel(level)
+
+
+def restore_logs() -> None:
+    """Puts back the levels that `quiet_logs` replaced."""
+    while _replaced_levels:
+        name, level = _replaced_levels.popitem()
+        logging.getLogger(name).setLevel(level)
 
 
 def _has_contents(path: pathlib.Path) -> bool:

@@ -51,7 +51,7 @@ def find_or_make_run(client: MlflowClient, tracking: TrackingConfig, run: Run) -
     """
     record = run.record()
     for run_id in dict.fromkeys((record.get("mlflow_run_id") or run.id, run.id)):
-        if _is_there(client, run_id):
+        if is_there(client, run_id):
             return run_id, False
     experiment_id = find_or_create_experiment(client, tracking)
     tags = {key: str(value) for key, value in tracking.tags.items()} | _sweep_tags(record)
@@ -77,7 +77,12 @@ def _sweep_tags(record: Mapping[str, Any]) -> dict[str, str]:
     return tags | ({"mlflow.parentRunId": record["parent_run_id"]} if record["parent_run_id"] else {})
 
 
-def _is_there(client: MlflowClient, run_id: str) -> bool:
+def is_there(client: MlflowClient, run_id: str) -> bool:
+    """Returns whether the store or the server of a client has a run.
+
+    Raises:
+        StoreError: the run was deleted in MLflow.
+    """
     try:
         info = client.get_run(run_id).info
     except MlflowException as err:

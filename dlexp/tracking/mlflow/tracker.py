@@ -9,9 +9,9 @@ from dlexp.registry import register_tracker
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status
 from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
-from dlexp.tracking.mlflow.active_run import ActiveRun, ClaimedRun, claim_run, leave_active_run
 from dlexp.tracking.mlflow.connection import connect, unusable
 from dlexp.tracking.mlflow.logged_model import register_best
+from dlexp.tracking.mlflow.open_run import ClaimedRun, OpenRun, abandon_run, claim_run
 from dlexp.tracking.mlflow.runs import close_as_recorded, fill_in, find_or_make_run
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class MlflowTracker(Tracker):
     """Copies a run to MLflow, which chooses the ID of the run.
 
     In a store, the run folder is the artifact folder of the MLflow run. From `start` or `resume` to `finish` the run is
-    an `ActiveRun`.
+    an `OpenRun`. It is never the active run of MLflow in this process: that, and the tracking URI, are the caller's.
 
     Args:
         tracking: store or server, experiment, tags.
@@ -35,11 +35,11 @@ class MlflowTracker(Tracker):
     def __init__(self, tracking: TrackingConfig) -> None:
         self._tracking = tracking
         self._claimed: ClaimedRun | None = None
-        self._active: ActiveRun | None = None
+        self._open: OpenRun | None = None
         self._is_resumed = False
 
     def claim_run(self, name: str) -> str:
-        """Creates the MLflow run and makes it the active run of this process.
+        """Creates the MLflow run.
 
         Raises:
             StoreError: the database or the server cannot be used.
@@ -65,28 +65,28 @@ class MlflowTracker(Tracker):
         self._activate(description).fill_in(points)
 
     def keras_callbacks(self) -> Sequence["keras.callbacks.Callback"]:
-        """Returns MLflow's own callback for a new run only, as the params that it writes cannot be changed later."""
+        """Returns what writes optimizer and model, for a new run only, as params cannot be changed later."""
         if self._is_resumed or not self._tracking.mlflow_autolog:
             return ()
         from dlexp.tracking.mlflow.autolog import Autolog  # imports Keras, which the driver of a sweep does not need
 
-        return (Autolog(),)
+        return (Autolog(self._require_open().write_network),)
 
     def log_points(self, points: Sequence[Point]) -> None:
         """Queues points; raises the permanent error of an earlier write, if there was one."""
-        self._require_active().write_points(points)
+        self._require_open().write_points(points)
 
     def log_best(self, best: BestModel) -> None:
         """Registers the best checkpoint as a LoggedModel."""
-        self._require_active().register_best(best)
+        self._require_open().register_best(best)
 
     def finish(self, status: Status) -> None:
         """Waits until everything is written, uploads the run folder if there is a server, and closes the run."""
-        if self._active is not None:
-            self._active.close(status)
+        if self._open is not None:
+            self._open.close(status)
         elif self._claimed is not None:
-            leave_active_run(self._claimed.id, status)
-        self._claimed = self._active = None
+            abandon_run(self._claimed, status)
+        self._claimed = self._open = None
 
     def sync(self, contents: RunContents) -> str:
         """Finds the MLflow run or creates it again, and adds what it lacks. Its status is not set to RUNNING."""
@@ -110,14 +110,14 @@ class MlflowTracker(Tracker):
         ]
         return ", ".join(parts)
 
-    def _activate(self, description: RunDescription) -> ActiveRun:
+    def _activate(self, description: RunDescription) -> OpenRun:
         """Opens the run; claims it first if it is resumed, or if another tracker chose its ID."""
         claimed = self._claimed or claim_run(self._tracking, description.name, description.run)
         self._claimed = None
-        self._active = ActiveRun.of(claimed, description)
-        return self._active
+        self._open = OpenRun.of(claimed, description)
+        return self._open
 
-    def _require_active(self) -> ActiveRun:
-        if self._active is None:
+    def _require_open(self) -> OpenRun:
+        if self._open is None:
             raise StoreError("the MLflow run is not open: call start() or resume() first")
-        return self._active
+        return self._open

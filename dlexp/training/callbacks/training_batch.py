@@ -38,7 +38,7 @@ class TrainingBatchPicture(keras.callbacks.Callback):
 
 def draw_training_batch(path: pathlib.Path, datasets: Datasets) -> None:
     """Draws the first images of the first training step with their labels, two where labels are mixed."""
-    images, labels = next(iter(datasets.train_dataset().take(1)))
+    images, labels, *_ = next(iter(datasets.train_dataset().take(1)))
     images, labels = images.numpy()[:_MOST_IMAGES], labels.numpy()[:_MOST_IMAGES]
     pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
     dataset = datasets.dataset

@@ -27,7 +27,7 @@ from dlexp.runs.run import Run, Status, create_run, now, run_folder
 from dlexp.runs.store import iterate_runs
 from dlexp.tracking import write_queue
 from dlexp.tracking.base import RunDescription
-from dlexp.tracking.mlflow import active_run, connection, system_metrics
+from dlexp.tracking.mlflow import connection, open_run, system_metrics
 from dlexp.tracking.mlflow.database import database_path
 from dlexp.tracking.mlflow.tracker import MlflowTracker
 from dlexp.tracking.ui import HOST, serve_mlflow
@@ -90,15 +90,14 @@ def run(trained: Run, tmp_path: pathlib.Path) -> Run:
 
 
 @pytest.fixture
-def opened(tmp_path: pathlib.Path) -> Iterator[tuple[MlflowTracker, RunDescription]]:
+def opened(tmp_path: pathlib.Path) -> tuple[MlflowTracker, RunDescription]:
     """A tracker whose run was started."""
     config = quick(tmp_path, system_metrics=False)
     tracker = MlflowTracker(config.tracking)
     run = create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
     description = RunDescription(run, "run", config, "digits", "0123456789abcdef", {}, {})
     tracker.start(description)
-    yield tracker, description
-    mlflow.end_run()
+    return tracker, description
 
 
 def points(steps: range, **values: float) -> list[Point]:
@@ -152,16 +151,16 @@ def test_points_of_a_database_that_is_locked_for_longer_than_a_write_waits_arriv
 
 
 def test_start_waits_for_a_database_that_is_locked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    starts, start_run = [], mlflow.start_run
+    starts, create_run = [], mlflow.MlflowClient.create_run
 
-    def start_late(**arguments: Any) -> Any:
+    def start_late(self: mlflow.MlflowClient, *given: Any, **arguments: Any) -> Any:
         starts.append(arguments)
         if len(starts) < 3:
             with locked(database_path(tmp_path)), sqlite3.connect(database_path(tmp_path), timeout=0) as connection:
                 connection.execute("SELECT * FROM runs")
-        return start_run(**arguments)
+        return create_run(self, *given, **arguments)
 
-    monkeypatch.setattr(mlflow, "start_run", start_late)
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", start_late)
     tracker = MlflowTracker(quick(tmp_path, system_metrics=False).tracking)
     run_id = tracker.claim_run("run")
     tracker.finish(Status.FINISHED)
@@ -169,19 +168,18 @@ def test_start_waits_for_a_database_that_is_locked(tmp_path: pathlib.Path, monke
     assert [run.info.run_id for run in client_of(tmp_path).search_runs(["1"])] == [run_id]
 
 
-def test_start_that_fails_after_the_run_was_made_leaves_no_active_run(
+def test_start_that_fails_after_the_run_was_made_closes_it_as_failed(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError("no such device")
 
-    monkeypatch.setattr(active_run, "SystemSampler", fail)
+    monkeypatch.setattr(open_run, "SystemSampler", fail)
     config = quick(tmp_path)
     tracker = MlflowTracker(config.tracking)
     run = create_run(tmp_path, tracker.claim_run("run"), name="run", config=config)
     with pytest.raises(StoreError, match="no such device"):
         tracker.start(RunDescription(run, "run", config, "digits", "0" * 16, {}, {}))
-    assert mlflow.active_run() is None  # or a next run of this process would be nested in this one
     assert [run.info.status for run in client_of(tmp_path).search_runs(["1"])] == ["FAILED"]
 
 
@@ -204,7 +202,6 @@ def test_database_that_is_lost_during_a_run_is_told_and_can_be_filled_in(
     run = run_experiment(quick(tmp_path)).run
     assert run.record()["status"] == "FINISHED"
     assert run.record()["unsynced"] == ["MLflow"]
-    assert mlflow.active_run() is None  # or a next run of this process would be nested in this one
     assert caplog.text.count("MLflow failed") == 1
     assert f"dlexp sync {run.id[:8]} --store={tmp_path}" in caplog.text
     path.unlink(missing_ok=True)
@@ -352,7 +349,7 @@ def test_run_of_an_unreachable_server_is_complete_and_sync_fills_another_one_in(
 def test_server_that_dies_does_not_hold_up_the_training_and_is_told_at_the_end(
     failures: threading.Semaphore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(active_run, "_SERVER_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(open_run, "_SERVER_GRACE_SECONDS", 0.0)
     copy_database(tmp_path / "server")
     with serve_mlflow(tmp_path / "server", port=free_port()) as url:
         config = quick(tmp_path / "mine", tracking_uri=url)

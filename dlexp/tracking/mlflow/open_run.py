@@ -1,13 +1,19 @@
-"""The MLflow run that this process trains: created or opened, written through a queue, and closed."""
+"""The MLflow run that this process trains: created or opened, written through a queue, and closed.
+
+It is written by its ID through a client of its own store. The state of MLflow in this process stays that of the caller:
+tracking URI, `MLFLOW_TRACKING_URI` and active run.
+"""
 
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import mlflow
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
@@ -15,12 +21,13 @@ from dlexp.runs.points import Point
 from dlexp.runs.run import RECORD_FILE, Run, Status, now
 from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.mlflow.connection import connect, find_or_create_experiment, store_uri, unusable, will_pass
-from dlexp.tracking.mlflow.database import close_dead_runs, database_path
+from dlexp.tracking.mlflow.database import close_dead_runs, database_path, restore_logs
 from dlexp.tracking.mlflow.logged_model import register_best
 from dlexp.tracking.mlflow.runs import (
     MLFLOW_STATUS,
     fill_in,
     find_or_make_run,
+    is_there,
     tag_own_status,
     write_dataset,
     write_params,
@@ -36,7 +43,7 @@ _PAUSE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class ClaimedRun:
-    """An MLflow run that is active in this process, before anything is written to it.
+    """An MLflow run of this process, before anything is written to it.
 
     Attributes:
         tracking: store or server of the run.
@@ -50,11 +57,13 @@ class ClaimedRun:
 
 
 def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> ClaimedRun:
-    """Creates an MLflow run, or opens an existing one, and makes it the active run of this process.
+    """Creates an MLflow run, or opens an existing one.
+
+    A run of the caller that is active in the same store becomes its parent.
 
     Args:
         tracking: store or server, experiment, tags.
-        name: name of a new run.
+        name: name of the run.
         run: the run to open; if MLflow does not have it, it is created again.
 
     Raises:
@@ -62,49 +71,60 @@ def claim_run(tracking: TrackingConfig, name: str, run: Run | None = None) -> Cl
     """
     try:
         client = connect(tracking)
-        return ClaimedRun(tracking, client, _start_run(client, tracking, name, run))
+        return ClaimedRun(tracking, client, _begin_run(client, tracking, name, run))
     except Exception as err:
+        restore_logs()
         # The exceptions of sqlalchemy, alembic, requests and MLflow have no common base class.
         raise unusable(tracking, err) from err
 
 
-def _start_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run | None) -> str:
-    """Starts the MLflow run; waits while other processes that start at the same time lock the database."""
+def _begin_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run | None) -> str:
+    """Begins the MLflow run; waits while other processes that start at the same time lock the database."""
     give_up = time.monotonic() + _DATABASE_GRACE_SECONDS
-    mlflow.set_tracking_uri(store_uri(tracking))
     while True:
         try:
-            known = find_or_make_run(client, tracking, run)[0] if run else None
-            opened = mlflow.start_run(
-                run_id=known,
-                experiment_id=None if known else find_or_create_experiment(client, tracking),
-                nested=mlflow.active_run() is not None,
-                run_name=None if known else name,
-                tags={key: str(value) for key, value in tracking.tags.items()},
-            )
-            return str(opened.info.run_id)
+            return _reopen_run(client, tracking, name, run) if run else _create_run(client, tracking, name)
         except Exception as err:
             if tracking.tracking_uri or not will_pass(err) or time.monotonic() > give_up:
                 raise
             time.sleep(_PAUSE_SECONDS)
 
 
-def leave_active_run(run_id: str, status: Status) -> None:
-    """Ends the active run of the process, as MLflow would nest the next run in it.
+def _reopen_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str, run: Run) -> str:
+    run_id, _ = find_or_make_run(client, tracking, run)
+    client.update_run(run_id, status="RUNNING", name=name)
+    client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tracking.tags.items()])
+    return run_id
 
-    Errors are ignored: the run is already closed, or cannot be written to.
-    """
+
+def _create_run(client: mlflow.MlflowClient, tracking: TrackingConfig, name: str) -> str:
+    tags = {key: str(value) for key, value in tracking.tags.items()}
+    # `resolve_tags` adds user, script and commit, as `mlflow.start_run` does.
+    tags = resolve_tags(tags) | _parent_tag(client, store_uri(tracking))
+    made = client.create_run(find_or_create_experiment(client, tracking), tags=tags, run_name=name)
+    return str(made.info.run_id)
+
+
+def _parent_tag(client: mlflow.MlflowClient, uri: str) -> dict[str, str]:
+    """The tag of a run below the caller's active run; empty if there is none, or if it is in another store."""
+    active = mlflow.active_run()
+    if active is None or mlflow.get_tracking_uri() != uri or not is_there(client, active.info.run_id):
+        return {}
+    return {MLFLOW_PARENT_RUN_ID: active.info.run_id}
+
+
+def abandon_run(claimed: ClaimedRun, status: Status) -> None:
+    """Closes a run that cannot be written further. Errors are ignored: it is closed already, or its store is lost."""
     with contextlib.suppress(Exception):
-        active = mlflow.active_run()
-        if active is not None and active.info.run_id == run_id:  # not a run that the user opened
-            mlflow.end_run(MLFLOW_STATUS[status])
+        claimed.client.set_terminated(claimed.id, MLFLOW_STATUS[status])
+    restore_logs()
 
 
-class ActiveRun:
+class OpenRun:
     """An open MLflow run.
 
     A separate thread writes, in order, so that a busy database or a server that is down does not delay the training.
-    Every method raises the permanent error of an earlier write, if there was one, and ends the active run.
+    Every method raises the permanent error of an earlier write, if there was one, and closes the run.
 
     Args:
         claimed: the MLflow run.
@@ -113,6 +133,7 @@ class ActiveRun:
 
     def __init__(self, claimed: ClaimedRun, description: RunDescription) -> None:
         self._tracking, self._client, self._id = claimed.tracking, claimed.client, claimed.id
+        self._claimed = claimed
         self._description = description
         self._database = self._database_identity()
         grace = _SERVER_GRACE_SECONDS if self._tracking.tracking_uri else _DATABASE_GRACE_SECONDS
@@ -131,7 +152,7 @@ class ActiveRun:
         try:
             return cls(claimed, description)
         except Exception as err:
-            leave_active_run(claimed.id, Status.FAILED)
+            abandon_run(claimed, Status.FAILED)
             raise unusable(claimed.tracking, err) from err
 
     def write_description(self) -> None:
@@ -149,6 +170,11 @@ class ActiveRun:
         new = list(points)
         self._put(lambda: write_points(self._client, self._id, new))
 
+    def write_network(self, params: Mapping[str, Any], summary: str) -> None:
+        """Writes params of the optimizer, and the summary of the model as `model_summary.txt`."""
+        self._put(lambda: write_params(self._client, self._id, dict(params)))
+        self._put(lambda: self._client.log_text(self._id, summary, "model_summary.txt"))
+
     def register_best(self, best: BestModel) -> None:
         """Registers the best checkpoint as a LoggedModel."""
         self._put(lambda: register_best(self._client, self._id, self._description, best))
@@ -159,8 +185,11 @@ class ActiveRun:
         try:
             self._put(lambda: self._close(status))
             self._queue.close()
+        except Exception:
+            abandon_run(self._claimed, status)
+            raise
         finally:
-            leave_active_run(self._id, status)
+            restore_logs()
 
     def _close(self, status: Status) -> None:
         client, run = self._client, self._description.run
@@ -183,7 +212,7 @@ class ActiveRun:
         except Exception:
             # A tracker that has raised is never called again.
             self._stop_sampler()
-            leave_active_run(self._id, Status.FAILED)
+            abandon_run(self._claimed, Status.FAILED)
             raise
         self._queue.put(lambda: self._write(write))
 

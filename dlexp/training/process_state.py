@@ -1,0 +1,43 @@
+"""Puts back what a training changes in the process of its caller, such as a notebook."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dlexp.models.keras_internals import get_global_seed, set_global_seed
+
+# What TensorFlow returns for the global seed if none is set (`DEFAULT_GRAPH_SEED`).
+_NO_TENSORFLOW_SEED = 87654321
+
+
+@contextlib.contextmanager
+def keeping_the_callers_state() -> Iterator[None]:
+    """Restores the random state of Python, NumPy, TensorFlow and Keras, and Keras' dtype policy, after the block.
+
+    TensorFlow gets its global seed back; its operations draw from that seed as if it were newly set. TensorFlow cannot
+    undo the number of threads and `deterministic`, so they last until the process ends.
+
+    Restoring the seed of TensorFlow drops its optimized functions: a process that trains many models should restore it
+    once, not after each.
+    """
+    python, numpy, policy = random.getstate(), np.random.get_state(), keras.config.dtype_policy()
+    seed_of_tensorflow, seed_of_keras = _tensorflow_seed(), get_global_seed()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if keras.config.dtype_policy() != policy:
+            keras.config.set_dtype_policy(policy)
+        set_global_seed(seed_of_keras)
+        if _tensorflow_seed() != seed_of_tensorflow:
+            tf.random.set_seed(seed_of_tensorflow)
+
+
+def _tensorflow_seed() -> int | None:
+    seed, _ = tf.compat.v1.get_seed(0)  # with a seed of the operation, this draws nothing
+    return None if seed == _NO_TENSORFLOW_SEED else int(seed)
