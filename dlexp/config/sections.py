@@ -15,6 +15,7 @@ SPLIT_METHODS = ("auto", "stratified", "hash", "group", "official", "folds")
 BAD_IMAGES = ("fail", "skip")
 SAMPLINGS = ("all", "balanced")
 MOMENTA = ("auto", "steps", "keep")
+BITS = ("auto", *map(str, range(8, 17)))
 CACHES = ("none", "memory", "disk")
 ENDING_SCHEDULES = ("cosine", "step", "exponential", "one_cycle")  # their course depends on the number of epochs
 LR_SCHEDULES = ("constant", "cosine", "step", "exponential", "one_cycle", "plateau")
@@ -102,6 +103,14 @@ class DataConfig:
     )
     image_size: tuple[int, int] | None = setting(
         None, "Height,width in pixels that images are resized to; empty: the source's own size.", makes_dataset=False
+    )
+    bits: str = setting(
+        "16",
+        "How many bits the values of 16-bit files use, from 8 to 16; the upper 8 of them are kept. auto: the fewest of "
+        "8, 10, 12, 14 and 16 that hold the greatest value of all files.",
+        choices=BITS,
+        makes_dataset=False,
+        before="16",
     )
     batch_size: int = setting(64, "Examples per batch.", range=Range(at_least=1), makes_dataset=False)
     sampling: str = setting(

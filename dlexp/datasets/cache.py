@@ -72,10 +72,10 @@ def _write_cache(path: pathlib.Path, dataset: Dataset, num_workers: int) -> None
 
 
 def _content_name(dataset: Dataset) -> str:
-    """Returns hex digits for everything that decoded pixels depend on: images and their order, size, decoder."""
+    """Returns hex digits for everything that decoded pixels depend on: images and their order, size, bits, decoder."""
     state = hashlib.blake2b(digest_size=8)
     state.update("".join(dataset.manifest["digest"]).encode())
-    state.update(f"{dataset.image_shape} {RULES_VERSION} {tf.__version__} {PIL.__version__}".encode())
+    state.update(f"{dataset.image_shape} {dataset.bits} {RULES_VERSION} {tf.__version__} {PIL.__version__}".encode())
     return state.hexdigest()
 
 

@@ -15,6 +15,7 @@ import pyarrow
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import splits
 from dlexp.datasets.sources.combined import damage_of, open_sources
+from dlexp.datasets.sources.deep_values import ALL_BITS, AUTO
 from dlexp.datasets.sources.left_out import KINDS, left_out_of
 from dlexp.datasets.sources.source import SPLITS, Source
 from dlexp.errors import DataError
@@ -34,6 +35,7 @@ class Dataset:
         source: reads the pixels.
         image_shape: (height, width, channels) that the model sees.
         split_method: how the examples were split: one of `SPLIT_METHODS`, but never auto.
+        bits: how many bits the values of 16-bit files use.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     source: Source
     image_shape: tuple[int, int, int]
     split_method: str = "stratified"
+    bits: int = 16
 
     @property
     def num_classes(self) -> int:
@@ -95,6 +98,7 @@ def open_dataset(data: DataConfig, *, trainable: bool = True, reread: bool = Fal
         source=source,
         image_shape=_image_shape(manifest, data, only_one=trainable),
         split_method=split_method,
+        bits=_bits_of(manifest, data),
     )
     if trainable:
         _check_splits(dataset, data)
@@ -157,6 +161,12 @@ def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
             f"{(groups == '').sum()} examples have no group {where}, the first is {key!r}: give every example a group"
         )
     return manifest.assign(group=groups)
+
+
+def _bits_of(manifest: pd.DataFrame, data: DataConfig) -> int:
+    if data.bits != AUTO:
+        return int(data.bits)
+    return int(manifest["bits"].min()) if "bits" in manifest else ALL_BITS
 
 
 def _choose_split_method(manifest: pd.DataFrame, data: DataConfig) -> str:

@@ -189,9 +189,13 @@ def _encoded_reader(dataset: Dataset, encoded: np.ndarray) -> Callable[[Any], An
         image_size=(height, width),
     )
     jpeg_scale = _number_of_row(scales)
-    orientation, decoder = (_number_of_row(manifest[name].to_numpy()) for name in DECODING)
+    orientation, decoder, bits = (_number_of_row(manifest[name].to_numpy()) for name in DECODING)
     return lambda row: decode(
-        bytes_of(row), jpeg_scale=jpeg_scale(row), orientation=orientation(row), decoder=decoder(row)
+        bytes_of(row),
+        jpeg_scale=jpeg_scale(row),
+        orientation=orientation(row),
+        decoder=decoder(row),
+        bits=bits(row),
     )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from dlexp.checkpoints.files import LoadedCheckpoint, load_checkpoint
 from dlexp.datasets.images.image_stream import ImageStream
 from dlexp.errors import ConfigError
 from dlexp.evaluation.prediction_file import check_top_k, tabulate_predictions
+from dlexp.evaluation.scores import probabilities_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def predict_images(
 
     Args:
         checkpoint: from `load_checkpoint`; or the path of a checkpoint file; or a run, for its best checkpoint.
-        paths: of image files (PNG, JPEG, BMP, GIF, WebP); `find_images` expands folders and patterns.
+        paths: of image files; `find_images` expands folders and patterns.
         top_k: return only the `top_k` most probable classes; 0: the probability of every class.
         probabilities: whether there are columns for the probability of every class.
         batch_size: images in a batch; 0: the batch size of the training.
@@ -68,14 +68,13 @@ def predict_images(
         image_shape=tuple(loaded.metadata["input_shape"]),
         batch_size=batch_size or loaded.config.data.batch_size,
         num_workers=num_workers,
+        bits=int(loaded.config.data.bits),
         on_unreadable=on_unreadable,
     )
 
     def predict(images: Any) -> np.ndarray:
         # The same operations as in evaluation, so that the same batch gives bit-identical results.
-        logits = loaded.model.predict_on_batch(images).astype(np.float32)
-        probabilities_of_batch: np.ndarray = tf.nn.softmax(logits).numpy()
-        return probabilities_of_batch
+        return probabilities_of(loaded.model.predict_on_batch(images).astype(np.float32))
 
     return (
         tabulate_predictions(paths, predict(images), loaded.class_names, top_k=top_k, probabilities=probabilities)

@@ -115,7 +115,7 @@ def _config_of(
         if name not in DATA_FIELDS:
             raise unknown_name("field of the data", name, DATA_FIELDS)
     height, width, _ = metadata["input_shape"]
-    fixed = {"image_size": (height, width), "cache": "none"}
+    fixed = {"image_size": (height, width), "cache": "none", "bits": trained.data.bits}
     if "dataset" in data:
         plain = {name: getattr(DataConfig(), name) for name in config_sections()["data"] if name != "batch_size"}
         return resolve_recipe(trained.replace(**{**plain, **data, **fixed}))

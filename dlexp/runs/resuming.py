@@ -69,8 +69,10 @@ def find_resumed(reference: str, config: ExperimentConfig) -> Run | None:
         return find_run(reference, store) if reference else None
     ended = (Status.FINISHED, Status.DIVERGED)
     unfinished = [run for run in iterate_runs(store) if run.status() not in ended]
+    # A run records the number of bits that auto has found.
+    same = {"bits": config.data.bits} if config.data.bits == "auto" else {}
     for wanted in _digests(config):
-        runs = [run for run in unfinished if run.config().digest() == wanted]
+        runs = [run for run in unfinished if run.config().replace(**same).digest() == wanted]
         if runs:
             return max(runs, key=lambda run: run.record()["started"])
     return None

@@ -84,7 +84,7 @@ def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Set
     _copy(fresh.variables, previous.model.variables)
     set_rates(previous.model.optimizer, config.optimization)
     previous.meters.reset()
-    return dataclasses.replace(previous, config=config, facts=facts)
+    return dataclasses.replace(previous, config=config.replace(bits=str(datasets.dataset.bits)), facts=facts)
 
 
 def _is_all_builtin(config: ExperimentConfig) -> bool:

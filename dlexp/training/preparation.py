@@ -14,6 +14,7 @@ from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
+from dlexp.datasets.inspection.unused_bits import unused_bits
 from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
 from dlexp.errors import ModelError
 from dlexp.evaluation.metrics import portable_metrics
@@ -130,7 +131,8 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     # Of the portable model only: what the training alone needs, such as a custom schedule, is not saved.
     layers = custom_layers(portable_model)
     return Setup(
-        config=config,
+        # The number, not auto: other images are then decoded as those of the training.
+        config=config.replace(bits=str(dataset.bits)),
         datasets=datasets,
         model=model,
         facts=facts,
@@ -174,6 +176,8 @@ def initialize_and_compile(
     check_own_validation(model, config, datasets.dataset)
     facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset)
+    if message := unused_bits(datasets.dataset):
+        _log.warning("%s", message)
     of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
     return facts | of_data | ({} if momentum is None else {"batch_norm_momentum_chosen": momentum})
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.datasets.images.exif import UPRIGHT
-from dlexp.datasets.images.image_header import Decoder
+from dlexp.datasets.images.image_header import DEEP_BITS, Decoder
 from dlexp.datasets.images.pillow_pixels import decode_with_pillow
 
 RULES_VERSION = 2  # to be raised with every change that gives other pixels: caches of older versions are not used
@@ -36,6 +36,7 @@ def decode_image(
     jpeg_scale: Any = 0,
     orientation: Any = UPRIGHT,
     decoder: Any = Decoder.PLAIN,
+    bits: Any = DEEP_BITS,
 ) -> Any:
     """Decodes one image file by the rules in `dlexp.datasets.images.imagefile`.
 
@@ -49,6 +50,8 @@ def decode_image(
         jpeg_scale: an int or an `int32` scalar from `jpeg_scales`: how often a JPEG is halved while it is decoded.
         orientation: an int or an `int32` scalar: `ImageHeader.orientation` of the file.
         decoder: an int or an `int32` scalar: `ImageHeader.decoder` of the file.
+        bits: an int or an `int32` scalar: how many of the 16 bits of each value of a 16-bit file are used; other files
+            are not affected.
 
     Returns:
         `uint8` `(height, width, channels)` tensor.
@@ -56,9 +59,17 @@ def decode_image(
     decoders = {
         Decoder.PLAIN: lambda: _decode_plain(contents, channels, jpeg_scale),
         Decoder.ALPHA: lambda: _decode_transparent_png(contents, channels),
-        Decoder.PILLOW: lambda: _decode_with_pillow(contents, channels),
+        Decoder.PILLOW: lambda: _decode_with_pillow(contents, channels, bits),
     }
-    image = _switch(decoder, [decoders[kind] for kind in Decoder])
+
+    def decode() -> Any:
+        return _switch(decoder, [decoders[kind] for kind in Decoder])
+
+    if isinstance(bits, int) and bits == DEEP_BITS:
+        image = decode()
+    else:
+        is_deep_png = tf.logical_and(bits < DEEP_BITS, tf.strings.substr(contents, 0, 4) == b"\x89PNG")
+        image = tf.cond(is_deep_png, lambda: _decode_deep_png(contents, channels, bits), decode)
     image = _switch(orientation - 1, [partial(_turn, image, *turn) for turn in _TURNS])
     image.set_shape((*(size or (None, None)), channels))
     return image if image_size is None else resize_images(image, image_size)
@@ -138,14 +149,16 @@ def resize_array(images: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
-def decode_bytes(data: bytes, *, channels: int, orientation: int = UPRIGHT, decoder: int = Decoder.PLAIN) -> np.ndarray:
+def decode_bytes(
+    data: bytes, *, channels: int, orientation: int = UPRIGHT, decoder: int = Decoder.PLAIN, bits: int = DEEP_BITS
+) -> np.ndarray:
     """Decodes an image from Python by `decode_image`, without resizing.
 
     Raises:
         ValueError: the bytes cannot be decoded.
     """
     try:
-        image = decode_image(tf.constant(data), channels=channels, orientation=orientation, decoder=decoder)
+        image = decode_image(tf.constant(data), channels=channels, orientation=orientation, decoder=decoder, bits=bits)
     except tf.errors.OpError as err:
         raise ValueError(err.message) from err
     pixels: np.ndarray = image.numpy()
@@ -199,9 +212,19 @@ def _decode_transparent_png(contents: Any, channels: int) -> Any:
     return tf.cast((tf.cast(values, tf.int32) * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
 
-def _decode_with_pillow(contents: Any, channels: int) -> Any:
-    def decode(data: Any) -> np.ndarray:
-        # An eager call passes an array of one object, a graph passes the bytes.
-        return decode_with_pillow(data if isinstance(data, bytes) else data.item(), channels=channels)
+def _decode_deep_png(contents: Any, channels: int, bits: Any) -> Any:
+    """Decodes a PNG of 16 bits, and composites it over white as `_decode_transparent_png` does."""
+    rgba = tf.io.decode_png(contents, 4, tf.uint16)
+    values = rgba[..., :3] if channels == 3 else tf.io.decode_png(contents, 1, tf.uint16)
+    values = tf.minimum(tf.bitwise.right_shift(tf.cast(values, tf.int32), bits - 8), 255)
+    alpha = tf.cast(rgba[..., 3:], tf.int32) // 256
+    return tf.cast((values * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
-    return tf.numpy_function(decode, [contents], tf.uint8)
+
+def _decode_with_pillow(contents: Any, channels: int, bits: Any) -> Any:
+    def decode(data: Any, bits: Any) -> np.ndarray:
+        # An eager call passes an array of one object, a graph passes the bytes.
+        data = data if isinstance(data, bytes) else data.item()
+        return decode_with_pillow(data, channels=channels, bits=int(bits))
+
+    return tf.numpy_function(decode, [contents, bits], tf.uint8)

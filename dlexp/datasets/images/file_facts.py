@@ -14,8 +14,8 @@ from typing import Any
 from dlexp.datasets.images.image_header import UnreadableImageError
 from dlexp.datasets.images.imagefile import inspect_image
 
-FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "pages", "damage")
-UNKNOWN = (0, 0, 0, "", 1, 0, 1)  # the FACTS between digest and damage, for a file that cannot be read
+FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "pages", "peak", "damage")
+UNKNOWN = (0, 0, 0, "", 1, 0, 1, 0)  # the FACTS between digest and damage, for a file that cannot be read
 
 
 def scan_file(path: str) -> tuple[Any, ...]:
@@ -36,7 +36,7 @@ def read_facts(data: bytes) -> tuple[Any, ...]:
     except UnreadableImageError as err:
         return digest, *UNKNOWN, str(err)
     size = header.height, header.width, header.channels
-    return digest, *size, header.mode, header.orientation, int(header.decoder), header.pages, ""
+    return digest, *size, header.mode, header.orientation, int(header.decoder), header.pages, header.peak, ""
 
 
 def main() -> None:

@@ -8,6 +8,10 @@ from dlexp.datasets.images.exif import SIDEWAYS, UPRIGHT, read_orientation
 MAX_PIXELS = 178_956_970  # 512 MiB in colour; Pillow, too, treats more as a decompression bomb
 
 
+DEEP_BITS = 16
+MAX_DEEP = 2**DEEP_BITS - 1
+
+
 class UnreadableImageError(ValueError):
     """The bytes are not an image that can be decoded; the message gives the reason, without the path."""
 
@@ -37,6 +41,8 @@ class ImageHeader:
         orientation: EXIF orientation, from 1 to 8; 1 is upright.
         decoder: how the file is decoded.
         pages: number of images in the file, of which the first is read.
+        peak: the greatest value of a file of 16 bits, at least 1; 65,535 if it is not known, as in colour files. 0 for
+            all other files.
     """
 
     height: int
@@ -46,6 +52,7 @@ class ImageHeader:
     orientation: int = UPRIGHT
     decoder: Decoder = Decoder.PLAIN
     pages: int = 1
+    peak: int = 0
 
 
 def build_header(
@@ -57,6 +64,7 @@ def build_header(
     exif: bytes = b"",
     decoder: Decoder = Decoder.PLAIN,
     pages: int = 1,
+    peak: int = 0,
 ) -> ImageHeader:
     """Makes a header from the stored height and width, and checks them before memory is allocated.
 
@@ -70,4 +78,4 @@ def build_header(
     orientation = read_orientation(exif)
     if orientation in SIDEWAYS:
         height, width = width, height
-    return ImageHeader(height, width, channels, mode, orientation, decoder, pages)
+    return ImageHeader(height, width, channels, mode, orientation, decoder, pages, peak)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.datasets.images.decoding import decode_bytes, decode_image, jpeg_scales
-from dlexp.datasets.images.image_header import Decoder, ImageHeader, UnreadableImageError
+from dlexp.datasets.images.image_header import DEEP_BITS, Decoder, ImageHeader, UnreadableImageError
 from dlexp.datasets.images.imagefile import inspect_image
 from dlexp.datasets.parallelism import BATCHES_AHEAD, count_workers, without_tuning
 from dlexp.datasets.tracing import without_autograph
@@ -31,6 +31,7 @@ class ImageStream:
         image_shape: (height, width, channels) of the decoded images.
         batch_size: the largest number of images in a batch.
         num_workers: images decoded in parallel; 0 means the number of cores.
+        bits: how many bits the values of 16-bit files use.
         on_unreadable: called during the iteration, with the path and the reason, for each file that is damaged, too
             large, not an image or not readable.
 
@@ -46,12 +47,14 @@ class ImageStream:
         image_shape: tuple[int, int, int],
         batch_size: int,
         num_workers: int = 0,
+        bits: int = DEEP_BITS,
         on_unreadable: Callable[[str, str], None],
     ) -> None:
         self._source = iter(paths)
         self._image_shape = image_shape
         self._batch_size = batch_size
         self._parallel = count_workers(num_workers)
+        self._bits = bits
         self._on_unreadable = on_unreadable
         self._paths: dict[int, str] = {}  # by number: files that are being read and decoded
         self._reasons: dict[int, str] = {}  # by number: why a file cannot be read
@@ -98,7 +101,7 @@ class ImageStream:
             self._failure = err
 
     def _read_files(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the numbers, the bytes of their files, and how each is decoded: decoder, orientation, jpeg_scale."""
+        """Returns the numbers, the bytes of their files, and decoder, orientation, jpeg_scale and bits of each."""
         contents = np.full(len(numbers), self._placeholder, object)
         headers = [ImageHeader(1, 1, 1, "L")] * len(numbers)
         for place, number in enumerate(numbers.tolist()):
@@ -111,7 +114,12 @@ class ImageStream:
         scales = jpeg_scales(np.array([(header.height, header.width) for header in headers]), self._image_shape[:2])
         channels = self._image_shape[2]
         how = [
-            (choose_decoder(data, header, channels), header.orientation, scale)
+            (
+                choose_decoder(data, header, channels),
+                header.orientation,
+                scale,
+                self._bits if header.peak else DEEP_BITS,
+            )
             for data, header, scale in zip(contents, headers, scales, strict=True)
         ]
         return numbers, contents, np.array(how, np.int32)
@@ -125,6 +133,7 @@ class ImageStream:
             decoder=how[0],
             orientation=how[1],
             jpeg_scale=how[2],
+            bits=DEEP_BITS if self._bits == DEEP_BITS else how[3],
         )
         return image, number
 
@@ -153,7 +162,7 @@ def choose_decoder(data: bytes, header: ImageHeader, channels: int) -> Decoder:
 
 def _with_ranks(tensors: Any) -> tuple[Any, Any, Any]:
     numbers, contents, how = tensors
-    return tf.ensure_shape(numbers, (None,)), tf.ensure_shape(contents, (None,)), tf.ensure_shape(how, (None, 3))
+    return tf.ensure_shape(numbers, (None,)), tf.ensure_shape(contents, (None,)), tf.ensure_shape(how, (None, 4))
 
 
 def _read_file(path: str) -> bytes:

@@ -6,7 +6,8 @@ The rules for the pixels of an image, in every file format:
     2. It is grey (1 channel) or colour (3), which only the type of the file decides. A palette is colour, even if it
        holds only greys.
     3. Transparent pixels are composited over white, the background of documents and web pages: black ink stays visible.
-    4. Values of 16 bits lose their lower 8 (value >> 8); values of 1, 2 and 4 bits are scaled to 0 to 255. Values
+    4. Values of 16 bits lose their lower 8 (value >> 8); if they hold fewer bits, the dataset says so with `bits`, and
+       they lose all but the upper 8 of these. Values of 1, 2 and 4 bits are scaled to 0 to 255. Values
        without a fixed range are refused: floating-point numbers, integers of 32 bits, Lab.
     5. Pillow converts CMYK and YCbCr to RGB. Colour profiles are ignored in every file.
     6. The image of an animation is its first frame, that of a file of several pages its first page, and that of an icon
@@ -18,7 +19,14 @@ import struct
 import zlib
 
 from dlexp.datasets.images import jpeg_file, pillow_file
-from dlexp.datasets.images.image_header import Decoder, ImageHeader, UnreadableImageError, build_header
+from dlexp.datasets.images.image_header import (
+    DEEP_BITS,
+    MAX_DEEP,
+    Decoder,
+    ImageHeader,
+    UnreadableImageError,
+    build_header,
+)
 
 # In the order in which people know them. What is in a file decides how it is read, not its ending.
 IMAGE_ENDINGS = (
@@ -70,7 +78,13 @@ def _inspect_png(data: bytes) -> ImageHeader:
         mode=mode,
         exif=bytes(chunks.get(b"eXIf", b"")),
         decoder=Decoder.ALPHA if transparent else Decoder.PLAIN,
+        peak=0 if bits < DEEP_BITS else _find_png_peak(data) if mode == "I;16" and not transparent else MAX_DEEP,
     )
+
+
+def _find_png_peak(data: bytes) -> int:
+    with pillow_file.open_image(data) as image:
+        return pillow_file.find_peak(image)
 
 
 def _read_png_chunks(data: bytes) -> dict[bytes, memoryview]:

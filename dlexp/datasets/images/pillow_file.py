@@ -4,7 +4,8 @@ import contextlib
 import io
 import struct
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -72,7 +73,6 @@ def inspect_with_pillow(data: bytes) -> ImageHeader:
             raise UnreadableImageError(
                 f"its pixels are of mode {image.mode}, whose values have no fixed range: save them in 8 or 16 bits"
             )
-        pages = _count_pages(image)
         header = build_header(
             height=image.height,
             width=image.width,
@@ -82,10 +82,16 @@ def inspect_with_pillow(data: bytes) -> ImageHeader:
             if image.format == "TIFF"
             else image.info.get("exif") or b"",  # a TIFF is turned while it is loaded
             decoder=Decoder.PLAIN if _is_plain(image, data) else Decoder.PILLOW,
-            pages=pages,
+            pages=_count_pages(image),
         )
         image.load()
-    return header
+        return replace(header, peak=find_peak(image)) if is_deep(image) else header
+
+
+def find_peak(image: Image.Image) -> int:
+    """Returns the greatest value of an image of 16 bits, at least 1."""
+    _, greatest = image.convert("I").getextrema()
+    return max(1, int(cast("int", greatest)))
 
 
 def _count_pages(image: Image.Image) -> int:

@@ -3,15 +3,17 @@
 import numpy as np
 from PIL import Image
 
+from dlexp.datasets.images.image_header import DEEP_BITS
 from dlexp.datasets.images.pillow_file import is_deep, open_image
 
 
-def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
+def decode_with_pillow(data: bytes, *, channels: int, bits: int = DEEP_BITS) -> np.ndarray:
     """Decodes the first frame, composites transparent pixels over white, and converts to grey or colour.
 
     Args:
         data: the bytes of the file.
         channels: 1 for grey, 3 for colour.
+        bits: how many of the 16 bits of each value of a 16-bit file are used, from 8 to 16.
 
     Returns:
         `uint8` `(height, width, channels)`, as stored: the orientation is not applied, except that of a TIFF.
@@ -21,7 +23,7 @@ def decode_with_pillow(data: bytes, *, channels: int) -> np.ndarray:
     """
     with open_image(data) as image:
         if is_deep(image):
-            grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+            grey = np.minimum(np.asarray(image).astype(np.uint16) >> bits - 8, 255).astype(np.uint8)
             return np.repeat(grey[..., np.newaxis], channels, axis=-1)
         opaque = _composite_over_white(image) if image.has_transparency_data else image
         pixels = np.array(opaque.convert("L" if channels == 1 else "RGB"))

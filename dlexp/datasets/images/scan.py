@@ -38,7 +38,8 @@ def scan_files(root: str, files: Sequence[str], *, reread: bool = False) -> pd.D
     Returns:
         One row per file, in their order: `digest` (blake2b-128 of its bytes, 32 hex digits); `height`, `width` (in
         pixels) and `channels` (1 grey, 3 colour) of the decoded image, all 0 if the file is damaged; `mode`,
-        `orientation`, `decoder` and `pages` as in `ImageHeader`; and `damage`, why the file cannot be read, or "".
+        `orientation`, `decoder`, `pages` and `peak` as in `ImageHeader`; and `damage`, why the file cannot be read, or
+        "".
     """
     started = time.time_ns()
     stamps = _read_stamps(root, files)

@@ -4,8 +4,9 @@ Severities:
     error: an accuracy measured on it is wrong, or an example cannot be used (damaged, leak, conflicting_labels; of
         left_out: images in a format that is not read, class folders without images, links in place of class folders).
     warning: it wastes time or distorts the result (copies within a split, mirror images of one class in two splits, a
-        class that is absent from a split or ten times smaller than another, class names that look alike, an unusual
-        mode that loses information when it is decoded; of left_out: other files and folders that may hold examples).
+        class that is absent from a split or ten times smaller than another, class names that look alike, 16-bit files
+        that use fewer bits, an unusual mode that loses information when it is decoded; of left_out: other
+        files and folders that may hold examples).
     note: worth a look (mirror images of different classes, keys that look alike, odd sizes, other unusual modes, the
         usual mode if it loses information, files of several pages; of left_out: hidden files and files that accompany
         images).
@@ -23,6 +24,7 @@ from dlexp.datasets.dataset import Dataset
 from dlexp.datasets.inspection.description import BALANCING
 from dlexp.datasets.inspection.duplicates import Duplicates
 from dlexp.datasets.inspection.similar_names import similar_names
+from dlexp.datasets.inspection.unused_bits import unused_bits
 from dlexp.datasets.sources.left_out import KINDS, left_out_of
 from dlexp.datasets.sources.source import SPLITS
 
@@ -40,6 +42,7 @@ CHECKS = (
     "odd_size",
     "odd_mode",
     "several_pages",
+    "unused_bits",
 )
 _MOST_KEYS = 5
 _IMBALANCED_FROM = 10  # times as many training examples in the largest class as in the smallest
@@ -99,6 +102,7 @@ def find_problems(dataset: Dataset, duplicates: Duplicates, damaged: pd.DataFram
             *_find_odd_sizes(dataset.manifest),
             *_find_odd_modes(dataset.manifest),
             *_find_pages(dataset.manifest),
+            *_find_unused_bits(dataset),
         ]
     )
 
@@ -284,6 +288,13 @@ def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
         odd = f"is not the usual {counts.index[0]}" if place else ""
         message = f"mode {mode} {', and '.join(filter(None, (odd, loss)))}"
         yield Finding("odd_mode", "warning" if lost and place else "note", len(keys), keys, message)
+
+
+def _find_unused_bits(dataset: Dataset) -> Iterator[Finding]:
+    """Yields the files of 16 bits, if their values are far below the greatest that is possible."""
+    if message := unused_bits(dataset):
+        keys = tuple(dataset.manifest["key"][dataset.manifest["peak"] > 0])
+        yield Finding("unused_bits", "warning", len(keys), keys, message)
 
 
 def _find_pages(manifest: pd.DataFrame) -> Iterator[Finding]:

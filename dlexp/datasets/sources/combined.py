@@ -9,6 +9,7 @@ import pandas as pd
 from dlexp.config.class_map import ClassMap, read_class_map
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.sections import DataConfig
+from dlexp.datasets.sources.deep_values import use_bits
 from dlexp.datasets.sources.encoded import EncodedSource, with_decoding
 from dlexp.datasets.sources.left_out import left_out_of
 from dlexp.datasets.sources.source import Source, check_source, no_damage
@@ -86,6 +87,7 @@ def open_sources(data: DataConfig, *, reread: bool = False) -> Source:
     terms = parse_expression(data.dataset, SOURCES.names())
     class_map = read_class_map(data.class_map, data.data_dir) if data.class_map else {}
     parts = [_open_source(term.kind, term.spec, data_dir=data.data_dir, reread=reread) for term in terms]
+    use_bits(parts, data.bits)
     weights = [term.weight for term in terms]
     if weights == [1.0] and not class_map:
         return parts[0]

@@ -10,7 +10,13 @@ import pandas as pd
 from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import build_manifest, no_damage
 
-DECODING = {"orientation": 1, "decoder": 0}  # columns that say how to decode an image; values of a plain one
+DECODING = {
+    "orientation": 1,
+    "decoder": 0,
+    "bits": 16,
+}  # columns that say how to decode an image; values of a plain one
+
+_RECORDED = ("mode", "pages", "peak", "orientation", "decoder")  # facts that a manifest holds
 
 
 class EncodedSource(abc.ABC):
@@ -20,8 +26,8 @@ class EncodedSource(abc.ABC):
         name: name of the source.
         class_names: name of class 0, 1, ...
         manifest: as `Source` describes it. `channels` (1 or 3) is the number of channels after decoding; `row` is the
-            position. Two optional `int` columns are for images that are not upright or not plain: `orientation`
-            (default 1) and `decoder` (default 0), as in `ImageHeader`.
+            position. Optional `int` columns are for images that are not upright or not plain: `orientation` (default
+            1), `decoder` (default 0) and `peak`, as in `ImageHeader`; `use_bits` sets `bits`.
         damaged: examples that cannot be read, with the columns key and reason; none by default.
     """
 
@@ -108,7 +114,7 @@ def encoded_manifest(source: str, facts: pd.DataFrame, **columns: Any) -> tuple[
         digests=facts["digest"].array,
         shapes=facts[["height", "width", "channels"]].assign(channels=channels),
         **columns,
-    ).assign(**{name: facts[name].array for name in ("mode", "pages", *DECODING)})
+    ).assign(**{name: facts[name].array for name in _RECORDED})
     damaged = pd.DataFrame({"key": manifest["key"], "reason": facts["damage"].array})[~intact]
     if not intact.all():
         manifest = manifest[intact].reset_index(drop=True).assign(row=np.arange(intact.sum()))

@@ -22,7 +22,20 @@ from dlexp.registry import register_source
 MAX_TABLE_BYTES = 2**29  # about five million rows; a larger file is probably not a table of images
 _SPLITS = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _OWN_COLUMNS = ("path", "label", "split", "group", "source")
-_TAKEN_COLUMNS = ("row", "key", "digest", "height", "width", "channels", "mode", "orientation", "decoder", "pages")
+_TAKEN_COLUMNS = (
+    "row",
+    "key",
+    "digest",
+    "height",
+    "width",
+    "channels",
+    "mode",
+    "orientation",
+    "decoder",
+    "pages",
+    "peak",
+    "bits",
+)
 # Paths that may leave the folder: absolute, of Windows, with an empty part, "." or "..", or with a control character.
 _FOREIGN_PATH = r"^/|^[A-Za-z]:|\\|//|/$|(?:^|/)\.\.?(?:/|$)|[\x00-\x1f]"
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from dlexp.datasets import Datasets
+from dlexp.evaluation.scores import probabilities_of
 from dlexp.reports.figure import fit_width, make_figure, save_figure, shorten, show_pixels
 from dlexp.runs.run import Run
 from dlexp.tracking.base import Tracker
@@ -55,7 +55,7 @@ class ValidationExamples(keras.callbacks.Callback):
         """Records the predictions, unless a previous process recorded those of this epoch."""
         if epoch + 1 in self._written_epochs:
             return
-        probabilities = tf.nn.softmax(self._forward(self._images)).numpy()
+        probabilities = probabilities_of(self._forward(self._images).numpy())
         examples = self._datasets.dataset.manifest.iloc[self._positions]
         lines = [
             {

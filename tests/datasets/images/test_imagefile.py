@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def bmp_with_alpha() -> bytes:
     ],
 )
 def test_header_tells_size_mode_channels_and_decoder(data: bytes, mode: str, channels: int, decoder: Decoder) -> None:
-    assert inspect_image(data) == ImageHeader(2, 3, channels, mode, 1, decoder)
+    assert replace(inspect_image(data), peak=0) == ImageHeader(2, 3, channels, mode, 1, decoder)
     assert Image.open(io.BytesIO(data)).mode == mode
 
 
