@@ -133,6 +133,8 @@ def restore_model(model: keras.Model, portable_model: keras.Model, point: Resume
         raise _other_model(point)
     _assign(assignments)
     make_metric_variables(model, num_classes)
+    if _holds_metrics_of(model, point):  # at the end of an epoch, those of another version matter no more
+        _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
 
 
 def restore_metrics(model: keras.Model, point: ResumePoint, *, num_classes: int) -> None:
@@ -142,13 +144,17 @@ def restore_metrics(model: keras.Model, point: ResumePoint, *, num_classes: int)
         CheckpointError: the checkpoint holds other metrics, as those of another version may be.
     """
     make_metric_variables(model, num_classes)
-    variables, arrays = metric_variables(model), _group(point, "metric")
-    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
+    if not _holds_metrics_of(model, point):
         raise CheckpointError(
             f"checkpoint {point.path} was written within an epoch and holds other metrics than this version measures: "
             "resume it with the version that wrote it, or start a new run with --init_checkpoint"
         )
-    _assign(list(zip(variables, arrays, strict=True)))
+    _assign(list(zip(metric_variables(model), _group(point, "metric"), strict=True)))
+
+
+def _holds_metrics_of(model: keras.Model, point: ResumePoint) -> bool:
+    shapes = [tuple(variable.shape) for variable in metric_variables(model)]
+    return shapes == [array.shape for array in _group(point, "metric")]
 
 
 def _group(point: ResumePoint, name: str) -> list[np.ndarray]:

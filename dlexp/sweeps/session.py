@@ -22,7 +22,6 @@ from dlexp.sweeps.folder import (
 )
 from dlexp.sweeps.keeping import CheckpointKeeper
 from dlexp.sweeps.launchers.base import Launcher
-from dlexp.sweeps.objective_check import check_objectives
 from dlexp.sweeps.plan import SweepPlan
 from dlexp.sweeps.space.space import Space
 
@@ -38,6 +37,8 @@ def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:
     """
     for config in plan.candidates.corner_configs():
         check_names(config)
+    from dlexp.sweeps.objective_check import check_objectives  # imported here: --help needs no pandas
+
     check_objectives(plan)
     if plan.seeds < 1 or plan.num_points < 0:
         raise ConfigError(f"--seeds={plan.seeds} must be 1 or more, and --trials={plan.num_points} 0 or more")

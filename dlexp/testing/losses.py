@@ -1,11 +1,9 @@
-"""The conformance suite of losses."""
+"""The conformance suite of losses. TensorFlow is imported by its tests: to import `dlexp.testing` needs none."""
 
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 _CLASSES, _EXAMPLES = 5, 8
 
@@ -24,6 +22,8 @@ class LossContract:
 
     def test_it_gives_one_finite_value_for_each_example(self, build: Callable[..., Any]) -> None:
         """`float32` `(batch,)`, for one-hot and for soft labels, and for large logits too."""
+        import tensorflow as tf
+
         labels, logits = _batch()
         for given in (labels, 0.9 * labels + 0.1 / _CLASSES):
             for scale in (0.0, 1.0, 100.0):
@@ -35,6 +35,8 @@ class LossContract:
 
     def test_an_example_does_not_change_the_loss_of_another(self, build: Callable[..., Any]) -> None:
         """Else the loss of an evaluation would depend on how the split is cut into batches."""
+        import tensorflow as tf
+
         labels, logits = _batch()
         loss = _function(build)
         whole = np.asarray(loss(tf.constant(labels), tf.constant(logits)))
@@ -43,6 +45,8 @@ class LossContract:
 
     def test_its_gradient_is_finite_and_lowers_it(self, build: Callable[..., Any]) -> None:
         """Ten small steps down the gradient of the logits, in a traced function."""
+        import tensorflow as tf
+
         labels, logits = _batch()
         loss, variable = _function(build), tf.Variable(logits)
 
@@ -60,6 +64,8 @@ class LossContract:
 
 
 def _function(build: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    import keras
+
     built = build(_CLASSES)
     return built.call if isinstance(built, keras.losses.Loss) else built
 

@@ -95,7 +95,7 @@ def test_several_objectives_have_the_pareto_front_alone(tmp_path: pathlib.Path, 
 
 def test_more_objectives_than_there_are_axes_have_none(tmp_path: pathlib.Path) -> None:
     names = [f"val_{letter}" for letter in "abcd"]
-    plan = plan_of(tmp_path, objectives=parse_objectives(",".join(names)))
+    plan = plan_of(tmp_path, objectives=parse_objectives(",".join(f"{name}:max" for name in names)))
     trials = [dataclasses.replace(item, values=dict.fromkeys(names, item.number))
               for item in trials_of(plan, *[0.0] * 6)]  # fmt: skip
     assert draw(plan, trials) == []
