@@ -13,8 +13,8 @@ _NO_COLOR = 128
 _BLOCK = 256  # images that a thread takes at once: to pass on one costs as much as to shrink a small image
 _DECODED_SIDE = 2 * SIDE  # a large JPEG is decoded at a fraction of its size, not smaller than this
 _REDUCING_GAP = 3.0  # for Pillow: shrink by a whole factor to at least three times the size, then filter; a safe value
-_GREY_MODES = frozenset(("1", "L", "LA"))
-_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: Pillow converts others differently
+_GREY_MODES = frozenset(("1", "L"))
+_MODES = _GREY_MODES | {"P", "RGB", "CMYK", "YCbCr"}  # of 8 bits: Pillow converts others differently
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def _read(dataset: Dataset, path: str, row: int, height: int, width: int) -> Ima
         # A plug-in may cut several examples from one file, or read a file in its own way.
         try:
             with Image.open(path) as image:
-                if image.size == (width, height) and image.mode in _MODES:
+                is_opaque = not image.has_transparency_data  # the source composites all others over white
+                if image.size == (width, height) and image.mode in _MODES and is_opaque:
                     image.draft(None, (_DECODED_SIDE, _DECODED_SIDE))
                     image.load()
                     return image

@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -91,3 +92,18 @@ def test_what_cannot_be_read_is_told_by_its_place() -> None:
     thumbnails, reasons = make_thumbnails(dataset, np.array([2, 1]))
     assert reasons == {1: "gone"}
     assert thumbnails.grey.any(axis=(1, 2)).tolist() == [True, False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_transparent_images_are_those_of_the_training(tmp_path: pathlib.Path) -> None:
+    colors = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    palette = colors.quantize(256)
+    for name, alpha in (("0", b"\0" * 256), ("1", b"\xff" * 256)):
+        (tmp_path / name).mkdir()
+        palette.save(tmp_path / name / "palette.png", transparency=alpha)
+        colors.save(tmp_path / name / "colors.png")
+    dataset = open_dataset(DataConfig(dataset=f"folder:{tmp_path}"), trainable=False)
+    thumbnails = shrink(dataset)
+    places = {key: place for place, key in enumerate(dataset.manifest["key"])}
+    assert (thumbnails.grey[places["0/palette.png"]] == 255).all()
+    assert (thumbnails.grey[places["1/palette.png"]] != 255).any()
