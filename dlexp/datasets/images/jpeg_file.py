@@ -13,7 +13,7 @@ from dlexp.datasets.images.image_header import Decoder, ImageHeader, UnreadableI
 
 SIGNATURE = b"\xff\xd8\xff"
 _START_OF_SCAN, _END = b"\xff\xda", b"\xff\xd9"
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_MARKER = re.compile(rb"\xff[^\x00\xff]")  # FF 00 is a coded pixel value, FF FF is filling
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _DAC, _DNL, _APP1, _APP14 = (
     0xD8,
     0xD9,
@@ -90,7 +90,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields the kind and the contents of each segment, up to the end of the first picture."""
     position = 2
     while found := _MARKER.search(data, position):
-        kind, start = found[1][0], found.end() + 2
+        kind, start = found[0][1], found.end() + 2
         if kind == _EOI:
             return
         position = found.end()
