@@ -30,6 +30,16 @@ TRAININGS: Mapping[str, Mapping[str, Any]] = {
         "augment": ("randaugment", "cutmix"), "lr_schedule": "one_cycle", "label_smoothing": 0.1, "epochs": 8,
         "learning_rate": 0.0003, "save_every_steps": 5, "steps_per_execution": "5",
     },
+    "momentum by steps, balanced sampling, focal loss, scores over classes": {
+        "model": "batchnorm_net", "plugins": (PLUGIN,), "batch_norm_momentum": "steps", "sampling": "balanced",
+        "loss": "focal", "metrics": ("macro_f1", "recall/3"), "monitor": "val_macro_f1", "lr_schedule": "cosine",
+        "warmup_epochs": 1.0, "epochs": 6, "save_every_steps": 3, "steps_per_execution": "1",
+    },
+    "class weights, float16 with skipped updates": {
+        "model": "mlp", "model_args": {"dropout": 0.2}, "dtype_policy": "mixed_float16", "augment": ("mixup",),
+        "class_weights": "3:4,5:0.5", "lr_schedule": "cosine", "epochs": 6, "save_every_steps": 5,
+        "steps_per_execution": "1",
+    },
 }  # fmt: skip
 _KILLS_PER_RUN = 4
 _AT_ONCE = 2

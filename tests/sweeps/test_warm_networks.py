@@ -54,6 +54,16 @@ KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
     ],
     "noise": [NOISY | {"learning_rate": rate} for rate in (0.01, 0.003)],
     "noise of another seed": [NOISY | {"learning_rate": rate, "seed": 1} for rate in (0.01, 0.003)],
+    "unequal classes": [
+        {"sampling": "balanced", "loss": "focal", "seed": 0, "metrics": ("macro_f1",)},
+        {"sampling": "balanced", "loss": "focal", "seed": 1, "metrics": ("macro_f1",)},
+    ],
+    "class weights": [CNN | {"class_weights": "3:4", "seed": seed} for seed in (0, 1)],
+    "momentum by steps": [
+        {"model": "batchnorm_net", "model_args": {}, "plugins": PLUGINS, "batch_norm_momentum": "steps"}
+        | {"learning_rate": rate}
+        for rate in (0.01, 0.003)
+    ],
     "mixed": [{"dtype_policy": "mixed_float16", "seed": seed} for seed in (0, 1)],
 }  # fmt: skip
 TRIALS = [(kind, number) for kind, configs in KINDS.items() for number in range(len(configs))]
