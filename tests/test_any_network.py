@@ -19,6 +19,7 @@ from dlexp.runs.store import iterate_runs
 from dlexp.sweeps.warm_networks import WarmNetworks
 from dlexp.tracking.mlflow.logged_model import CAUTION_TAG
 from dlexp.training import preparation
+from tests.models.test_contract import Forgetful
 from tests.support import killing
 from tests.support.mlflow_store import client_of
 from tests.support.networks import EXACT, NOT_EXACT
@@ -122,21 +123,6 @@ def test_network_of_two_outputs_is_refused_before_anything_is_written(tmp_path: 
         with pytest.raises(ModelError, match="model two_outputs has 2 outputs"):
             train("two_outputs", tmp_path / "store")
     assert not list(iterate_runs(tmp_path / "store"))
-
-
-@keras.saving.register_keras_serializable(package="tests.any")
-class Forgetful(keras.layers.Layer):
-    """Forgets its argument when it is saved."""
-
-    def __init__(self, gain: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.gain = gain
-
-    def call(self, x: Any) -> Any:
-        return x * self.gain
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config()
 
 
 def build_forgetful(input_shape: Any, num_classes: int) -> keras.Model:

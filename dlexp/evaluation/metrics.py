@@ -253,7 +253,7 @@ _BUILT_IN: dict[str, Callable[..., keras.metrics.Metric]] = {
     ),
     **dict.fromkeys(("balanced_accuracy", "recall"), _count_score(lambda counts: counts.recall)),
     "precision": _count_score(lambda counts: counts.precision),
-    # The F-beta of Keras has beta = 1 unless told otherwise.
+    # By default the F-beta of Keras has beta = 1.
     **dict.fromkeys(("f1_score", "macro_f1", "f_beta_score"), _count_score(lambda counts: counts.f1)),
     **dict.fromkeys(("mean_io_u", "one_hot_mean_io_u"), _count_score(lambda counts: counts.intersection_over_union)),
     "auc": _area,

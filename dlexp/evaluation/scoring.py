@@ -20,7 +20,7 @@ class Scoring:
 
     Attributes:
         metrics: names of the additional metrics.
-        loss: name of the loss; empty if the model has a loss of its own, which logits do not determine.
+        loss: name of the loss; empty if the model computes its own loss, which logits do not determine.
         loss_args: arguments of the loss.
     """
 

@@ -1,6 +1,8 @@
-"""Tells whether a model is trained on more than the loss it is compiled with."""
+"""Finds out whether a model is trained on more than the loss it is compiled with."""
 
 import keras
+
+from dlexp.models.keras_internals import has_own
 
 
 def has_own_loss(model: keras.Model) -> bool:
@@ -8,8 +10,7 @@ def has_own_loss(model: keras.Model) -> bool:
 
     Its loss cannot be computed from labels and logits alone.
     """
-    overridden = ("train_step", "test_step", "compute_loss")
-    if any(getattr(type(model), name) is not getattr(keras.Model, name) for name in overridden):
+    if any(has_own(model, method) for method in ("train_step", "test_step", "compute_loss")):
         return True
     regularized = any(getattr(layer, "activity_regularizer", None) is not None for layer in model.layers)
     return regularized or bool(model.losses)

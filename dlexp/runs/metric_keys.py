@@ -1,4 +1,4 @@
-"""Makes the keys of metrics that are told by source or by class: different names never share a key."""
+"""Makes the keys of metrics that are measured by source or by class: different names never share a key."""
 
 import hashlib
 import re

@@ -58,8 +58,8 @@ def resolve_metrics(
     Args:
         names: from the config. After a `/` stands a class, by its name or by its `metric_key`.
         class_names: name of each label; None: unknown, so that classes are not checked, and have no label.
-        loss: name of the trained loss. `cross_entropy` is measured too if it is another one, or "" if the model has a
-            loss of its own.
+        loss: name of the trained loss. `cross_entropy` is measured too if it is another one, or "" if the model
+            computes its own loss.
 
     Raises:
         UnknownNameError: there is no such metric, or no such class.

@@ -1,6 +1,6 @@
 """Inspects a JPEG: walks over its segments, and checks in them all that libjpeg treats as a fatal error.
 
-Where the coded pixels themselves are wrong, libjpeg warns and goes on, so such a file can be decoded. ITU T.81
+Where the coded pixels themselves are wrong, libjpeg warns and continues, so such a file can be decoded. ITU T.81
 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf), annex B, describes the segments.
 """
 

@@ -11,23 +11,19 @@ AUTO, ALL_BITS = "auto", 16
 _USUAL_BITS = (8, 10, 12, 14)
 
 
-def use_bits(sources: Sequence[Source], bits: str) -> int:
+def use_bits(sources: Sequence[Source], bits: str) -> None:
     """Sets how many bits the values of all 16-bit files use; other files are not affected.
 
     Args:
         sources: of one dataset.
         bits: a number from 8 to 16, or `auto`: the smallest of 8, 10, 12, 14 and 16 that holds the greatest value of
             all 16-bit files, of every split.
-
-    Returns:
-        The number of bits.
     """
     chosen = needed_bits([peak for source in sources for peak in _peaks(source)]) if bits == AUTO else int(bits)
     for source in sources:
         if isinstance(source, EncodedSource) and "peak" in source.manifest:
             used = np.where(source.manifest["peak"] > 0, chosen, ALL_BITS)
             source.manifest = source.manifest.assign(bits=used)
-    return chosen
 
 
 def needed_bits(peaks: Sequence[int]) -> int:

@@ -1,6 +1,6 @@
 """The MLflow run that this process trains: created or opened, written through a queue, and closed.
 
-It is written by its ID through a client of its own store. The state of MLflow in this process stays that of the caller:
+It is written by its ID through a client of dlexp's store. The state of MLflow in this process stays that of the caller:
 tracking URI, `MLFLOW_TRACKING_URI` and active run.
 """
 
