@@ -11,6 +11,7 @@ from dlexp.machine.console import leave, report_errors
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names
+from dlexp.tracking.variables import set_variables
 
 if TYPE_CHECKING:
     from dlexp.runs.result import ExperimentResult
@@ -91,6 +92,7 @@ COMMAND = Command(
 
 def main() -> None:
     """Entry point of `python -m dlexp.main`."""
+    set_variables()
     argv = ["python -m dlexp.main", *sys.argv[1:]]
     leave(report_errors(lambda: COMMAND.call(argv), debug=is_debug(argv)))
 

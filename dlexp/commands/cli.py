@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dlexp.config.early_flags import HELP_WORDS, is_debug
 from dlexp.errors import unknown_name
 from dlexp.machine.console import leave, report_errors
+from dlexp.tracking.variables import set_variables
 
 # Each name is that of a module in this folder, whose COMMAND is a `Command` or a `CommandGroup`.
 COMMANDS = {
@@ -62,6 +63,7 @@ def usage() -> str:
 def _run_command(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    set_variables()
     command = importlib.import_module(f"dlexp.commands.{name}").COMMAND
     return command.call([f"dlexp {name}", *words], summary=COMMANDS[name])
 

@@ -88,7 +88,6 @@ def _sweep(line: CommandLine) -> int:
         resumed, plan = None, _make_plan(line, launcher.threads)
         check_new_name(store, plan.name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with contextlib.closing(launcher.open(RUNNER)) as launched:
         folder = resumed or create_sweep(store, plan.name, plan.to_dict())
         with folder.hold():

@@ -9,6 +9,7 @@ import importlib
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS
 from dlexp.runs.environment import installed_packages
+from dlexp.tracking.variables import set_variables
 
 __all__ = ["TrialRunner"]
 
@@ -17,6 +18,7 @@ _MODULES = ("dlexp.datasets.sources.arrays", "dlexp.models.zoo", "pyarrow.parque
 
 def preload() -> None:
     """Does once what every worker would repeat: imports modules, and lists the installed packages."""
+    set_variables()
     for module in _MODULES:
         importlib.import_module(module)
     TRACKERS.import_builtin()

@@ -21,9 +21,6 @@ from dlexp.runs.points import Point
 from dlexp.runs.run import Status
 from dlexp.tracking.base import BestModel, RunDescription, Tracker
 
-# wandb reads this when it starts its service. Error reports would use the network even in an offline training.
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-
 FOLDER = "wandb"
 STEP = "global_step"
 _JOURNAL = "media.jsonl"

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.models.keras_internals import get_global_seed, set_global_seed
+from dlexp.tracking.variables import having_variables
 
 # What TensorFlow returns for the global seed if none is set (`DEFAULT_GRAPH_SEED`).
 _NO_TENSORFLOW_SEED = 87654321
@@ -16,10 +17,11 @@ _NO_TENSORFLOW_SEED = 87654321
 
 @contextlib.contextmanager
 def keeping_the_callers_state() -> Iterator[None]:
-    """Restores the random state of Python, NumPy, TensorFlow and Keras, and Keras' dtype policy, after the block.
+    """Restores random state, Keras' dtype policy and the environment variables of trackers after the block.
 
-    TensorFlow gets its global seed back; its operations draw from that seed as if it were newly set. TensorFlow cannot
-    undo the number of threads and `deterministic`, so they last until the process ends.
+    The random state is that of Python, NumPy, TensorFlow and Keras. TensorFlow gets its global seed back; its
+    operations draw from that seed as if it were newly set. TensorFlow cannot undo the number of threads and
+    `deterministic`, so they last until the process ends.
 
     Restoring the seed of TensorFlow drops its optimized functions: a process that trains many models should restore it
     once, not after each.
@@ -27,7 +29,8 @@ def keeping_the_callers_state() -> Iterator[None]:
     python, numpy, policy = random.getstate(), np.random.get_state(), keras.config.dtype_policy()
     seed_of_tensorflow, seed_of_keras = _tensorflow_seed(), get_global_seed()
     try:
-        yield
+        with having_variables():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)

@@ -167,6 +167,21 @@ def test_process_is_the_same_after_a_resume(callers: pathlib.Path, tmp_path: pat
     assert {name for name in before if before[name] != after[name]} == set()
 
 
+def test_trackers_have_their_variables_during_a_training_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    names = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "WANDB_ERROR_REPORTING")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    during: dict[str, str] = {}
+    before = dict(os.environ)
+    run_experiment(quick(tmp_path / "ours"), callbacks=[At(lambda: during.update(os.environ))])
+    assert [during[name] for name in names] == ["true", "1", "false"]
+    assert during["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"
+    assert dict(os.environ) == before
+
+
 def test_autolog_of_the_caller_stays_on_and_records_nothing_of_ours(
     callers: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
