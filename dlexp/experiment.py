@@ -4,18 +4,19 @@ import contextlib
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from dlexp.checkpoints.files import LoadedCheckpoint, drop_state
+from dlexp.checkpoints.files import drop_state
 from dlexp.checkpoints.resume import ResumePoint, find_resume_point, remove_leftovers, restore_model
 from dlexp.checkpoints.writer import CheckpointContext, CheckpointWriter
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.datasets import Dataset
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.chance import explain_validation_at_chance
-from dlexp.evaluation.evaluate import evaluate_splits
+from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.scoring import Scoring
@@ -30,7 +31,7 @@ from dlexp.runs.metric_keys import metric_key
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
 from dlexp.runs.resuming import ResumePlan, plan_resume
-from dlexp.runs.run import Run, SweepTrial
+from dlexp.runs.run import SweepTrial
 from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
 from dlexp.tracking.sync import read_best_model
@@ -193,64 +194,62 @@ def train_and_evaluate(
     for best in best_epochs:
         drop_state(session.run.checkpoints_folder / best.file)
     session.tracker.log_best(read_best_model(session.run))
-    counts = datasets.dataset.counts()["validation"].tolist()
-    if text := explain_validation_at_chance(session.log.points, counts):
-        session.run.update(validation_at_chance=text)
-        _log.warning("%s", text)
 
 
 def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> None:
-    """Evaluates the best checkpoint, loaded from its file, and records its metrics on the test split."""
+    """Evaluates the best checkpoint, loaded from its file; records its metrics on test, and notes cautions."""
     run, record, step = session.run, session.run.record(), setup.meters.steps.taken()
     checkpoint = setup.evaluation_network.load(run.path / record["best_checkpoint"])
-    forward, scoring = setup.evaluation_network.forward(setup.datasets), scoring_of(setup)
-    if setup.config.tracking.evaluation_report:
-        evaluated = write_reports(setup, session, requests, checkpoint, step=step)
-        predictions, on_validation = evaluated["test"], evaluated["validation"].metrics
+    forward, scoring, datasets = setup.evaluation_network.forward(setup.datasets), scoring_of(setup), setup.datasets
+    evaluations: dict[str, Evaluation] = {}
+    with requests.allow():
+        if setup.config.tracking.evaluation_report:
+            evaluations = evaluate_splits(
+                checkpoint, datasets, ("validation", "test"), scoring=scoring, forward=forward
+            )
+            predictions, on_validation = evaluations["test"].predictions, evaluations["validation"].predictions.metrics
+        else:
+            predictions = predict_split(forward, datasets, "test", scoring=scoring)
+            on_validation = measure_validation(forward, datasets, scoring)
+        differences = verify_best(setup.model, checkpoint, forward, datasets, measured=on_validation)
+    note_cautions(session, differences, datasets.dataset.counts()["validation"].tolist())
+    if evaluations:
+        write_reports(session, evaluations, datasets.dataset, step=step)
     else:
-        with requests.allow():
-            predictions = predict_split(forward, setup.datasets, "test", scoring=scoring)
-            on_validation = measure_validation(forward, setup.datasets, scoring)
         write_predictions(run.path / FOLDER / "test", predictions)
     metrics = metrics_of_test(predictions)
     session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
-    with requests.allow():
-        differences = verify_best(setup.model, checkpoint, forward, setup.datasets, measured=on_validation)
     run.update(
         metrics=record["metrics"] | metrics,
         weights_digest=checkpoint.metadata["weights_digest"],
-        **note_verification(run, differences),
+        verified=not differences,
     )
 
 
-def note_verification(run: Run, differences: Sequence[str]) -> dict[str, Any]:
-    """Warns if the best checkpoint does not give the values that its epoch recorded; returns fields of the record."""
-    if not differences:
-        return {"verified": True}
-    _log.warning(
-        "the best checkpoint of run %s does not give the values that its epoch recorded on validation: %s: do not use "
-        "this run before the cause is found, such as a state of the model that no checkpoint holds",
-        run.id[:8], ", ".join(differences),
-    )  # fmt: skip
-    return {"verified": False, "caution": "; ".join(filter(None, [run.record().get("caution"), "not verified"]))}
+def note_cautions(session: RunSession, differences: Sequence[str], validation_counts: Sequence[int]) -> None:
+    """Warns and notes in the record if the best checkpoint is not what was recorded, or if nothing was learned."""
+    not_verified = (
+        "the best checkpoint does not give the values that its epoch recorded on validation: "
+        f"{', '.join(differences)}: do not use this run before the cause is found, such as a state of the model that "
+        "no checkpoint holds"
+    )
+    at_chance = explain_validation_at_chance(session.log.points, validation_counts)
+    for name, text in (("not verified", not_verified if differences else None), ("validation at chance", at_chance)):
+        session.run.caution(name, text)
+        if text:
+            _log.warning("%s", text)
 
 
-def write_reports(
-    setup: Setup, session: RunSession, requests: StopRequests, checkpoint: LoadedCheckpoint, *, step: int
-) -> dict[str, Predictions]:
-    """Evaluates a checkpoint on validation and test, draws all pictures, and returns the predictions by split."""
-    run, datasets, scoring = session.run, setup.datasets, scoring_of(setup)
-    with requests.allow():
-        forward = setup.evaluation_network.forward(datasets)
-        evaluations = evaluate_splits(checkpoint, datasets, ("validation", "test"), scoring=scoring, forward=forward)
-    write_samples(datasets.dataset, run.path / "dataset" / "samples.png")
+def write_reports(session: RunSession, evaluations: Mapping[str, Evaluation], dataset: Dataset, *, step: int) -> None:
+    """Draws all pictures of the run, and writes the evaluations of its splits."""
+    run, cautions = session.run, session.run.record().get("cautions", {})
+    write_samples(dataset, run.path / "dataset" / "samples.png")
     for split, evaluation in evaluations.items():
-        written = write_evaluation(run.path / FOLDER / split, evaluation, datasets.dataset)
+        written = write_evaluation(run.path / FOLDER / split, evaluation, dataset, cautions=cautions)
         for name, path in written.pictures.items():
             session.tracker.log_image(f"evaluation/{split}/{name}", path, step=step)
     draw_history(run)
     session.tracker.log_image("history", run.path / HISTORY_FILE, step=step)
-    return {split: evaluation.predictions for split, evaluation in evaluations.items()}
 
 
 def scoring_of(setup: Setup) -> Scoring:

@@ -64,7 +64,7 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     result = train(name, tmp_path / "whole")
     record = result.run.record()
     assert record["verified"]
-    assert "resume_exact" not in record
+    assert "cautions" not in record
     assert killing.differences(stop_and_resume(name, tmp_path / "stopped"), result.run) == []
 
     folder = evaluate_checkpoint(result.run.path, splits=["test"], output=tmp_path / "evaluation")["test"]
@@ -105,9 +105,8 @@ def test_state_that_no_checkpoint_holds_is_named_and_recorded(
     warnings = [record.getMessage() for record in caplog.records if "bit for bit" in record.getMessage()]
     assert len(warnings) == 1
     record = result.run.record()
-    assert record["resume_exact"] is False
     assert record["caution"] == "resume not exact"
-    for text in (warnings[0], record["resume_note"]):
+    for text in (warnings[0], record["cautions"]["resume not exact"]):
         assert re.search(cause, text), text
     assert client_of(tmp_path).get_run(result.run.id).data.tags[CAUTION_TAG] == "resume not exact"
 

@@ -1,14 +1,20 @@
-"""A folder of 300 pictures in five classes is learned: validation accuracy is well above chance."""
+"""A folder of 300 pictures in five classes is learned, far above chance; what stays at chance is marked."""
 
 import pathlib
+import re
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from dlexp import run_experiment
+from dlexp import ExperimentConfig, run_experiment
 from dlexp.config.flags import config_from_words
+from dlexp.runs.summary import print_summary
+from dlexp.tracking.mlflow.logged_model import CAUTION_TAG
 from tests.support.image_folders import write_digits_folder
+from tests.support.mlflow_store import client_of
 
 pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
 CHANCE = 0.2
@@ -36,4 +42,25 @@ def test_small_folder_is_learned_by(words: list[str], pictures: pathlib.Path, tm
     config = config_from_words([*words, f"--dataset=folder:{pictures}", f"--store={tmp_path / 'store'}", *quiet])
     result = run_experiment(config)
     assert result.metrics["val_accuracy"] > CHANCE + 0.4
-    assert "validation_at_chance" not in result.run.record()
+    assert "cautions" not in result.run.record()
+
+
+def test_images_of_noise_are_memorized_and_the_run_is_marked(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "noise" / str(number % 2) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    values = {"model": "mlp", "batch_size": 14, "epochs": 30, "verbose": 0, "store": str(tmp_path / "store")}
+    result = run_experiment(ExperimentConfig.of(dataset=f"folder:{tmp_path / 'noise'}", **values))
+    record = result.run.record()
+    assert (record["verified"], record["caution"]) == (True, "validation at chance")
+    text = record["cautions"]["validation at chance"]
+    assert text.startswith("training accuracy is 1.00, but validation accuracy never rose above 0.")
+    page = (result.run.path / "evaluation/test/report.html").read_text()
+    assert f"<strong>validation at chance</strong>: {text}" in page
+    assert client_of(tmp_path / "store").get_run(result.run.id).data.tags[CAUTION_TAG] == "validation at chance"
+    print_summary(result, store=str(tmp_path / "store"))
+    assert re.search(r"^caution +validation at chance *$", capsys.readouterr().out, re.MULTILINE)

@@ -84,7 +84,10 @@ def carry_out(plan: EvaluationPlan) -> dict[str, EvaluationFolder]:
     if plan.recorded:
         for split, folder in plan.folders.items():
             _check_recorded(folder, evaluations[split])
-    return {split: write_evaluation(folder, evaluations[split], plan.dataset) for split, folder in plan.folders.items()}
+    return {
+        split: write_evaluation(folder, evaluations[split], plan.dataset, cautions=plan.cautions)
+        for split, folder in plan.folders.items()
+    }
 
 
 def _check_recorded(folder: pathlib.Path, evaluation: Evaluation) -> None:

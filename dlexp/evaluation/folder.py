@@ -47,19 +47,22 @@ class EvaluationFolder:
         return pd.read_parquet(self.path / PREDICTIONS_FILE)
 
 
-def write_evaluation(folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset) -> EvaluationFolder:
+def write_evaluation(
+    folder: pathlib.Path, evaluation: Evaluation, dataset: Dataset, *, cautions: Mapping[str, str]
+) -> EvaluationFolder:
     """Writes predictions.parquet, report.json, report.html and all pictures; if that fails, the folder stays unchanged.
 
     Args:
         folder: where to write; files with the same names are replaced.
         evaluation: of a split.
         dataset: that the split belongs to.
+        cautions: see `build_report`.
 
     Raises:
         StoreError: the folder cannot be made.
     """
     predictions, scores = evaluation.predictions, evaluation.scores
-    report = build_report(evaluation.subject, predictions, scores, dataset.class_names)
+    report = build_report(evaluation.subject, predictions, scores, dataset.class_names, cautions=cautions)
     with _staged(folder) as stage:
         write_predictions(stage, predictions)
         write_json(stage / REPORT_FILE, report)

@@ -32,6 +32,7 @@ class EvaluationPlan:
         metric_names: Keras metrics in addition to loss and accuracy.
         tta: test-time augmentations.
         folders: folder to write to, by split.
+        cautions: of the run; empty for a checkpoint outside a run folder.
         recorded: the run itself made exactly this evaluation when it ended, so the metrics must be the same.
     """
 
@@ -41,6 +42,7 @@ class EvaluationPlan:
     metric_names: Sequence[str]
     tta: Sequence[str]
     folders: Mapping[str, pathlib.Path]
+    cautions: Mapping[str, str]
     recorded: bool
 
 
@@ -78,7 +80,8 @@ def plan_evaluation(
     prefix = "" if output or recorded else f"{dataset.name}-"
     ending = "" if output or recorded else _ending(path, run, metadata, tta)
     folders = {split: pathlib.Path(output or root, f"{prefix}{split}{ending}") for split in splits}
-    return EvaluationPlan(path, config, dataset, metric_names, tta, folders, recorded)
+    cautions = run.record().get("cautions", {}) if run else {}
+    return EvaluationPlan(path, config, dataset, metric_names, tta, folders, cautions, recorded)
 
 
 def _check_words(splits: Sequence[str], kind: str) -> None:

@@ -1,6 +1,6 @@
 """Builds `report.json`: all scores of a split, for programs to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +46,12 @@ class ReportSubject:
 
 
 def build_report(
-    subject: ReportSubject, predictions: Predictions, scores: SplitScores, class_names: Sequence[str]
+    subject: ReportSubject,
+    predictions: Predictions,
+    scores: SplitScores,
+    class_names: Sequence[str],
+    *,
+    cautions: Mapping[str, str],
 ) -> dict[str, Any]:
     """Builds the contents of `report.json`; a value that is not defined or not finite is None.
 
@@ -55,9 +60,11 @@ def build_report(
         predictions: of the split.
         scores: of the same split.
         class_names: name of each label.
+        cautions: of the run that trained the model, see `Run.caution`.
     """
     report = {
         **asdict(subject),
+        "cautions": dict(cautions),
         "examples": len(predictions.table),
         "not_finite": scores.not_finite,
         "metrics": dict(predictions.metrics),

@@ -108,6 +108,18 @@ class Run:
         """Changes fields of `run.json` atomically."""
         write_json(self.path / RECORD_FILE, self.record() | values)
 
+    def caution(self, name: str, text: str | None) -> None:
+        """Notes in `run.json` why the run must be used with caution, or removes the note.
+
+        Args:
+            name: the reason in a few words, for lists and tags.
+            text: the reason in a sentence, for reports; None removes it.
+        """
+        cautions = self.record().get("cautions", {})
+        changed = {key: value for key, value in (cautions | {name: text}).items() if value is not None}
+        if changed != cautions:
+            self.update(cautions=changed, caution="; ".join(changed))
+
     def status(self) -> Status:
         """Returns the status; KILLED if the run is marked as running but no process holds its lock."""
         return self._status(self.record())

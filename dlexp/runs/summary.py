@@ -29,5 +29,6 @@ def _rows(result: ExperimentResult) -> list[tuple[str, str]]:
         ("run", f"{result.name} ({result.run.id[:8]})"),
         ("best epoch", str(result.best_epoch)),
         *((key, f"{metrics[key]:.4f}") for key in metrics if key.startswith(("val_", "test_"))),
+        *([("caution", caution)] if (caution := result.run.record().get("caution")) else []),
         ("time", f"{result.seconds:.1f} s"),
     ]

@@ -65,7 +65,7 @@ def evaluate(
 def write(folder: pathlib.Path, labels: list[int], logits: np.ndarray, classes: int = 3) -> EvaluationFolder:
     names = NAMES[:classes] if classes <= 3 else tuple(f"a rather long class name, number {n}" for n in range(classes))
     evaluation, dataset = evaluate(np.array(labels), logits, names)
-    return write_evaluation(folder, evaluation, dataset)
+    return write_evaluation(folder, evaluation, dataset, cautions={})
 
 
 def one_hot(labels: list[int], classes: int, *, by: float) -> np.ndarray:
@@ -138,7 +138,7 @@ def test_page_names_each_share_of_the_most_probable_classes_once(tmp_path: pathl
 def test_report_tells_each_source_with_its_interval(tmp_path: pathlib.Path) -> None:
     labels = np.array([0, 1] * 20)
     evaluation, dataset = evaluate(labels, one_hot([0] * 40, 3, by=2), NAMES, sources=2)
-    report = write_evaluation(tmp_path / "test", evaluation, dataset).report
+    report = write_evaluation(tmp_path / "test", evaluation, dataset, cautions={}).report
     assert {name: each["accuracy"]["value"] for name, each in report["per_source"].items()} == {
         "source0": 1.0,
         "source1": 0.0,
@@ -163,3 +163,11 @@ def test_folder_stays_as_it_was_if_writing_fails(tmp_path: pathlib.Path, monkeyp
 
 def read_page(written: EvaluationFolder) -> str:
     return (written.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_and_report_say_why_a_run_must_be_used_with_caution(tmp_path: pathlib.Path) -> None:
+    evaluation, dataset = evaluate(np.array([0, 1, 2]), one_hot([0, 1, 2], 3, by=2), NAMES)
+    cautions = {"not verified": "val_loss 0.5 <recorded: 0.3>"}
+    folder = write_evaluation(tmp_path / "test", evaluation, dataset, cautions=cautions)
+    assert folder.report["cautions"] == cautions
+    assert "<strong>not verified</strong>: val_loss 0.5 &lt;recorded: 0.3&gt;" in read_page(folder)

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class ResumeNotice(keras.callbacks.Callback):
-    """Records `resume_exact: false` with the cause if the training has state that is in no checkpoint.
+    """Warns once and notes a caution if the training has state that is in no checkpoint.
 
     Args:
         run: whose record gets the note.
@@ -30,10 +30,9 @@ class ResumeNotice(keras.callbacks.Callback):
             return
         self._is_done = True
         if found := self._state.find():
-            cause = "; ".join(found)
-            _log.warning(
-                "a resume of this training will not be bit for bit the same: %s: draw with keras.random and a "
-                "SeedGenerator of the layer, and create variables with add_weight",
-                cause,
+            text = (
+                f"a resume of this training will not be bit for bit the same: {'; '.join(found)}: draw with "
+                "keras.random and a SeedGenerator of the layer, and create variables with add_weight"
             )
-            self._run.update(resume_exact=False, resume_note=cause, caution="resume not exact")
+            _log.warning("%s", text)
+            self._run.caution("resume not exact", text)
