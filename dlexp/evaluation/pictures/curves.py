@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cbook import pts_to_poststep
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dlexp.evaluation.scores import Curve
@@ -77,8 +79,9 @@ def _draw_lines(
     worst_first = sorted(lines, key=lambda line: line[3])
     colored, others = worst_first[:_MOST_COLORED], worst_first[_MOST_COLORED:]
     style = "steps-post" if steps else "default"
-    for _, x, y, _ in others:
-        axes.plot(x, y, color="#c8c8c8", linewidth=0.6, drawstyle=style)
+    # One collection: 1,500 lines would take seconds.
+    points = [np.transpose(pts_to_poststep(x, y) if steps else (x, y)) for _, x, y, _ in others]
+    axes.add_collection(LineCollection(points, colors="#c8c8c8", linewidths=0.6), autolim=False)
     for rank, (label, x, y, value) in enumerate(colored):
         name = f"{shorten(class_names[label], _NAME_CHARS)}  {value:.3f}"
         axes.plot(x, y, color=f"C{rank}", linewidth=1.4, label=name, zorder=3 + len(colored) - rank, drawstyle=style)
