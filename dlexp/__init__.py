@@ -30,7 +30,7 @@ _PUBLIC = {
     "register_loss": "dlexp.registry",
     "register_metric": "dlexp.registry",
     "Tracker": "dlexp.tracking.base",
-    "load_plugins": "dlexp.registry",
+    "load_plugins": "dlexp.plugins",
     "DlexpError": "dlexp.errors",
 }
 

@@ -24,7 +24,6 @@ CROSS_MODULE_TESTS = {
     "tracking/test_builtin.py",  # every tracker of the registry's table
     "test_architecture.py",
     "test_packaging.py",
-    "test_plugins.py",  # through every registry
     "test_small_folder.py",  # the whole training, by its accuracy
     "tracking/mlflow/test_faults.py",  # the tracker, its queue and sync, where MLflow fails
     "tracking/test_conformance.py",

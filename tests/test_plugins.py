@@ -1,4 +1,4 @@
-"""A user's own model, source, callback and tracker train through the stock command, without touching the package."""
+"""Plug-ins are imported; a user's own model, source, callback and tracker train without touching the package."""
 
 import json
 import pathlib
@@ -12,7 +12,8 @@ import pytest
 from dlexp import load_checkpoint
 from dlexp.commands.cli import main
 from dlexp.errors import ConfigError
-from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS, load_plugins
+from dlexp.plugins import load_plugins
+from dlexp.registry import CALLBACKS, MODELS, SOURCES, TRACKERS
 from dlexp.runs.store import find_run
 
 PLUGIN = """
@@ -214,3 +215,47 @@ def test_serialization_name_of_two_files_is_refused_and_the_first_stays(
     finally:
         for name in ("Custom>Scale", "scale_two>Scale"):
             names.pop(name, None)
+
+
+@pytest.fixture
+def plugin_file(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    path = tmp_path / "my_plugin_models.py"
+    path.write_text(
+        "from dlexp import register_model\n"
+        "@register_model('from_a_plugin')\n"
+        "def build(input_shape, num_classes):\n"
+        "    return 'built'\n"
+    )
+    with MODELS.isolated():
+        yield path
+    sys.modules.pop("my_plugin_models", None)
+
+
+def test_plugin_file_registers_its_models(plugin_file: pathlib.Path) -> None:
+    load_plugins([str(plugin_file)])
+    assert MODELS.get("from_a_plugin")((8, 8, 1), 10) == "built"
+
+
+def test_plugin_may_be_loaded_twice(plugin_file: pathlib.Path) -> None:
+    load_plugins([str(plugin_file), str(plugin_file)])
+    assert "from_a_plugin" in MODELS
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("broken.py", "1 +", "'.*broken.py' cannot be imported: SyntaxError"),
+        ("json.py", "", "has the name of another module, 'json'"),
+    ],
+)
+def test_plugin_that_cannot_be_imported_is_refused(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_plugins([str(tmp_path / name)])
+
+
+def test_plugin_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_plugins(["nowhere.py"])
+    with pytest.raises(ConfigError, match="ModuleNotFoundError"):
+        load_plugins(["no_such_module"])

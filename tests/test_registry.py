@@ -3,30 +3,14 @@
 import ast
 import contextlib
 import pathlib
-import sys
-from collections.abc import Iterator
 
 import pytest
 
 from dlexp.errors import ConfigError, UnknownNameError
-from dlexp.registry import APPLICATIONS, AUGMENTATIONS, MODELS, SOURCES, TRACKERS, Registry, load_plugins
+from dlexp.registry import APPLICATIONS, AUGMENTATIONS, MODELS, SOURCES, TRACKERS, Registry
 
 ROOT = pathlib.Path(__file__).parent.parent
 BUILTIN = (MODELS, SOURCES, AUGMENTATIONS, TRACKERS)
-
-
-@pytest.fixture
-def plugin(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    path = tmp_path / "my_plugin_models.py"
-    path.write_text(
-        "from dlexp import register_model\n"
-        "@register_model('from_a_plugin')\n"
-        "def build(input_shape, num_classes):\n"
-        "    return 'built'\n"
-    )
-    with MODELS.isolated():
-        yield path
-    sys.modules.pop("my_plugin_models", None)
 
 
 def test_registered_builder_is_found_by_its_name() -> None:
@@ -105,33 +89,3 @@ def test_every_name_of_the_table_is_registered_by_its_module(registry: Registry)
         module = registry.builtin_module(name)
         assert registered.get(name) == module, f"dlexp/registry.py has {name!r} in {module}: register it there"
         assert callable(registry.get(name))
-
-
-def test_plugin_file_registers_its_models(plugin: pathlib.Path) -> None:
-    load_plugins([str(plugin)])
-    assert MODELS.get("from_a_plugin")((8, 8, 1), 10) == "built"
-
-
-def test_plugin_may_be_loaded_twice(plugin: pathlib.Path) -> None:
-    load_plugins([str(plugin), str(plugin)])
-    assert "from_a_plugin" in MODELS
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("broken.py", "1 +", "'.*broken.py' cannot be imported: SyntaxError"),
-        ("json.py", "", "has the name of another module, 'json'"),
-    ],
-)
-def test_plugin_that_cannot_be_imported_is_refused(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_plugins([str(tmp_path / name)])
-
-
-def test_plugin_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="does not exist"):
-        load_plugins(["nowhere.py"])
-    with pytest.raises(ConfigError, match="ModuleNotFoundError"):
-        load_plugins(["no_such_module"])

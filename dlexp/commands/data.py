@@ -14,7 +14,8 @@ from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
 from dlexp.errors import ConfigError
 from dlexp.machine.startup import importing_tensorflow
-from dlexp.registry import SOURCES, load_plugins
+from dlexp.plugins import load_plugins
+from dlexp.registry import SOURCES
 
 if TYPE_CHECKING:
     import pandas as pd

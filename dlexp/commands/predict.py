@@ -18,7 +18,7 @@ from dlexp.machine.console import EXIT_FAILED
 from dlexp.machine.progress_bar import count
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.machine.startup import importing_tensorflow
-from dlexp.registry import load_plugins
+from dlexp.plugins import load_plugins
 
 _STDIN = "-"
 _FLAGS: dict[str, tuple[Any, str]] = {

@@ -52,7 +52,7 @@ class ExperimentConfig:
     )
     plugins: tuple[str, ...] = setting(
         (),
-        "Python files or modules that register models, sources, augmentations, callbacks or trackers.",
+        "Python files or modules that register models, sources, augmentations, callbacks, trackers, losses or metrics.",
         changes_result=False,
     )
 

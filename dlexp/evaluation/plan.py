@@ -15,7 +15,7 @@ from dlexp.datasets.sources.source import SPLITS
 from dlexp.errors import ConfigError, DataError, unknown_name
 from dlexp.evaluation.classes import with_classes_of
 from dlexp.evaluation.options import DATA_FIELDS, FOLDER, OWN_DATA_FIELDS, check_tta
-from dlexp.registry import load_plugins
+from dlexp.plugins import load_plugins
 from dlexp.runs.recipe import config_of_moved_data, resolve_recipe
 from dlexp.runs.run import RECORD_FILE, Run
 from dlexp.runs.store import find_run

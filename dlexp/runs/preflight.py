@@ -6,7 +6,8 @@ import tempfile
 from dlexp.config.dataset_expression import parse_expression
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError, unknown_name
-from dlexp.registry import AUGMENTATIONS, CALLBACKS, LOSSES, MODELS, OPTIMIZERS, SOURCES, TRACKERS, load_plugins
+from dlexp.plugins import load_plugins
+from dlexp.registry import AUGMENTATIONS, CALLBACKS, LOSSES, MODELS, OPTIMIZERS, SOURCES, TRACKERS
 from dlexp.runs.metric_names import check_monitor
 
 

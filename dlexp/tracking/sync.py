@@ -7,7 +7,7 @@ from dlexp.checkpoints.metadata import read_metadata
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import StoreError
 from dlexp.machine.json_files import read_json_if_there
-from dlexp.registry import load_plugins
+from dlexp.plugins import load_plugins
 from dlexp.runs.points import read_points
 from dlexp.runs.run import DESCRIPTION_FILE, FACTS_FILE, POINTS_FILE, Run, Status
 from dlexp.runs.store import iterate_runs

@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlexp.registry import TRACKERS, load_plugins
+from dlexp.plugins import load_plugins
+from dlexp.registry import TRACKERS
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status
 from dlexp.testing import TrackedRun, TrackerContract, make_tracked_run

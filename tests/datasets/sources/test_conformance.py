@@ -16,7 +16,8 @@ from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, open_dataset
 from dlexp.datasets.packing import write_pack
 from dlexp.datasets.sources.source import Source
-from dlexp.registry import SOURCES, load_plugins
+from dlexp.plugins import load_plugins
+from dlexp.registry import SOURCES
 from dlexp.testing import SourceContract
 from tests.datasets.sources.test_sources import IMAGES, LABELS, BareSource, write_idx, write_npz
 from tests.support.fake_libraries import (
