@@ -36,8 +36,9 @@ def check_contract(
 ) -> None:
     """Raises ModelError for a model that would fail later, or silently give wrong results; builds a model if necessary.
 
-    The model is called as the first step of a training calls it, once traced with `training=True` and `False`, then on
-    a few random images, also with other weights; afterwards all of its variables have their previous values.
+    A model with code of a plug-in is traced as the first step of a training and of a validation trace it; for a
+    functional model of Keras' own layers, Keras has inferred its outputs already. Then the model is called on a few
+    random images, also with other weights; afterwards all of its variables have their previous values.
 
     Args:
         name: of the model, for messages.
@@ -48,8 +49,13 @@ def check_contract(
     """
     check_kind(name, model)
     _check_ends(name, model, input_shape)
-    _check_outputs(name, model, input_shape, num_classes)
-    _check_custom_objects(name, model, builder)
+    custom = _custom_objects(name, model)
+    if custom or not getattr(model, "outputs", None):
+        for training in (True, False):
+            _check_output(name, _trace(name, model, input_shape, training=training), num_classes)
+    else:
+        _check_output(name, model.outputs[0], num_classes)
+    _check_registered(name, custom, builder)
     _check_values(name, model, input_shape)
 
 
@@ -107,21 +113,18 @@ def _check_ends(name: str, model: keras.Model, input_shape: Sequence[int]) -> No
         )
 
 
-def _check_outputs(name: str, model: keras.Model, input_shape: Sequence[int], num_classes: int) -> None:
-    """Traces the model, and checks what it returns."""
-    for training in (True, False):
-        outputs = _trace(name, model, input_shape, training=training)
-        if not hasattr(outputs, "shape"):
-            listed = list(outputs) if isinstance(outputs, dict) else f"{len(outputs)} values"
-            raise ModelError(
-                f"model {name} must return one tensor of logits, but returns a {type(outputs).__name__} of {listed}: "
-                "return the logits alone"
-            )
-        check_output_shape(name, outputs.shape, num_classes)
-        if not outputs.dtype.is_floating:
-            raise ModelError(
-                f"model {name} must return logits, but returns {outputs.dtype.name}: return floating-point numbers"
-            )
+def _check_output(name: str, output: Any, num_classes: int) -> None:
+    """Checks what the model returns; of a tensor, its shape and dtype count."""
+    if not hasattr(output, "shape"):
+        listed = list(output) if isinstance(output, dict) else f"{len(output)} values"
+        raise ModelError(
+            f"model {name} must return one tensor of logits, but returns a {type(output).__name__} of {listed}: "
+            "return the logits alone"
+        )
+    check_output_shape(name, output.shape, num_classes)
+    dtype = keras.backend.standardize_dtype(output.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ModelError(f"model {name} must return logits, but returns {dtype}: return floating-point numbers")
 
 
 def _trace(name: str, model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
@@ -164,11 +167,16 @@ def _is_installed(file: str) -> bool:
     return file.startswith("<") or any(pathlib.Path(file).is_relative_to(root) for root in roots)
 
 
-def _check_custom_objects(name: str, model: keras.Model, builder: Callable[..., Any]) -> None:
+def _custom_objects(name: str, model: keras.Model) -> list[str]:
+    """Returns the names of classes and functions that are not Keras' own, sorted."""
     try:
-        custom = sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
+        return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
     except NotImplementedError as err:
         raise ModelError(f"model {name} could not be saved: {joined_lines(err)}") from err
+
+
+def _check_registered(name: str, custom: Sequence[str], builder: Callable[..., Any]) -> None:
+    """Raises ModelError if Keras cannot load one of the custom objects of a model."""
     if LAMBDA in custom:
         raise ModelError(
             f"model {name} contains a Python lambda, which no file can store safely: write it as a layer, or as a "
