@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dlexp.errors import ConfigError
+from dlexp.machine.startup import importing_tensorflow
 
 
 def load_plugins(plugins: Iterable[str]) -> None:
@@ -23,7 +24,9 @@ def load_plugins(plugins: Iterable[str]) -> None:
     """
     for plugin in plugins:
         try:
-            _import_file(pathlib.Path(plugin)) if plugin.endswith(".py") else _import_module(plugin)
+            # Most plug-ins import Keras.
+            with contextlib.nullcontext() if "tensorflow" in sys.modules else importing_tensorflow():
+                _import_file(pathlib.Path(plugin)) if plugin.endswith(".py") else _import_module(plugin)
         except ConfigError:
             raise
         except Exception as err:

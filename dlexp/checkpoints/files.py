@@ -22,6 +22,7 @@ from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, one_line
 from dlexp.machine.atomic import atomic_file
+from dlexp.models.keras_internals import rebuilding
 
 LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, if it cannot load a file
 
@@ -122,7 +123,8 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     metadata = read_metadata(path)
     check_seal(path)
     try:
-        model = keras.saving.load_model(path, safe_mode=True)
+        with rebuilding():
+            model = keras.saving.load_model(path, safe_mode=True)
     except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from dlexp.errors import ModelError, joined_lines
-from dlexp.models.keras_internals import find_custom_objects, flatten_layers, serialize_network
+from dlexp.models.keras_internals import find_custom_objects, flatten_layers, rebuilding, serialize_network
 from dlexp.models.probe import disturb, predict, probe_images, recorded_outputs, unchanged
 
 # Of the largest logit. On a processor both models compute the same bits; on a GPU the order of sums may differ.
@@ -34,7 +34,8 @@ def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metr
         ModelError: the model cannot be rebuilt from its config.
     """
     try:
-        portable = keras.saving.deserialize_keras_object(serialize_network(model), safe_mode=True)
+        with rebuilding():
+            portable = keras.saving.deserialize_keras_object(serialize_network(model), safe_mode=True)
     except Exception as err:
         raise ModelError(
             f"model {name or model.name} cannot be rebuilt from its config, so no checkpoint could be loaded "

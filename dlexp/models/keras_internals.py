@@ -5,10 +5,12 @@ without it. A test of each, in `tests/models/test_keras_internals.py`, fails wit
 holds. The bound on Keras in `setup.cfg` is the version that these tests ran with.
 """
 
+import contextlib
 import contextvars
 import datetime
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -413,6 +415,20 @@ def serialize_network(model: keras.Model) -> dict[str, Any]:
     config: dict[str, Any] = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     return config
+
+
+@contextlib.contextmanager
+def rebuilding() -> Iterator[None]:
+    """Suppresses Keras' warning that a layer without `build()` may lack weights after it is rebuilt from its config.
+
+    dlexp checks before a training that none is missing. Relies on the text of the warning (layers/layer.py); if it were
+    another, every start and every load of such a model would show it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"`build\(\)` was called on layer '.*', however the layer does not have"
+        )
+        yield
 
 
 def find_custom_objects(config: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ import datetime
 import json
 import pathlib
 import threading
+import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -400,3 +401,30 @@ def test_training_step_is_watched_while_it_is_traced() -> None:
     train_step(model)
     train_step(model)
     assert 1 <= len(calls) <= 2
+
+
+@keras.saving.register_keras_serializable("tests.keras_internals")
+class WithoutBuild(keras.layers.Layer):
+    """Makes its inner layer in `__init__`, and has no `build()`, as many published layers."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.inner = keras.layers.Dense(2)
+
+    def call(self, inputs: Any) -> Any:
+        return self.inner(inputs)
+
+
+def test_model_whose_layers_have_no_build_is_rebuilt_without_a_warning() -> None:
+    model = keras.Sequential([keras.Input((2,)), WithoutBuild()])
+    config = keras.saving.serialize_keras_object(model)
+    with (
+        keras_pin("the warning of a layer without build()", "layers/layer.py"),
+        pytest.warns(match="was called on layer"),
+    ):
+        keras.saving.deserialize_keras_object(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with keras_internals.rebuilding():
+            rebuilt = keras.saving.deserialize_keras_object(config)
+    assert len(rebuilt.weights) == 2
