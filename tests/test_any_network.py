@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlexp import ExperimentConfig, ExperimentResult, load_checkpoint, resume_experiment, run_experiment
+from dlexp.config.flags import config_from_words
 from dlexp.errors import InterruptedRunError, ModelError, TrainingError
 from dlexp.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from dlexp.registry import MODELS, register_model
@@ -75,12 +76,21 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     np.testing.assert_array_equal(plain(pixels, training=False), checkpoint.model(pixels, training=False))
 
 
-@pytest.mark.parametrize("name", ["own_step", "stochastic_depth"])
-def test_trial_of_a_sweep_equals_the_single_run(name: str, tmp_path: pathlib.Path) -> None:
-    networks = WarmNetworks()
-    train(name, tmp_path / "first", prepare_setup=networks.prepare)
-    swept = train(name, tmp_path / "second", prepare_setup=networks.prepare)
-    assert swept.weights_digest == train(name, tmp_path / "single").weights_digest
+@pytest.fixture(scope="module")
+def networks() -> WarmNetworks:
+    """The networks of one worker that runs all trials of this file."""
+    return WarmNetworks()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_warm_trial_equals_the_run_of_its_flags_in_a_fresh_process(
+    name: str, networks: WarmNetworks, tmp_path: pathlib.Path
+) -> None:
+    for rate in (0.01, 0.003):
+        values = values_of(name, tmp_path / "sweep", epochs=1, learning_rate=rate)
+        run = run_experiment(ExperimentConfig.of(**values), prepare_setup=networks.prepare).run
+    again = config_from_words([f"--flagfile={run.path}/run.flags", f"--store={tmp_path / 'single'}"])
+    assert killing.differences(killing.train(again.flat()), run) == []
 
 
 def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> None:
