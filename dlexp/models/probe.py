@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlexp.models.keras_internals import flatten_layers
+from dlexp.models.keras_internals import flatten_layers, without_idle
 
 _IMAGES = 4
 
@@ -31,11 +31,25 @@ def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool
     return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8)).structured_outputs
 
 
-def trace_validation(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> list[str]:
-    """Traces the `test_step` of a compiled model, and returns the names of the metrics that it measures."""
-    images, labels = tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)
-    step = tf.function(lambda x, y: model.test_step((x, y)), autograph=False)
-    return list(step.get_concrete_function(images, labels).structured_outputs)
+def validate_once(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> dict[str, float]:
+    """Calls the `test_step` of a compiled model on a few random images, and returns the metrics that it measures."""
+    images, labels = probe_images(input_shape), np.eye(num_classes, dtype=np.float32)[np.arange(_IMAGES) % num_classes]
+    step = tf.function(
+        lambda x, y: model.test_step((x, y)),
+        input_signature=[tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)],
+        autograph=False,
+    )
+    with unchanged(model):
+        measured = step.get_concrete_function()(images, labels)
+        if not isinstance(measured, dict):
+            raise TypeError(f"it returns a {type(measured).__name__}, and must return a dict of numbers by name")
+        values = {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in measured.items()}
+        for name, value in values.items():
+            if value.shape != ():
+                raise TypeError(f"it returns {name} of shape {value.shape}, and must return one number")
+        measured = without_idle(model, {name: float(value) for name, value in values.items()})
+    model.reset_metrics()
+    return measured
 
 
 def probe_images(input_shape: Sequence[int]) -> np.ndarray:

@@ -22,7 +22,7 @@ from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
 from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import has_own_validation
-from dlexp.models.probe import trace_validation
+from dlexp.models.probe import validate_once
 from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
@@ -183,18 +183,19 @@ def initialize_and_compile(
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
-    """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
+    """Raises ModelError if a model's own `test_step` fails, or does not measure the monitored metric."""
     if not has_own_validation(model):
         return
     name, monitor = config.model.model, config.selection.monitor
     try:
-        measured = trace_validation(model, dataset.image_shape, dataset.num_classes)
+        measured = validate_once(model, dataset.image_shape, dataset.num_classes)
     except Exception as err:
         raise ModelError(f"test_step of model {name} fails: {describe_error(err, None)}") from err
     if monitor.startswith("val_") and monitor.removeprefix("val_") not in measured:
         raise ModelError(
-            f"test_step of model {name} returns {', '.join(measured) or 'nothing'}, but the monitored metric is "
-            f"{monitor}: return it from test_step, or give --monitor=val_NAME"
+            f"test_step of model {name} measures {', '.join(measured) or 'nothing'}, but the monitored metric is "
+            f"{monitor}: update that metric and return it from test_step, or give "
+            "--monitor=val_NAME with --monitor_mode=min or --monitor_mode=max"
         )
 
 
