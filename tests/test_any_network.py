@@ -23,7 +23,7 @@ from dlexp.training import preparation
 from tests.models.test_contract import Forgetful
 from tests.support import killing
 from tests.support.mlflow_store import client_of
-from tests.support.networks import EXACT, NOT_EXACT
+from tests.support.networks import CONSTANT_DRAWS, EXACT, NOT_EXACT
 
 pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
 PLUGIN = "tests.support.networks"
@@ -65,7 +65,7 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     result = train(name, tmp_path / "whole")
     record = result.run.record()
     assert record["verified"]
-    assert "resume_exact" not in record
+    assert not {"resume_exact", "constant_draws", "caution"} & record.keys()
     assert killing.differences(stop_and_resume(name, tmp_path / "stopped"), result.run) == []
 
     folder = evaluate_checkpoint(result.run.path, splits=["test"], output=tmp_path / "evaluation")["test"]
@@ -120,6 +120,21 @@ def test_state_that_no_checkpoint_holds_is_named_and_recorded(
     for text in (warnings[0], record["resume_note"]):
         assert re.search(cause, text), text
     assert client_of(tmp_path).get_run(result.run.id).data.tags[CAUTION_TAG] == "resume not exact"
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("python_noise", r"layer python_noise\w* \(PythonNoise\)"), ("mixing", r"model mixing \(Mixing\)")],
+)
+def test_random_numbers_that_are_drawn_while_tracing_are_named_and_recorded(
+    name: str, owner: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert name in CONSTANT_DRAWS
+    record = train(name, tmp_path).run.record()
+    (warning,) = [record.getMessage() for record in caplog.records if "same in every step" in record.getMessage()]
+    assert re.match(owner, warning)
+    assert re.fullmatch(owner, record["constant_draws"])
+    assert record["caution"] == "random numbers stay the same"
 
 
 def test_network_of_two_outputs_is_refused_before_anything_is_written(tmp_path: pathlib.Path) -> None:

@@ -10,6 +10,7 @@ import datetime
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
@@ -193,8 +194,8 @@ def set_global_seed(seed: Mapping[str, Any]) -> None:
         global_state.set_global_attribute(name, value)
 
 
-def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
-    """Calls a function at the beginning of each call of a model's `train_step`, which is when the step is traced.
+def watch_train_step(model: keras.Model, watch: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Enters a context around each call of a model's `train_step`, which is when the step is traced.
 
     Relies on `make_train_function` (backend/tensorflow/trainer.py) taking the method from the model, not from its
     class. If it took another way, the function would never be called, and state that is in no checkpoint would not be
@@ -202,13 +203,13 @@ def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
 
     Args:
         model: its train function is not made yet.
-        watch: takes nothing.
+        watch: makes the context.
     """
     train_step = model.train_step
 
     def watched_train_step(data: Any) -> Any:
-        watch()
-        return train_step(data)
+        with watch():
+            return train_step(data)
 
     model.train_step = watched_train_step
 

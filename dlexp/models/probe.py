@@ -1,8 +1,10 @@
 """Calls a model to see what it does: a traced call as training makes it, or calls on a few random images."""
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -92,26 +94,42 @@ def disturb(weights: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
     ]
 
 
+@contextlib.contextmanager
+def watched_calls(
+    model: keras.Model, watch: Callable[[keras.layers.Layer], contextlib.AbstractContextManager[Any]]
+) -> Iterator[None]:
+    """Enters a context around each call of each layer within a model, during the block."""
+    layers = flatten_layers(model)
+
+    def add(layer: keras.layers.Layer) -> None:
+        call = layer.call
+
+        @functools.wraps(call)
+        def watched_call(*args: Any, **kwargs: Any) -> Any:
+            with watch(layer) as note:
+                outputs = call(*args, **kwargs)
+                if note is not None:
+                    note(outputs)
+            return outputs
+
+        layer.__dict__["call"] = watched_call
+
+    for layer in layers:
+        add(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("call", None)
+
+
 def recorded_outputs(model: keras.Model, images: np.ndarray) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
     """Returns what every layer within a model returns for images, without dropout, in the order in which they end."""
     records: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
-    watched = flatten_layers(model)
 
-    def watch(layer: keras.layers.Layer) -> None:
-        call = layer.call
+    def record(layer: keras.layers.Layer, outputs: Any) -> None:
+        records.append((layer, [np.asarray(output) for output in keras.tree.flatten(outputs)]))
 
-        def recorded_call(*args: Any, **kwargs: Any) -> Any:
-            outputs = call(*args, **kwargs)
-            records.append((layer, [np.asarray(output) for output in keras.tree.flatten(outputs)]))
-            return outputs
-
-        layer.__dict__["call"] = recorded_call
-
-    for layer in watched:
-        watch(layer)
-    try:
+    with watched_calls(model, lambda layer: contextlib.nullcontext(partial(record, layer))):
         model(images, training=False)
-    finally:
-        for layer in watched:
-            layer.__dict__.pop("call", None)
     return records

@@ -32,6 +32,7 @@ from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
 from dlexp.training.statistics import facts_of_statistics, measure_channels
 from dlexp.training.step_counter import StepCounter
+from dlexp.training.trace_draws import TraceDraws
 from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
@@ -61,12 +62,14 @@ class Meters:
         clock: measures how long the training waits for data.
         steps: counts the training steps.
         untracked_state: finds what no checkpoint holds.
+        trace_draws: finds random numbers that are drawn while the step is traced.
     """
 
     gradients: GradientWatch
     clock: DataClock
     steps: StepCounter
     untracked_state: UntrackedState
+    trace_draws: TraceDraws
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
@@ -137,7 +140,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock(), steps, UntrackedState(model)),
+        meters=Meters(gradients, DataClock(), steps, UntrackedState(model), TraceDraws(model, dataset.image_shape)),
         evaluation_network=EvaluationNetwork(),
     )
 

@@ -1,4 +1,4 @@
-"""Warns at the first step if a resume of this training cannot be exact, and notes it in the record."""
+"""Warns at the first step of what it found in the traced step, and notes it in the record."""
 
 import logging
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from dlexp.runs.run import Run
+from dlexp.training.trace_draws import TraceDraws
 from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
@@ -15,14 +16,17 @@ _log = logging.getLogger(__name__)
 class ResumeNotice(keras.callbacks.Callback):
     """Records `resume_exact: false` with the cause if the training has state that is in no checkpoint.
 
+    It records `constant_draws` with the name of the layer if the model draws random numbers while it is traced.
+
     Args:
-        run: whose record gets the note.
+        run: whose record gets the notes.
         state: of the model.
+        draws: of the model.
     """
 
-    def __init__(self, run: Run, state: UntrackedState) -> None:
+    def __init__(self, run: Run, state: UntrackedState, draws: TraceDraws) -> None:
         super().__init__()
-        self._run, self._state, self._is_done = run, state, False
+        self._run, self._state, self._draws, self._is_done = run, state, draws, False
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Looks into the step after it was traced."""
@@ -37,3 +41,11 @@ class ResumeNotice(keras.callbacks.Callback):
                 cause,
             )
             self._run.update(resume_exact=False, resume_note=cause, caution="resume not exact")
+        if owner := self._draws.find():
+            _log.warning(
+                "%s draws random numbers from Python or NumPy, but only once, when its call is traced: they are the "
+                "same in every step: draw with keras.random and a SeedGenerator of the layer",
+                owner,
+            )
+            caution = "; ".join(filter(None, [self._run.record().get("caution"), "random numbers stay the same"]))
+            self._run.update(constant_draws=owner, caution=caution)
