@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlexp import ExperimentConfig, ExperimentResult, load_checkpoint, resume_experiment, run_experiment
+from dlexp.config.flags import config_from_words
 from dlexp.errors import InterruptedRunError, ModelError, TrainingError
 from dlexp.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from dlexp.registry import MODELS, register_model
@@ -22,7 +23,7 @@ from dlexp.training import preparation
 from tests.models.test_contract import Forgetful
 from tests.support import killing
 from tests.support.mlflow_store import client_of
-from tests.support.networks import EXACT, NOT_EXACT
+from tests.support.networks import CONSTANT_DRAWS, EXACT, NOT_EXACT
 
 pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
 PLUGIN = "tests.support.networks"
@@ -75,12 +76,21 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     np.testing.assert_array_equal(plain(pixels, training=False), checkpoint.model(pixels, training=False))
 
 
-@pytest.mark.parametrize("name", ["own_step", "stochastic_depth"])
-def test_trial_of_a_sweep_equals_the_single_run(name: str, tmp_path: pathlib.Path) -> None:
-    networks = WarmNetworks()
-    train(name, tmp_path / "first", prepare_setup=networks.prepare)
-    swept = train(name, tmp_path / "second", prepare_setup=networks.prepare)
-    assert swept.weights_digest == train(name, tmp_path / "single").weights_digest
+@pytest.fixture(scope="module")
+def networks() -> WarmNetworks:
+    """The networks of one worker that runs all trials of this file."""
+    return WarmNetworks()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_warm_trial_equals_the_run_of_its_flags_in_a_fresh_process(
+    name: str, networks: WarmNetworks, tmp_path: pathlib.Path
+) -> None:
+    for rate in (0.01, 0.003):
+        values = values_of(name, tmp_path / "sweep", epochs=1, learning_rate=rate)
+        run = run_experiment(ExperimentConfig.of(**values), prepare_setup=networks.prepare).run
+    again = config_from_words([f"--flagfile={run.path}/run.flags", f"--store={tmp_path / 'single'}"])
+    assert killing.differences(killing.train(again.flat()), run) == []
 
 
 def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> None:
@@ -109,6 +119,21 @@ def test_state_that_no_checkpoint_holds_is_named_and_recorded(
     for text in (warnings[0], record["cautions"]["resume not exact"]):
         assert re.search(cause, text), text
     assert client_of(tmp_path).get_run(result.run.id).data.tags[CAUTION_TAG] == "resume not exact"
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("python_noise", r"layer python_noise\w* \(PythonNoise\)"), ("mixing", r"model mixing \(Mixing\)")],
+)
+def test_random_numbers_that_are_drawn_while_tracing_are_named_and_recorded(
+    name: str, owner: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert name in CONSTANT_DRAWS
+    record = train(name, tmp_path).run.record()
+    (warning,) = [record.getMessage() for record in caplog.records if "same in every step" in record.getMessage()]
+    assert re.match(owner, warning)
+    assert re.match(rf"{owner} draws random numbers", record["cautions"]["random numbers stay the same"])
+    assert record["caution"] == "random numbers stay the same"
 
 
 def test_network_of_two_outputs_is_refused_before_anything_is_written(tmp_path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, one_line
 from dlexp.machine.atomic import atomic_file
-from dlexp.models.keras_internals import rebuilding
+from dlexp.models.keras_internals import NETWORK_MEMBER, compile_as_saved, rebuilding
 
 LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, if it cannot load a file
 
@@ -123,8 +124,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     metadata = read_metadata(path)
     check_seal(path)
     try:
-        with rebuilding():
-            model = keras.saving.load_model(path, safe_mode=True)
+        model = _load_model(path)
     except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:
@@ -135,6 +135,15 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
             ) from err
         raise CheckpointError(f"checkpoint {str(path)!r} cannot be loaded: {one_line(err)}") from err
     return LoadedCheckpoint.of(model, metadata, path)
+
+
+def _load_model(path: pathlib.Path) -> keras.Model:
+    with rebuilding(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`compile.*was not called as part of model loading")
+        model = keras.saving.load_model(path, safe_mode=True)
+    with zipfile.ZipFile(path) as file:
+        compile_as_saved(model, file.read(NETWORK_MEMBER))
+    return model
 
 
 def weights_digest(weights: Iterable[np.ndarray]) -> str:

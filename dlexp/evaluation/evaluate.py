@@ -56,7 +56,7 @@ def evaluate_splits(
     Raises:
         DataError: an image can no longer be read; the error names it.
     """
-    forward = forward or compile_forward(checkpoint, datasets, tta=tta)
+    forward = forward or compile_forward(checkpoint, datasets.dataset.image_shape, tta=tta)
     fitted_on = [_FITTED_ON] if datasets.dataset.count(_FITTED_ON) else []
     of_splits = {
         split: predict_split(forward, datasets, split, scoring=scoring)

@@ -13,6 +13,7 @@ from dlexp.datasets.images.image_stream import ImageStream
 from dlexp.errors import ConfigError
 from dlexp.evaluation.prediction_file import check_top_k, tabulate_predictions
 from dlexp.evaluation.scores import probabilities_of
+from dlexp.evaluation.split_prediction import compile_forward
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +72,11 @@ def predict_images(
         bits=int(loaded.config.data.bits),
         on_unreadable=on_unreadable,
     )
+    # The same operations as in evaluation, so that the same batch gives bit-identical results.
+    forward = compile_forward(loaded, tuple(loaded.metadata["input_shape"]))
 
     def predict(images: Any) -> np.ndarray:
-        # The same operations as in evaluation, so that the same batch gives bit-identical results.
-        return probabilities_of(loaded.model.predict_on_batch(images).astype(np.float32))
+        return probabilities_of(forward(images).numpy())
 
     return (
         tabulate_predictions(paths, predict(images), loaded.class_names, top_k=top_k, probabilities=probabilities)

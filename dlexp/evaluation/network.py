@@ -43,7 +43,7 @@ class EvaluationNetwork:
         """Returns the function from batches to logits for the last loaded model and the datasets of its run."""
         assert self._checkpoint is not None  # load() has to be called first
         if self._forward is None:
-            self._forward = compile_forward(self._checkpoint, datasets)
+            self._forward = compile_forward(self._checkpoint, datasets.dataset.image_shape)
         return self._forward
 
 

@@ -45,20 +45,23 @@ class Predictions:
         return self.table["label"].to_numpy()
 
 
-def compile_forward(checkpoint: LoadedCheckpoint, datasets: Datasets, *, tta: Sequence[str] = ()) -> Forward:
+def compile_forward(
+    checkpoint: LoadedCheckpoint, image_shape: tuple[int, int, int], *, tta: Sequence[str] = ()
+) -> Forward:
     """Makes the function from batches to logits; it is traced once, for all splits and for smaller last batches too.
 
-    `model.predict` traces again for a smaller batch, and takes three times as long on small datasets.
+    `model.predict` traces again for a smaller batch, and takes three times as long on small datasets. A model may have
+    its own `predict_step`, which returns something else than logits.
 
     Args:
         checkpoint: its model takes raw pixels, returns logits `(batch, num_classes)`.
-        datasets: contain the images; grey images are converted to RGB if the model expects RGB.
+        image_shape: (height, width, channels); grey images are converted to RGB if the model expects RGB.
         tta: names of test-time augmentations, see `make_views`.
 
     Returns:
         Function from `uint8` images `(batch, height, width, channels)` to `float32` logits `(batch, num_classes)`.
     """
-    height, width, channels = datasets.dataset.image_shape
+    height, width, channels = image_shape
     model, repeats = checkpoint.model, checkpoint.metadata["input_shape"][-1] // channels
 
     def logits_of(images: Any) -> Any:

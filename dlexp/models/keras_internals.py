@@ -12,6 +12,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
@@ -195,8 +196,8 @@ def set_global_seed(seed: Mapping[str, Any]) -> None:
         global_state.set_global_attribute(name, value)
 
 
-def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
-    """Calls a function at the beginning of each call of a model's `train_step`, which is when the step is traced.
+def watch_train_step(model: keras.Model, watch: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Enters a context around each call of a model's `train_step`, which is when the step is traced.
 
     Relies on `make_train_function` (backend/tensorflow/trainer.py) taking the method from the model, not from its
     class. If it took another way, the function would never be called, and state that is in no checkpoint would not be
@@ -204,13 +205,13 @@ def watch_train_step(model: keras.Model, watch: Callable[[], None]) -> None:
 
     Args:
         model: its train function is not made yet.
-        watch: takes nothing.
+        watch: makes the context.
     """
     train_step = model.train_step
 
     def watched_train_step(data: Any) -> Any:
-        watch()
-        return train_step(data)
+        with watch():
+            return train_step(data)
 
     model.train_step = watched_train_step
 
@@ -259,7 +260,55 @@ def metrics_so_far(model: keras.Model) -> dict[str, float]:
 
     Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch.
     """
-    return {name: float(value) for name, value in model.get_metrics_result().items()}
+    return without_idle(model, {name: float(value) for name, value in model.get_metrics_result().items()})
+
+
+def without_idle(model: keras.Model, values: Mapping[str, float]) -> dict[str, float]:
+    """Returns the values by name without those of means that no step has updated since the last reset.
+
+    Keras gives 0 for such a mean, as for the loss of a model whose own `train_step` or `test_step` does not update it.
+    A value other than 0 comes from the step itself. Relies on `metrics` (trainers/trainer.py and compile_utils.py), and
+    on `count` (metrics/reduction_metrics.py). Without them a loss of 0 would be recorded that nobody measured.
+    """
+    compiled = _read(model, "_compile_metrics", "trainers/trainer.py")
+    metrics = [*model.metrics, *(compiled.metrics if compiled is not None else ())]
+    counts = {metric.name: getattr(metric, "count", None) for metric in metrics}
+    idle = {name for name, count in counts.items() if count is not None and not float(count)}
+    return {name: value for name, value in values.items() if value or name not in idle}
+
+
+def compile_as_saved(model: keras.Model, network_member: bytes) -> None:
+    """Compiles a loaded model with its own `compile` as its file says, with the `compile` of Keras.
+
+    Relies on `compile_config` in NETWORK_MEMBER (saving/serialization_lib.py), and on Keras leaving such a model
+    uncompiled. Without it the model of a checkpoint could not be evaluated on labels.
+    """
+    config = json.loads(network_member).get("compile_config")
+    if config and has_own(model, "compile"):
+        keras.Model.compile(model, **keras.saving.deserialize_keras_object(config))
+
+
+def not_compiled(model: keras.Model, arguments: Mapping[str, Any]) -> list[str]:
+    """Returns those arguments of `compile` that a model's own `compile` has not passed on to Keras.
+
+    Relies on `loss`, `steps_per_execution` and `_compile_metrics` (trainers/trainer.py), and on `_user_metrics`
+    (trainers/compile_utils.py). Without them a model could train with another optimizer or loss than it is recorded
+    with.
+
+    Args:
+        model: compiled.
+        arguments: `optimizer`, `loss`, `metrics`, `steps_per_execution` and others, which are not compared.
+    """
+    optimizer, metrics = getattr(model, "optimizer", None), getattr(model, "_compile_metrics", None)
+    given = {
+        "optimizer": None if optimizer is None else inner_optimizer(optimizer),
+        "loss": getattr(model, "loss", None),
+        "metrics": None if metrics is None else _read(metrics, "_user_metrics", "trainers/compile_utils.py"),
+    }
+    missing = [name for name, value in given.items() if value is not arguments[name]]
+    if getattr(model, "steps_per_execution", None) != arguments["steps_per_execution"]:
+        missing.append("steps_per_execution")
+    return missing
 
 
 def loss_so_far(model: keras.Model) -> float:

@@ -1,15 +1,17 @@
 """Calls a model to see what it does: a traced call as training makes it, or calls on a few random images."""
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from dlexp.models.keras_internals import flatten_layers
+from dlexp.models.keras_internals import flatten_layers, without_idle
 
 _IMAGES = 4
 
@@ -31,11 +33,25 @@ def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool
     return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8)).structured_outputs
 
 
-def trace_validation(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> list[str]:
-    """Traces the `test_step` of a compiled model, and returns the names of the metrics that it measures."""
-    images, labels = tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)
-    step = tf.function(lambda x, y: model.test_step((x, y)), autograph=False)
-    return list(step.get_concrete_function(images, labels).structured_outputs)
+def validate_once(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> dict[str, float]:
+    """Calls the `test_step` of a compiled model on a few random images, and returns the metrics that it measures."""
+    images, labels = probe_images(input_shape), np.eye(num_classes, dtype=np.float32)[np.arange(_IMAGES) % num_classes]
+    step = tf.function(
+        lambda x, y: model.test_step((x, y)),
+        input_signature=[tf.TensorSpec((None, *input_shape), tf.uint8), tf.TensorSpec((None, num_classes), tf.float32)],
+        autograph=False,
+    )
+    with unchanged(model):
+        measured = step.get_concrete_function()(images, labels)
+        if not isinstance(measured, dict):
+            raise TypeError(f"it returns a {type(measured).__name__}, and must return a dict of numbers by name")
+        values = {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in measured.items()}
+        for name, value in values.items():
+            if value.shape != ():
+                raise TypeError(f"it returns {name} of shape {value.shape}, and must return one number")
+        measured = without_idle(model, {name: float(value) for name, value in values.items()})
+    model.reset_metrics()
+    return measured
 
 
 def probe_images(input_shape: Sequence[int]) -> np.ndarray:
@@ -78,26 +94,42 @@ def disturb(weights: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
     ]
 
 
+@contextlib.contextmanager
+def watched_calls(
+    model: keras.Model, watch: Callable[[keras.layers.Layer], contextlib.AbstractContextManager[Any]]
+) -> Iterator[None]:
+    """Enters a context around each call of each layer within a model, during the block."""
+    layers = flatten_layers(model)
+
+    def add(layer: keras.layers.Layer) -> None:
+        call = layer.call
+
+        @functools.wraps(call)
+        def watched_call(*args: Any, **kwargs: Any) -> Any:
+            with watch(layer) as note:
+                outputs = call(*args, **kwargs)
+                if note is not None:
+                    note(outputs)
+            return outputs
+
+        layer.__dict__["call"] = watched_call
+
+    for layer in layers:
+        add(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("call", None)
+
+
 def recorded_outputs(model: keras.Model, images: np.ndarray) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
     """Returns what every layer within a model returns for images, without dropout, in the order in which they end."""
     records: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
-    watched = flatten_layers(model)
 
-    def watch(layer: keras.layers.Layer) -> None:
-        call = layer.call
+    def record(layer: keras.layers.Layer, outputs: Any) -> None:
+        records.append((layer, [np.asarray(output) for output in keras.tree.flatten(outputs)]))
 
-        def recorded_call(*args: Any, **kwargs: Any) -> Any:
-            outputs = call(*args, **kwargs)
-            records.append((layer, [np.asarray(output) for output in keras.tree.flatten(outputs)]))
-            return outputs
-
-        layer.__dict__["call"] = recorded_call
-
-    for layer in watched:
-        watch(layer)
-    try:
+    with watched_calls(model, lambda layer: contextlib.nullcontext(partial(record, layer))):
         model(images, training=False)
-    finally:
-        for layer in watched:
-            layer.__dict__.pop("call", None)
     return records

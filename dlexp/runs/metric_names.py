@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.monitor import monitor_mode
-from dlexp.errors import ConfigError, unknown_name
+from dlexp.errors import ConfigError, UnknownNameError, unknown_name
 from dlexp.registry import METRICS, MODELS
 from dlexp.runs.metric_keys import metric_key
 
@@ -107,7 +107,10 @@ def check_monitor(config: ExperimentConfig, class_names: Sequence[str] | None = 
     available = [*(key for key in measured if key not in ON_WHOLE_SPLITS), *(f"val_{key}" for key in measured)]
     monitor_mode_is_given = selection.monitor_mode != "auto"
     if selection.monitor not in available and not (monitor_mode_is_given and _logs_more(config)):
-        raise unknown_name("monitored metric", selection.monitor, available)
+        error = unknown_name("monitored metric", selection.monitor, available)
+        if not _logs_more(config):
+            raise error
+        raise UnknownNameError(f"{error}; for another one, which a plug-in logs, give --monitor_mode=min or max")
     monitor_mode(selection.monitor, selection.monitor_mode)
 
 

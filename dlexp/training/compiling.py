@@ -14,7 +14,7 @@ from dlexp.errors import ConfigError, ModelError
 from dlexp.evaluation.losses import loss_of
 from dlexp.evaluation.metrics import build_metrics
 from dlexp.models.contract import describe_error
-from dlexp.models.keras_internals import has_own
+from dlexp.models.keras_internals import has_own, not_compiled
 from dlexp.models.own_loss import has_own_loss
 from dlexp.training.optimizers import build_optimizer
 from dlexp.training.step_counter import StepCounter
@@ -104,6 +104,11 @@ def compile_model(
             f"compile() of model {config.model.model} fails: {describe_error(err, None)}: give it the arguments "
             f"{', '.join(arguments)} of keras.Model.compile, and pass what else it needs to the constructor"
         ) from err
+    if missing := not_compiled(model, arguments):
+        raise ModelError(
+            f"compile() of model {config.model.model} does not pass on {', '.join(missing)}: call super().compile() "
+            "with all arguments that it gets, and compute a loss of your own in compute_loss"
+        )
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     steps.watch(model)

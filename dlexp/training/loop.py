@@ -12,7 +12,7 @@ from dlexp.checkpoints.resume import ResumePoint, restore_metrics
 from dlexp.datasets import Datasets
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.errors import ConfigError
-from dlexp.models.keras_internals import begin_steps, metrics_so_far, steps_per_call, take_steps
+from dlexp.models.keras_internals import begin_steps, metrics_so_far, steps_per_call, take_steps, without_idle
 from dlexp.runs.metric_names import ON_WHOLE_SPLITS
 from dlexp.training.data_clock import DataClock
 from dlexp.training.step_counter import StepCounter
@@ -101,6 +101,7 @@ def _run_epochs(
             hooks.on_train_batch_end(step + steps_per_call(model) - 1, logs)
         train_logs = _train_logs(model, logs)
         val_logs = model.evaluate(datasets.validation, callbacks=hooks, return_dict=True, verbose=0)
+        val_logs = without_idle(model, val_logs)
         if any(map(math.isnan, val_logs.values())):  # a custom step returns what its traced metrics gave
             val_logs = _over_all_batches(model, val_logs)
         hooks.on_epoch_end(epoch, train_logs | {f"val_{name}": value for name, value in val_logs.items()})
@@ -118,4 +119,4 @@ def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, f
 def _over_all_batches(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:
     """The metrics over all batches; of the last one those that only a custom step returns."""
     over_all = metrics_so_far(model)
-    return {name: float(over_all.get(name, value)) for name, value in last_logs.items()}
+    return without_idle(model, {name: float(over_all.get(name, value)) for name, value in last_logs.items()})

@@ -22,7 +22,7 @@ from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
 from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import has_own_validation
-from dlexp.models.probe import trace_validation
+from dlexp.models.probe import validate_once
 from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
@@ -32,6 +32,7 @@ from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
 from dlexp.training.statistics import facts_of_statistics, measure_channels
 from dlexp.training.step_counter import StepCounter
+from dlexp.training.trace_draws import TraceDraws
 from dlexp.training.untracked_state import UntrackedState
 
 _log = logging.getLogger(__name__)
@@ -61,12 +62,14 @@ class Meters:
         clock: measures how long the training waits for data.
         steps: counts the training steps.
         untracked_state: finds what no checkpoint holds.
+        trace_draws: finds random numbers that are drawn while the step is traced.
     """
 
     gradients: GradientWatch
     clock: DataClock
     steps: StepCounter
     untracked_state: UntrackedState
+    trace_draws: TraceDraws
 
     def reset(self) -> None:
         """Drops all measurements, for another training."""
@@ -137,7 +140,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
         model=model,
         facts=facts,
         portable=PortableModel(portable_model, NetworkArchive(portable_model), layers),
-        meters=Meters(gradients, DataClock(), steps, UntrackedState(model)),
+        meters=Meters(gradients, DataClock(), steps, UntrackedState(model), TraceDraws(model, dataset.image_shape)),
         evaluation_network=EvaluationNetwork(),
     )
 
@@ -183,18 +186,19 @@ def initialize_and_compile(
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
-    """Raises ModelError if a model's own `test_step` fails, or does not return the monitored metric."""
+    """Raises ModelError if a model's own `test_step` fails, or does not measure the monitored metric."""
     if not has_own_validation(model):
         return
     name, monitor = config.model.model, config.selection.monitor
     try:
-        measured = trace_validation(model, dataset.image_shape, dataset.num_classes)
+        measured = validate_once(model, dataset.image_shape, dataset.num_classes)
     except Exception as err:
         raise ModelError(f"test_step of model {name} fails: {describe_error(err, None)}") from err
     if monitor.startswith("val_") and monitor.removeprefix("val_") not in measured:
         raise ModelError(
-            f"test_step of model {name} returns {', '.join(measured) or 'nothing'}, but the monitored metric is "
-            f"{monitor}: return it from test_step, or give --monitor=val_NAME"
+            f"test_step of model {name} measures {', '.join(measured) or 'nothing'}, but the monitored metric is "
+            f"{monitor}: update that metric and return it from test_step, or give "
+            "--monitor=val_NAME with --monitor_mode=min or --monitor_mode=max"
         )
 
 

@@ -1,5 +1,6 @@
 """Finds state that a training step changes or draws from, and that is in no checkpoint."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ class UntrackedState:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._graph: Any = None
+        self._is_eager = False
         self._found: list[str] | None = None
         watch_train_step(model, self._remember_graph)
 
@@ -40,11 +42,16 @@ class UntrackedState:
         """
         if self._found is None:
             found = [] if self._graph is None else [*self._variables(), *self._operations()]
+            if self._is_eager:
+                found = [f"{_describe(self._model)} runs eagerly, so that nobody can look into its step"]
             self._found, self._graph = list(dict.fromkeys(found)), None
         return self._found
 
-    def _remember_graph(self) -> None:
-        self._graph = tf.compat.v1.get_default_graph()
+    @contextlib.contextmanager
+    def _remember_graph(self) -> Iterator[None]:
+        self._is_eager = tf.executing_eagerly()
+        self._graph = None if self._is_eager else tf.compat.v1.get_default_graph()
+        yield
 
     def _variables(self) -> Iterator[str]:
         model = self._model

@@ -1,6 +1,7 @@
 """`dlexp predict` and `predict_images`: what is written agrees with the evaluation, and nothing is left half-made."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
@@ -12,6 +13,7 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,21 @@ def test_probabilities_are_those_of_the_evaluation_bit_for_bit(
     assert predicted["prediction"].tolist() == [CLASSES[label] for label in evaluated["prediction"]]
     columns = ["confidence", *PROBABILITIES]
     pd.testing.assert_frame_equal(predicted[columns], evaluated[columns], check_exact=True)
+
+
+class OwnPredictStep(keras.Model):
+    """Returns classes from `predict`."""
+
+    def predict_step(self, data: Any) -> Any:
+        return {"classes": keras.ops.argmax(self(data), axis=-1)}
+
+
+def test_model_with_its_own_predict_step_predicts_what_the_evaluation_says(
+    trained: pathlib.Path, checkpoint: LoadedCheckpoint
+) -> None:
+    own = dataclasses.replace(checkpoint, model=OwnPredictStep(checkpoint.model.inputs, checkpoint.model.outputs))
+    paths = list(find_images([str(trained / "photos")]))
+    pd.testing.assert_frame_equal(*(pd.concat(predict_images(loaded, paths)) for loaded in (own, checkpoint)))
 
 
 def test_another_batch_size_gives_nearly_the_same(trained: pathlib.Path, checkpoint: LoadedCheckpoint) -> None:

@@ -1,5 +1,6 @@
 """What dlexp relies on in Keras without Keras documenting it; a failure names the file of Keras to look at."""
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -395,9 +396,9 @@ def test_layers_at_any_depth_are_found_once() -> None:
 
 @keras_pin("make_train_function, which takes train_step from the model", "backend/tensorflow/trainer.py")
 def test_training_step_is_watched_while_it_is_traced() -> None:
-    calls = []
+    calls: list[int] = []
     model = build_model()
-    keras_internals.watch_train_step(model, lambda: calls.append(1))
+    keras_internals.watch_train_step(model, lambda: contextlib.nullcontext(calls.append(1)))
     train_step(model)
     train_step(model)
     assert 1 <= len(calls) <= 2
@@ -428,3 +429,44 @@ def test_model_whose_layers_have_no_build_is_rebuilt_without_a_warning() -> None
         with keras_internals.rebuilding():
             rebuilt = keras.saving.deserialize_keras_object(config)
     assert len(rebuilt.weights) == 2
+
+
+@keras_pin("_compile_metrics, and the count of a mean", "trainers/trainer.py and metrics/reduction_metrics.py")
+def test_mean_without_a_value_is_left_out() -> None:
+    model = build_model()
+    train_step(model)
+    assert keras_internals.without_idle(model, {"loss": 0.0, "accuracy": 0.0}) == {"loss": 0.0, "accuracy": 0.0}
+    model.reset_metrics()
+    assert keras_internals.without_idle(model, {"loss": 0.0, "accuracy": 0.0, "other": 0.0}) == {"other": 0.0}
+    assert keras_internals.without_idle(model, {"loss": 0.5}) == {"loss": 0.5}
+
+
+@keras_pin("loss, steps_per_execution and the metrics of compile", "trainers/trainer.py and trainers/compile_utils.py")
+def test_arguments_that_compile_does_not_pass_on_are_found() -> None:
+    model = build_model()
+    arguments: dict[str, Any] = {"optimizer": keras.optimizers.SGD(), "loss": "mse", "metrics": []}
+    model.compile(**arguments, steps_per_execution=2)
+    assert keras_internals.not_compiled(model, {**arguments, "steps_per_execution": 2}) == []
+    others = {"optimizer": keras.optimizers.SGD(), "loss": "mae", "metrics": ["accuracy"], "steps_per_execution": 1}
+    assert keras_internals.not_compiled(model, others) == list(others)
+    assert keras_internals.not_compiled(OwnTestStep(), others) == ["optimizer", "loss", "metrics"]
+
+
+class OwnCompile(keras.Sequential):
+    """Has its own `compile`."""
+
+    def compile(self, **given: Any) -> None:
+        super().compile(**given)
+
+
+@keras_pin("compile_config", "saving/serialization_lib.py")
+def test_model_with_its_own_compile_is_compiled_as_its_file_says(tmp_path: pathlib.Path) -> None:
+    path, model = tmp_path / "model.keras", OwnCompile([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile(loss="mse", optimizer="sgd")
+    model.save(path)
+    with pytest.warns(UserWarning, match="not called as part of model loading"):
+        loaded = keras.saving.load_model(path, custom_objects={"OwnCompile": OwnCompile})
+    assert not hasattr(loaded, "optimizer")
+    with zipfile.ZipFile(path) as file:
+        keras_internals.compile_as_saved(loaded, file.read(keras_internals.NETWORK_MEMBER))
+    assert loaded.evaluate(IMAGES, TARGETS, verbose=0) == model.evaluate(IMAGES, TARGETS, verbose=0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -153,6 +154,29 @@ class TensorFlowNoise(layers.Layer):
 
 
 @registered
+class PythonNoise(layers.Layer):
+    """Noise from a generator of NumPy, which draws only while the call is traced."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.generator = np.random.default_rng(0)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x + self.generator.normal() if training else x
+
+
+@registered
+class Mixing(Base):
+    """Mixes images in a share that its training step draws from NumPy, as some examples of MixUp do."""
+
+    def train_step(self, data: Any) -> Any:
+        images, labels = data
+        share = np.random.beta(0.2, 0.2)
+        images = share * ops.cast(images, "float32") + (1 - share) * ops.cast(images[::-1], "float32")
+        return super().train_step((images, share * labels + (1 - share) * labels[::-1]))
+
+
+@registered
 class Counting(Base):
     """Counts its steps in a variable of TensorFlow, which Keras does not save."""
 
@@ -210,5 +234,9 @@ NOT_EXACT = {
     "tensorflow_noise": functional(lambda x: TensorFlowNoise()(layers.Flatten()(x))),
     "counting": lambda shape, num_classes: Counting(num_classes),
 }
-for _name, _build in {**EXACT, **NOT_EXACT}.items():
+CONSTANT_DRAWS = {
+    "python_noise": functional(lambda x: layers.Dense(8)(PythonNoise()(layers.Flatten()(x)))),
+    "mixing": lambda shape, num_classes: Mixing(num_classes),
+}
+for _name, _build in {**EXACT, **NOT_EXACT, **CONSTANT_DRAWS}.items():
     register_model(_name)(_build)

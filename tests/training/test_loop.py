@@ -1,10 +1,12 @@
 """The training loop, and how many steps one call of the compiled function takes."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from dlexp.checkpoints.files import weights_digest
 from dlexp.config.experiment_config import ExperimentConfig
@@ -13,6 +15,7 @@ from dlexp.errors import ConfigError
 from dlexp.training.compiling import choose_steps_per_execution, use_threads
 from dlexp.training.loop import train_model
 from dlexp.training.preparation import prepare
+from tests.support.own_methods import train, variant
 
 
 def choose(
@@ -93,3 +96,20 @@ def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup.model, "train_step", count)
     train_model(setup.model, setup.datasets, epochs=1, callbacks=[])
     assert len(traced) == 1
+
+
+def takes_a_step(model: keras.Model, data: Any) -> Any:
+    images, labels = data
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = keras.ops.mean(keras.losses.categorical_crossentropy(labels, logits, from_logits=True))
+    model.optimizer.apply(tape.gradient(loss, model.trainable_variables))
+    return {**model.compute_metrics(images, labels, logits), "distance": loss}
+
+
+def test_loss_that_a_train_step_does_not_measure_is_not_recorded_as_zero(
+    quick_database: None, tmp_path: pathlib.Path
+) -> None:
+    keys = set(train(variant(train_step=takes_a_step), tmp_path, log_every_steps=4).points()["key"])
+    assert {"distance", "accuracy", "steps/accuracy", "val_loss"} <= keys
+    assert not {"loss", "steps/loss"} & keys

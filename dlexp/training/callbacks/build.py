@@ -93,7 +93,7 @@ def build_callbacks(
         )
     )
     callbacks += [
-        ResumeNotice(run, setup.meters.untracked_state),
+        ResumeNotice(run, setup.meters.untracked_state, setup.meters.trace_draws),
         DivergenceGuard(),
         *_steering(config, mode=mode),
         best,

@@ -1,0 +1,57 @@
+"""What is checked before a training: the validation step of a model that has its own."""
+
+import pathlib
+from typing import Any
+
+import pytest
+
+from dlexp.errors import ConfigError, ModelError
+from tests.support.own_methods import train, variant
+
+pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
+
+
+def predicts(model: Any, data: Any) -> tuple[Any, Any, Any]:
+    images, labels = data
+    return images, labels, model(images, training=False)
+
+
+def measures_no_loss(self: Any, data: Any) -> Any:
+    return self.compute_metrics(*predicts(self, data))
+
+
+def returns(value: Any) -> Any:
+    return lambda self, data: value
+
+
+@pytest.mark.parametrize(
+    ("test_step", "values", "reason"),
+    [
+        (returns({"error": 0.5}), {}, "measures error, but the monitored metric is val_accuracy"),
+        (returns(None), {}, "it returns a NoneType, and must return a dict"),
+        (returns(0.5), {}, "it returns a \\w+, and must return a dict"),
+        (returns({"accuracy": [0.5, 1.0]}), {}, r"it returns accuracy of shape \(2,\), and must return one number"),
+        (lambda self, data: data[2], {}, r"test_step of model variant fails: IndexError: .*test_preparation\.py"),
+        (measures_no_loss, {"monitor": "val_loss"}, "measures .*accuracy, but the monitored metric is val_loss"),
+    ],
+)
+def test_test_step_that_cannot_be_used_is_refused_before_a_run_is_made(
+    test_step: Any, values: dict[str, Any], reason: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ModelError, match=reason):
+        train(variant(test_step=test_step), tmp_path / "store", **values)
+    assert not (tmp_path / "store" / "artifacts").exists()
+
+
+def test_metric_of_a_test_step_is_monitored_as_the_messages_say(tmp_path: pathlib.Path) -> None:
+    kind = variant(test_step=returns({"error": 0.5}))
+    with pytest.raises(ConfigError, match="give --monitor_mode=min or max"):
+        train(kind, tmp_path, monitor="val_error")
+    assert train(kind, tmp_path, monitor="val_error", monitor_mode="min").record()["metrics"]["val_error"] == 0.5
+
+
+def test_loss_that_a_test_step_does_not_measure_is_not_recorded_as_zero(tmp_path: pathlib.Path) -> None:
+    record = train(variant(test_step=measures_no_loss), tmp_path).record()
+    assert record["verified"]
+    assert "val_loss" not in record["metrics"]
+    assert record["metrics"]["val_accuracy"] > 0.2
