@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
+from dlexp.datasets.images.other_files import is_system_file
 from dlexp.datasets.images.scan import scan_files
 from dlexp.datasets.sources.encoded import FileSource
-from dlexp.datasets.sources.folder_listing import Listing, count_endings, is_system_file, list_folders
+from dlexp.datasets.sources.folder_listing import Listing, count_endings, list_folders
 from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import Source
 from dlexp.errors import DataError
