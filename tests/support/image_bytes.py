@@ -44,5 +44,13 @@ def build_png(width: int, height: int, bits: int, colour: int, rows: list[bytes]
     return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(kind.encode(), data) for kind, data in chunks.items())
 
 
+def build_late_damage(side: int = 160) -> bytes:
+    """A PNG whose checksums are right, but whose pixels cannot be unpacked behind those that the scan unpacks."""
+    pixels = zlib.compress(bytes(2**17)[: side * (3 * side + 1) - side], 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": pixels, b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(kind, data) for kind, data in chunks.items())
+
+
 def build_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
