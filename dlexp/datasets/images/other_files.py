@@ -25,16 +25,24 @@ def kind_of_other(entry: os.DirEntry[str]) -> tuple[str, str]:
     """
     if entry.name.startswith("."):
         return "hidden", ""
+    if not os.path.exists(entry.path):  # first, as is_dir raises OSError for links in a circle
+        return "broken_link", ""
     if entry.is_dir():
         return "folder_link", ""
-    if not os.path.exists(entry.path):
-        return "broken_link", ""
     ending = os.path.splitext(entry.name)[1].lower() or NO_ENDING
-    if not entry.is_file():
+    if not is_file(entry):
         return "no_file", ending
     if is_system_file(entry.name) or ending in _SIDECARS.split():
         return "sidecar", ending
     return "picture" if ending in _PICTURES.split() else "other_ending", ending
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a file or a link to one; False for links in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def is_system_file(name: str) -> bool:

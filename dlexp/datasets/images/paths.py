@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
-from dlexp.datasets.images.other_files import kind_of_other, printable_name
+from dlexp.datasets.images.other_files import is_file, kind_of_other, printable_name
 from dlexp.errors import DataError
 
 LeftOutCounter = Counter[tuple[str, str]]  # by kind of `left_out.KINDS`, and by ending or, of a link, by path
@@ -113,7 +113,7 @@ def _list_folder(folder: str, left_out: LeftOutCounter) -> tuple[list[str], list
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:
     """Returns whether an entry is a file or a link to one; a broken link is reported when it is read."""
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    return is_file(entry) or (entry.is_symlink() and not os.path.isdir(entry.path))
 
 
 def _match_pattern(pattern: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
-from dlexp.datasets.images.other_files import kind_of_other, printable_name
+from dlexp.datasets.images.other_files import is_file, kind_of_other, printable_name
 from dlexp.datasets.images.scan import check_file_name, check_link
 from dlexp.errors import DataError
 
@@ -36,7 +36,8 @@ def list_folders(root: str, inside: str = "") -> Iterator[Listing]:
         inside: path of the folder relative to the root; "" or ending in "/".
 
     Raises:
-        DataError: a folder cannot be listed, a link leaves the root, or the name of an image is not valid UTF-8.
+        DataError: a folder cannot be listed, a link leaves the root, or the name of an image or a folder is not
+            valid UTF-8.
     """
     listing = Listing(inside, [], [], [])
     try:
@@ -48,7 +49,7 @@ def list_folders(root: str, inside: str = "") -> Iterator[Listing]:
             f"folder {os.path.join(root, inside)!r} cannot be listed: {err.strerror}; give yourself access to it, or "
             "move it away"
         ) from err
-    _check_names(root, inside, listing.images)
+    _check_names(root, inside, [*listing.images, *listing.folders])
     yield listing
     for name in sorted(listing.folders):
         yield from list_folders(root, f"{inside}{name}/")
@@ -66,7 +67,7 @@ def _place(entry: os.DirEntry[str], root: str, listing: Listing) -> None:
         check_link(root, entry.path)
     if entry.is_dir(follow_symlinks=False) and not is_hidden:
         listing.folders.append(name)
-    elif name.lower().endswith(IMAGE_ENDINGS) and entry.is_file() and not is_hidden:
+    elif name.lower().endswith(IMAGE_ENDINGS) and not is_hidden and is_file(entry):
         listing.images.append(name)
     else:
         kind, ending = kind_of_other(entry)

@@ -143,3 +143,8 @@ def test_from_python_what_is_left_out_is_warned_of(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING):
         find("photos")
     assert "left out: 1 file that accompanies images (1 .txt), 2 hidden files or folders" in caplog.text
+
+
+def test_link_in_a_circle_does_not_hide_the_other_files_of_its_folder(tree: pathlib.Path) -> None:
+    (tree / "one" / "circle.png").symlink_to("circle.png")
+    assert find("photos/one") == ["photos/one/circle.png", "photos/one/x.png", "photos/one/deep/y.png"]
