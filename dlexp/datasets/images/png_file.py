@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from dlexp.datasets.images import pillow_file
 from dlexp.datasets.images.image_header import (
     DEEP_BITS,
-    MAX_DEEP,
     Decoder,
     ImageHeader,
     UnreadableImageError,
@@ -76,12 +75,10 @@ def inspect_png(data: bytes) -> ImageHeader:
         decoder=Decoder.ALPHA if transparent else Decoder.PLAIN,
     )
     _check_pixels(png.pixels, _rows(width, height, bits * _VALUES[colour], interlaced=interlaced))
-    return header if bits < DEEP_BITS else replace(header, peak=_find_peak(data, header))
+    return header if bits < DEEP_BITS else replace(header, peak=_find_peak(data))
 
 
-def _find_peak(data: bytes, header: ImageHeader) -> int:
-    if header.mode != "I;16" or header.decoder == Decoder.ALPHA:
-        return MAX_DEEP
+def _find_peak(data: bytes) -> int:
     with pillow_file.open_image(data) as image:
         return pillow_file.find_peak(image)
 
