@@ -16,16 +16,11 @@ from dlexp.datasets.images.scan import scan_files
 from dlexp.datasets.sources.encoded import FileSource
 from dlexp.datasets.sources.folder_listing import Listing, count_endings, list_folders
 from dlexp.datasets.sources.left_out import left_out_table
-from dlexp.datasets.sources.source import Source
+from dlexp.datasets.sources.source import SPLIT_NAMES, Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
 _HELD_OUT = re.compile("test|val|dev|hold", re.IGNORECASE)  # in the name of a folder, next to one with "train"
-_SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "valid"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 @register_source("folder")
@@ -177,7 +172,7 @@ def _class_folder(inside: str, split_folders: Mapping[str, str]) -> str:
 def _split_folders(listings: Sequence[Listing], root: str) -> Mapping[str, str]:
     """Returns the splits by the names of their folders; empty if there are no official splits."""
     names = listings[0].folders
-    splits = {name: _SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in _SPLIT_FOLDERS}
+    splits = {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
     others = [name for name in names if name not in splits]
     if "train" not in splits.values() or (others and len(set(splits.values())) == 1):
         _refuse_misnamed_splits(listings, root)
