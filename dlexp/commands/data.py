@@ -195,12 +195,15 @@ def _describe_differences(run: str, differences: Any) -> str:
 
 
 def _pack(target: DataTarget) -> int:
-    from dlexp.datasets.packing import write_pack
+    from dlexp.datasets.packing import left_out_when_packed, write_pack
+    from dlexp.datasets.sources.left_out import count_left_out, left_out_text
 
     _check_output(target.options["output"], is_folder=True)
     dataset = target.open()
     folder = pathlib.Path(target.options["output"] or f"{dataset.name}.pack")
     write_pack(dataset, folder, shard_bytes=target.options["shard_mb"] * 2**20)
+    if left_out := left_out_text(count_left_out(left_out_when_packed(dataset.source))):
+        print(f"left out: {left_out}", file=sys.stderr)
     print(folder)
     return 0
 

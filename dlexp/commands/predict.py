@@ -12,7 +12,7 @@ from dlexp.checkpoints.names import KINDS
 from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.command import Command, CommandLine, Positionals
 from dlexp.config.spelling import parse_names
-from dlexp.datasets.images.paths import check_words, find_images, images_at, read_list
+from dlexp.datasets.images.paths import LeftOutCounter, check_words, find_images, images_at, read_list
 from dlexp.errors import ConfigError, DataError, InterruptedRunError, unknown_name
 from dlexp.machine.console import EXIT_FAILED
 from dlexp.machine.progress_bar import count
@@ -26,7 +26,11 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "top_k": (0, "Write the K most probable classes instead of the probability of every class; 0: of every class."),
     "probabilities": (True, "Write the probability of every class; if false, only the most probable class."),
     "from_file": ("", "File with more images and folders, separated by newlines or NUL."),
-    "strict": (False, "Exit with 1 if a file cannot be read; the predictions for all others are still written."),
+    "strict": (
+        False,
+        "Exit with 1 if a file cannot be read or is an image in a format that is not read; the predictions for all "
+        "others are still written.",
+    ),
     "batch_size": (0, "Images per batch; 0: as in the training of the model."),
     "kind": ("best", "Which checkpoint of a run: best or last."),
     "store": ("mlruns", "Folder of the runs."),
@@ -37,7 +41,7 @@ _DESCRIPTION = """Images are decoded as in training.
 
 RUN is a run ID or the start of one, a name, a folder, or latest; PATH is a checkpoint file. FOLDER means all images in
 and below it, a quoted PATTERN such as '**/*.jpg' all files that match it, and - a list of paths on stdin. Files that
-cannot be read are reported on stderr and left out."""
+cannot be read are reported on stderr and left out; other files in a folder are counted by kind."""
 
 
 class Unreadable:
@@ -58,8 +62,9 @@ def _predict(line: CommandLine) -> int:
     output = pathlib.Path(options["output"])
     check_prediction_file(output)
     checkpoint = _find_checkpoint(reference, options)
-    with _open_images(images, options["from_file"]) as paths:
-        return _predict_images(checkpoint, paths, output, options)
+    left_out = LeftOutCounter()
+    with _open_images(images, options["from_file"], left_out) as paths:
+        return _predict_images(checkpoint, paths, output, options, left_out)
 
 
 def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path:
@@ -78,8 +83,10 @@ def _find_checkpoint(reference: str, options: Mapping[str, Any]) -> pathlib.Path
 
 
 @contextlib.contextmanager
-def _open_images(words: Sequence[str], list_file: str) -> Iterator[Iterator[str]]:
+def _open_images(words: Sequence[str], list_file: str, left_out: LeftOutCounter) -> Iterator[Iterator[str]]:
     """Yields the paths of all images that were named, and keeps the files that list some of them open meanwhile.
+
+    While the paths are iterated over, what lies in the folders but is left out is counted.
 
     Raises:
         DataError: a path does not exist, or there is no image.
@@ -92,21 +99,33 @@ def _open_images(words: Sequence[str], list_file: str) -> Iterator[Iterator[str]
     with contextlib.ExitStack() as files:
         found: list[Iterable[str]] = []
         for word in words:
-            found.append(_listed(sys.stdin.buffer) if word == _STDIN else find_images([word]))
+            is_list = word == _STDIN
+            found.append(_listed(sys.stdin.buffer, left_out) if is_list else find_images([word], left_out=left_out))
         if list_file:
             try:
-                found.append(_listed(files.enter_context(open(list_file, "rb"))))
+                found.append(_listed(files.enter_context(open(list_file, "rb")), left_out))
             except OSError as err:
                 raise DataError(f"from_file={list_file!r} cannot be read: {err.strerror}") from err
         paths = itertools.chain.from_iterable(found)
         first = next(paths, None)
         if first is None:
-            raise DataError(f"there is no image in {', '.join(map(repr, [*words, *filter(None, [list_file])]))}")
+            where = ", ".join(map(repr, [*words, *filter(None, [list_file])]))
+            others = _describe_left_out(left_out)
+            raise DataError(
+                f"there is no image in {where}{others and f', only {others}'}: name images or folders of them"
+            )
         yield itertools.chain([first], paths)
 
 
-def _listed(file: Any) -> Iterator[str]:
-    return itertools.chain.from_iterable(map(images_at, read_list(file)))
+def _listed(file: Any, left_out: LeftOutCounter) -> Iterator[str]:
+    for path in read_list(file):
+        yield from images_at(path, left_out)
+
+
+def _describe_left_out(left_out: LeftOutCounter, *, severities: Iterable[str] = ()) -> str:
+    from dlexp.datasets.sources.left_out import group_left_out, left_out_text
+
+    return left_out_text(group_left_out(left_out), severities=severities)
 
 
 @contextlib.contextmanager
@@ -120,7 +139,11 @@ def _stopping_as_ctrl_c() -> Iterator[StopRequests]:
 
 
 def _predict_images(
-    checkpoint: pathlib.Path, paths: Iterator[str], output: pathlib.Path, options: Mapping[str, Any]
+    checkpoint: pathlib.Path,
+    paths: Iterator[str],
+    output: pathlib.Path,
+    options: Mapping[str, Any],
+    left_out: LeftOutCounter,
 ) -> int:
     # TensorFlow is imported only after all checks that do not need it.
     with importing_tensorflow():
@@ -141,8 +164,11 @@ def _predict_images(
             images += len(table)
     failed = f", {unreadable.count:,} file(s) could not be read" if unreadable.count else ""
     print(f"{images:,} image(s) predicted{failed}", file=sys.stderr)
+    if left_out:
+        print(f"left out: {_describe_left_out(left_out)}", file=sys.stderr)
     print(output)
-    return EXIT_FAILED if options["strict"] and unreadable.count else 0
+    is_lacking = unreadable.count or _describe_left_out(left_out, severities=("error",))
+    return EXIT_FAILED if options["strict"] and is_lacking else 0
 
 
 COMMAND = Command(

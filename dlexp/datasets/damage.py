@@ -31,7 +31,8 @@ def naming_unreadable_images(dataset: Dataset) -> Iterator[None]:
         name, reason = found[0]
         raise DataError(
             f"{len(found)} of {len(dataset.manifest)} images of {dataset.name} cannot be read, the first is {name!r}: "
-            f"{reason}; restore the images that were damaged or removed since the start"
+            f"{reason}; restore what was damaged or removed since the start, or start again without these "
+            "images, which dlexp data check lists"
         ) from err
 
 

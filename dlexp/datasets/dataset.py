@@ -137,7 +137,8 @@ def _check_left_out(source: Source, data: DataConfig) -> None:
         key, detail = rows["key"].iloc[0], rows["detail"].iloc[0]
         files = f", only {detail}" if detail else ""
         more = f" ({len(rows):,} folders have this fault)" if len(rows) > 1 else ""
-        raise DataError(f"class folder {key!r} of {data.dataset} {what}{files}{more}: {KINDS[kind].advice}")
+        named = "class folder" if kind == "imageless_class" else "class or split folder"
+        raise DataError(f"{named} {key!r} of {data.dataset} {what}{files}{more}: {KINDS[kind].advice}")
 
 
 def _with_groups(manifest: pd.DataFrame, data: DataConfig) -> pd.DataFrame:

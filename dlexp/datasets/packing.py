@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets.dataset import Dataset
-from dlexp.datasets.sources.combined import are_encoded, read_encoded
+from dlexp.datasets.sources.combined import are_encoded, damage_of, read_encoded
+from dlexp.datasets.sources.left_out import left_out_of, left_out_table
 from dlexp.datasets.sources.pack import (
     FOOTER_BYTES,
     FORMAT_VERSION,
     HEADER_BYTES,
+    LEFT_OUT_FILE,
     PACK_FILE,
     PACK_MANIFEST_FILE,
     PLACE_COLUMNS,
@@ -26,7 +28,7 @@ from dlexp.machine.progress_bar import track
 
 
 def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**28) -> None:
-    """Writes all splits of a dataset into a new or empty folder.
+    """Writes all splits of a dataset into a new or empty folder, with the list of what its source leaves out.
 
     Args:
         dataset: the dataset to write.
@@ -46,6 +48,8 @@ def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**
     packed = pd.concat([manifest.assign(path="", row=np.arange(len(manifest))), places], axis="columns")
     with atomic_file(folder / PACK_MANIFEST_FILE) as temporary:
         packed.to_parquet(temporary, index=False)
+    with atomic_file(folder / LEFT_OUT_FILE) as temporary:
+        left_out_when_packed(dataset.source).to_parquet(temporary, index=False)
     description = {
         "format_version": FORMAT_VERSION,
         "name": dataset.source.name,
@@ -54,6 +58,12 @@ def write_pack(dataset: Dataset, folder: pathlib.Path, *, shard_bytes: int = 2**
     }
     # The description comes last: a pack without it was not finished, and is refused.
     write_json(folder / PACK_FILE, description)
+
+
+def left_out_when_packed(source: Source) -> pd.DataFrame:
+    """Returns what a pack leaves out: what its source does, and the images that could not be read."""
+    skipped = left_out_table((key, "unreadable", "") for key in damage_of(source)["key"])
+    return pd.concat([left_out_of(source), skipped], ignore_index=True)
 
 
 def _records(source: Source, manifest: pd.DataFrame) -> Iterator[tuple[bytes, bool]]:

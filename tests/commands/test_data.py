@@ -5,10 +5,13 @@ import io
 import json
 import pathlib
 import shutil
+import struct
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from dlexp import ExperimentConfig, run_experiment
 from dlexp.commands.cli import main
@@ -220,6 +223,67 @@ def test_pack_is_trained_on_like_the_folder(
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "photos.pack")
     assert call("describe", f"pack:{tmp_path / 'photos.pack'}") == 0
     assert "100 examples of 8x8x1" in capsys.readouterr().out
+
+
+def test_pack_and_description_of_it_show_what_the_folder_left_out(
+    folder: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "1" / "scan.psd").touch()
+    line = "left out: 1 image in a format that is not read (1 .psd)"
+    assert call("pack", f"folder:{folder}", f"--output={tmp_path / 'photos.pack'}") == 0
+    assert line in capsys.readouterr().err
+    assert call("describe", f"pack:{tmp_path / 'photos.pack'}") == 0
+    assert line in capsys.readouterr().out
+
+
+OFFICIAL = {"train": 60, "validation": 20, "test": 30}
+
+
+def write_official(kind: str, root: pathlib.Path) -> str:
+    """Digits in splits of their own; IDX has no validation split. Returns the dataset."""
+    digits = load_digits()
+    images, labels = np.round(digits.images * (255 / 16)).astype(np.uint8), digits.target
+    ends = np.cumsum([0, *OFFICIAL.values()]).tolist()
+    parts = {name: (images[a:b], labels[a:b]) for name, a, b in zip(OFFICIAL, ends, ends[1:], strict=False)}
+    if kind == "npz":
+        arrays = {f"{what}_{name}": part[place] for name, part in parts.items() for place, what in enumerate("xy")}
+        np.savez(root / "data.npz", **arrays)
+        return f"npz:{root / 'data.npz'}"
+    if kind == "idx":
+        for name, prefix in (("train", "train"), ("test", "t10k")):
+            for what, array in zip(("images-idx3", "labels-idx1"), parts[name], strict=True):
+                header = struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape)
+                (root / f"{prefix}-{what}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+        return f"idx:{root}"
+    for name, (pixels, numbers) in parts.items():
+        for place, (image, label) in enumerate(zip(pixels, numbers, strict=True)):
+            (root / name / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / name / str(label) / f"{place}.png")
+    return f"folder:{root}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "idx"])
+def test_official_splits_are_those_of_training_pack_and_verify(
+    kind: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    dataset, counts = write_official(kind, tmp_path / "data"), dict(OFFICIAL)
+    if kind == "idx":
+        counts |= {"train": 50, "validation": 10}  # one of each class, as a tenth of a class is less
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
+    pack = tmp_path / "data.pack"
+    assert call("pack", dataset, f"--output={pack}") == 0
+    ids = set()
+    for number, name in enumerate((dataset, f"pack:{pack}")):
+        store = str(tmp_path / f"store-{number}")
+        run = run_experiment(ExperimentConfig.of(dataset=name, store=store, **values)).run
+        assert run.manifest()["split"].value_counts().to_dict() == counts
+        assert call("verify", str(run.path)) == 0
+        capsys.readouterr()
+        assert call("describe", name) == 0
+        assert "official splits are kept: " in capsys.readouterr().out
+        ids.add(run.record()["dataset_id"])
+    assert len(ids) == 1
 
 
 def test_verify_of_data_that_has_moved_takes_its_folder_from_data_dir(

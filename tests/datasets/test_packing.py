@@ -11,6 +11,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import build_datasets, open_dataset
 from dlexp.datasets.packing import write_pack
+from dlexp.datasets.sources.left_out import left_out_of
 from dlexp.errors import DataError
 from tests.support.image_folders import write_digits_folder
 
@@ -45,6 +46,25 @@ def test_pack_of_a_pack_is_equal(folder: pathlib.Path, tmp_path: pathlib.Path) -
     first = packed(f"folder:{folder}", tmp_path / "one")
     second = packed(first, tmp_path / "two")
     assert open_dataset(DataConfig(dataset=first)).id == open_dataset(DataConfig(dataset=second)).id
+
+
+def test_pack_keeps_what_its_source_left_out(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (folder / "1" / "scan.psd").touch()
+    (folder / "2" / "cut.png").write_bytes(b"\x89PNG")
+    expression = packed(f"folder:{folder}+digits", tmp_path / "one", on_bad_image="skip", image_size=(8, 8))
+    for pack in (expression, packed(expression, tmp_path / "two", image_size=(8, 8))):
+        dataset = open_dataset(DataConfig(dataset=pack, image_size=(8, 8)))
+        assert left_out_of(dataset.source)[["key", "kind"]].to_numpy().tolist() == [
+            ["photos/1/scan.psd", "picture"],
+            ["photos/2/cut.png", "unreadable"],
+        ]
+
+
+def test_class_that_a_training_refuses_is_refused_in_a_pack(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (folder / "lost").mkdir()
+    (folder / "lost" / "scan.psd").touch()
+    with pytest.raises(DataError, match=r"class folder 'lost' of pack:.* has no readable image, only 1 \.psd"):
+        open_dataset(DataConfig(dataset=packed(f"folder:{folder}", tmp_path)))
 
 
 def test_shards_are_tfrecord_files_of_the_encoded_images(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:

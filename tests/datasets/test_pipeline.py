@@ -17,6 +17,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import build_datasets, open_dataset
 from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.datasets.images.decoding import jpeg_scales, resize_array
+from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.pipeline import Datasets
 from dlexp.datasets.pixels import share_workers
 from dlexp.datasets.randomness import shuffle_positions
@@ -24,6 +25,7 @@ from dlexp.errors import DataError, StoreError
 from dlexp.machine import capacity
 from dlexp.registry import SOURCES
 from tests.datasets.sources.test_sources import BareSource
+from tests.support.image_bytes import build_late_damage
 from tests.support.image_folders import write_digits_folder
 
 DIGITS = ExperimentConfig.of(dataset="digits", batch_size=100, epochs=2)
@@ -325,6 +327,26 @@ def test_a_file_that_is_damaged_during_training_is_named(tmp_path: pathlib.Path)
     victim.write_bytes(victim.read_bytes()[:60])
     with pytest.raises(DataError, match=rf"1 of 40 images.*{victim.name}"), naming_unreadable_images(datasets.dataset):
         batches(datasets.train_dataset())
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_a_file_whose_damage_no_scan_finds_is_named_with_the_way_out(tmp_path: pathlib.Path, cache: str) -> None:
+    root = write_digits_folder(tmp_path / "photos", 40)
+    (root / "1" / "late.png").write_bytes(build_late_damage())
+    config = ExperimentConfig.of(
+        dataset=f"folder:{root}", batch_size=8, cache=cache, image_size=(8, 8), epochs=2, validation_fraction=0.1
+    )
+
+    def read_all() -> None:
+        datasets = build_datasets(config)
+        with naming_unreadable_images(datasets.dataset):
+            for split in (datasets.train_dataset(), datasets.validation, datasets.test):
+                batches(split)
+
+    with pytest.raises(DataError, match=r"1 of 41 images .*late\.png.* which dlexp data check lists"):
+        read_all()
+    dataset = open_dataset(config.data)
+    assert find_duplicates(dataset).unreadable["key"].tolist() == ["1/late.png"]
 
 
 def test_a_file_that_is_damaged_before_it_is_cached_is_named(tmp_path: pathlib.Path) -> None:

@@ -114,6 +114,29 @@ def test_command_writes_csv_to_the_working_directory_and_names_it_last(
     assert names_in(pathlib.Path.cwd()) == {"photos", "predictions.csv"}
 
 
+def test_other_files_of_a_folder_are_counted_and_an_image_that_is_not_read_is_strict(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pathlib.Path("photos/1/notes.txt").touch()
+    assert predict(store, "photos", "--strict") == 0
+    pathlib.Path("photos/1/scan.dcm").touch()
+    pathlib.Path("list").write_text("photos/1\nphotos/2\n")
+    for words in (["photos"], ["--from_file=list"], ["photos/*"]):
+        capsys.readouterr()
+        assert predict(store, "--strict", *words) == 1
+        assert (
+            "left out: 1 image in a format that is not read (1 .dcm), 1 file that accompanies images (1 .txt)\n"
+            in capsys.readouterr().err
+        )
+
+
+def test_folder_without_an_image_names_what_it_holds(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pathlib.Path("scans").mkdir()
+    pathlib.Path("scans/1.dcm").touch()
+    assert predict(store, "scans") == 1
+    assert "there is no image in 'scans', only 1 image in a format that is not read (1 .dcm)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [(), ("--top_k=3",), ("--probabilities=false",)])
 def test_csv_and_parquet_hold_the_same(store: str, options: tuple[str, ...]) -> None:
     assert predict(store, "photos/1", "photos/2", "--output=out/p.csv", *options) == 0

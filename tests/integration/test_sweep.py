@@ -17,6 +17,7 @@ import pytest
 from dlexp.runs.run import Run
 from dlexp.runs.store import find_run, iterate_runs
 from dlexp.sweeps.folder import SweepFolder, TrialState, find_sweep
+from tests.support.image_folders import write_digits_folder
 from tests.support.waiting import wait_for
 
 SPACE = "learning_rate=choice(0.001,0.003,0.01,0.03); model=choice(mlp,small_cnn); seed=range(3)"
@@ -270,3 +271,16 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_trials_and_their_verification_keep_the_official_splits(tmp_path: pathlib.Path) -> None:
+    for name in ("train", "val", "test"):
+        write_digits_folder(tmp_path / "photos" / name, {"train": 90, "val": 30, "test": 40}[name])
+    words = ("--dataset=folder:photos", "--model=mlp", "--epochs=1", "--batch_size=8", "--tensorboard=false")
+    run(tmp_path, "sweep", *words, "--space=learning_rate=choice(0.001,0.01)", "--sweep_name=splits")
+    trials = list(iterate_runs(str(tmp_path / "mlruns")))
+    assert len(trials) == 2
+    for trial in trials:
+        counts = trial.manifest().groupby("split").size().to_dict()
+        assert counts == {"train": 90, "validation": 30, "test": 40}
+        assert "every byte was read" in run(tmp_path, "data", "verify", trial.id)

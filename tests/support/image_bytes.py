@@ -44,5 +44,23 @@ def build_png(width: int, height: int, bits: int, colour: int, rows: list[bytes]
     return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(kind.encode(), data) for kind, data in chunks.items())
 
 
+def build_deep_tiff(pixels: np.ndarray) -> bytes:
+    """An uncompressed TIFF of 16-bit colours `(height, width, 3 or 4)`, which Pillow cannot save."""
+    height, width, channels = pixels.shape
+    data = pixels.astype("<u2").tobytes()
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, 134), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 1, 142), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, 10) + directory + bytes(4) + struct.pack("<4H", *[16] * 4) + data
+
+
+def build_late_damage(side: int = 160) -> bytes:
+    """A PNG whose checksums are right, but whose pixels cannot be unpacked behind those that the scan unpacks."""
+    pixels = zlib.compress(bytes(2**17)[: side * (3 * side + 1) - side], 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": pixels, b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(kind, data) for kind, data in chunks.items())
+
+
 def build_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

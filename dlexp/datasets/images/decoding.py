@@ -11,7 +11,7 @@ from dlexp.datasets.images.exif import UPRIGHT
 from dlexp.datasets.images.image_header import DEEP_BITS, Decoder
 from dlexp.datasets.images.pillow_pixels import decode_with_pillow
 
-RULES_VERSION = 2  # to be raised with every change that gives other pixels: caches of older versions are not used
+RULES_VERSION = 3  # to be raised with every change that gives other pixels: caches of older versions are not used
 _JPEG_SCALES = (1, 2, 4, 8)  # factors by which libjpeg can shrink an image while it decodes it
 # For EXIF orientations 1 to 8: whether rows and columns are swapped, and which axes are reversed after that.
 _TURNS = (

@@ -41,8 +41,8 @@ class ImageHeader:
         orientation: EXIF orientation, from 1 to 8; 1 is upright.
         decoder: how the file is decoded.
         pages: number of images in the file, of which the first is read.
-        peak: the greatest value of a file of 16 bits, at least 1; 65,535 if it is not known, as in colour files. 0 for
-            all other files.
+        peak: the greatest value of a file of 16 bits, at least 1; of a colour image the greatest with the same upper 8
+            bits. 0 for all other files.
     """
 
     height: int

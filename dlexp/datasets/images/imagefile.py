@@ -15,18 +15,8 @@ The rules for the pixels of an image, in every file format:
     7. It has at most `MAX_PIXELS` pixels.
 """
 
-import struct
-import zlib
-
-from dlexp.datasets.images import jpeg_file, pillow_file
-from dlexp.datasets.images.image_header import (
-    DEEP_BITS,
-    MAX_DEEP,
-    Decoder,
-    ImageHeader,
-    UnreadableImageError,
-    build_header,
-)
+from dlexp.datasets.images import jpeg_file, pillow_file, png_file
+from dlexp.datasets.images.image_header import ImageHeader, UnreadableImageError
 
 # In the order in which people know them. What is in a file decides how it is read, not its ending.
 IMAGE_ENDINGS = (
@@ -34,20 +24,12 @@ IMAGE_ENDINGS = (
     *(".heic", ".heif", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".pcx", ".qoi", ".sgi"),
 )
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_GREY, _PNG_PALETTE, _PNG_GREY_ALPHA = 0, 3, 4
-# (bits, colour type) to mode; a PNG that has another pair is damaged.
-_PNG_MODES = {(1, 0): "1", (2, 0): "L", (4, 0): "L", (8, 0): "L", (16, 0): "I;16", (8, 2): "RGB", (16, 2): "RGB"}
-_PNG_MODES |= {(1, 3): "P", (2, 3): "P", (4, 3): "P", (8, 3): "P"}
-_PNG_MODES |= {(8, 4): "LA", (16, 4): "RGBA", (8, 6): "RGBA", (16, 6): "RGBA"}
-
 
 def inspect_image(data: bytes) -> ImageHeader:
-    """Reads the header of an image file and looks for damage, for PNG and JPEG without decoding.
+    """Reads the header of an image file and looks for damage, for PNG and JPEG without decoding all pixels.
 
-    What it accepts can be decoded. PNG: the CRC of every chunk (https://www.w3.org/TR/png-3/, 5.3) and the IEND chunk,
-    which finds all that changed after the file was written. JPEG: see `jpeg_file`. The other formats are decoded, after
-    their size has been checked.
+    What it accepts can be decoded, but for a PNG that its program wrote wrongly behind the first pixels: see `png_file`
+    and `jpeg_file`. The other formats are decoded, after their size has been checked.
 
     Raises:
         UnreadableImageError: empty, not an image, damaged, too large, or of a kind that cannot be decoded.
@@ -56,56 +38,6 @@ def inspect_image(data: bytes) -> ImageHeader:
         raise UnreadableImageError("it has zero bytes")
     if data.startswith(jpeg_file.SIGNATURE):
         return jpeg_file.inspect_jpeg(data)
-    if data.startswith(_PNG_SIGNATURE):
-        return _inspect_png(data)
+    if data.startswith(png_file.SIGNATURE):
+        return png_file.inspect_png(data)
     return pillow_file.inspect_with_pillow(data)
-
-
-def _inspect_png(data: bytes) -> ImageHeader:
-    chunks = _read_png_chunks(data)
-    try:
-        width, height, bits, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
-        mode = _PNG_MODES[bits, colour]
-    except (KeyError, struct.error) as err:
-        raise UnreadableImageError("it is a PNG with a damaged IHDR chunk") from err
-    if b"IDAT" not in chunks or (colour == _PNG_PALETTE and b"PLTE" not in chunks):
-        raise UnreadableImageError("it is a PNG without its IDAT or PLTE chunk")
-    transparent = mode in ("LA", "RGBA") or b"tRNS" in chunks
-    return build_header(
-        height=height,
-        width=width,
-        channels=1 if colour in (_PNG_GREY, _PNG_GREY_ALPHA) else 3,
-        mode=mode,
-        exif=bytes(chunks.get(b"eXIf", b"")),
-        decoder=Decoder.ALPHA if transparent else Decoder.PLAIN,
-        peak=0 if bits < DEEP_BITS else _find_png_peak(data) if mode == "I;16" and not transparent else MAX_DEEP,
-    )
-
-
-def _find_png_peak(data: bytes) -> int:
-    with pillow_file.open_image(data) as image:
-        return pillow_file.find_peak(image)
-
-
-def _read_png_chunks(data: bytes) -> dict[bytes, memoryview]:
-    """Returns the first chunk of each kind; checks the CRC of all chunks."""
-    chunks: dict[bytes, memoryview] = {}
-    view, position, kind = memoryview(data), len(_PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise UnreadableImageError(_cut_off_png(data, chunks))
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            raise UnreadableImageError(_cut_off_png(data, chunks))
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise UnreadableImageError(f"PNG chunk {kind.decode('latin-1')} has a bad CRC")
-        chunks.setdefault(kind, view[position + 8 : end])
-        position = end + 4
-    return chunks
-
-
-def _cut_off_png(data: bytes, chunks: dict[bytes, memoryview]) -> str:
-    if not chunks:
-        return f"Truncated header: it is a PNG of only {len(data)} bytes"
-    return "it is a PNG that ends before its IEND chunk"

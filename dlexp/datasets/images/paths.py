@@ -2,25 +2,30 @@
 
 import fnmatch
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
+from dlexp.datasets.images.other_files import is_file, kind_of_other, printable_name
 from dlexp.errors import DataError
 
+LeftOutCounter = Counter[tuple[str, str]]  # by kind of `left_out.KINDS`, and by ending or, of a link, by path
+_log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 16
 _ANY_DEPTH = "**"
 
 
-def find_images(words: Iterable[str]) -> Iterator[str]:
+def find_images(words: Iterable[str], *, left_out: LeftOutCounter | None = None) -> Iterator[str]:
     """Yields the paths of the images that words name, in their order; holds only the names of one folder at a time.
 
     The rules:
         1. A word that is an existing path is that path, even if it contains the characters of a pattern.
         2. A folder stands for the images in it and below it, sorted by name, the files of a folder before its
-           sub-folders. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are ignored,
-           and so are names that begin with a dot. Links to files are followed, links to folders are not.
+           sub-folders. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are left
+           out, and so are names that begin with a dot. Links to files are followed, links to folders are not.
         3. Any other word is a pattern, as in a shell: `*`, `?`, `[...]` within a name, `**` for any depth. Each match
            is treated like an existing path. A pattern such as `**/*` matches only files, as their folders would give
            the same files again.
@@ -28,13 +33,19 @@ def find_images(words: Iterable[str]) -> Iterator[str]:
 
     Args:
         words: the arguments of a command line.
+        left_out: counts what lies in the folders but is left out; if None, a warning at the end shows the counts.
 
     Example:
         >>> list(find_images(["photos", "more/**/*.png"]))
     """
+    counts = LeftOutCounter() if left_out is None else left_out
     for word in words:
         for path in [word] if os.path.lexists(word) else _match_pattern(word):
-            yield from images_at(path)
+            yield from images_at(path, counts)
+    if counts and left_out is None:
+        from dlexp.datasets.sources.left_out import group_left_out, left_out_text
+
+        _log.warning("left out: %s", left_out_text(group_left_out(counts)))
 
 
 def check_words(words: Iterable[str]) -> None:
@@ -48,21 +59,23 @@ def check_words(words: Iterable[str]) -> None:
             raise DataError(f"the pattern {word!r} matches nothing in {os.getcwd()!r}: give another pattern")
 
 
-def images_at(path: str) -> Iterator[str]:
-    """Yields the path itself; for a folder, the images in it. A folder that cannot be listed is yielded itself."""
+def images_at(path: str, left_out: LeftOutCounter) -> Iterator[str]:
+    """Yields the path itself; for a folder, the images in it, and counts what is left out.
+
+    A folder that cannot be listed is yielded itself.
+    """
     if not os.path.isdir(path):
         yield path
         return
     try:
-        files, folders = _list_folder(path)
+        images, folders = _list_folder(path, left_out)
     except OSError:
         yield path
         return
-    for name in files:
-        if name.lower().endswith(IMAGE_ENDINGS):
-            yield os.path.join(path, name)
+    for name in images:
+        yield os.path.join(path, name)
     for name in folders:
-        yield from images_at(os.path.join(path, name))
+        yield from images_at(os.path.join(path, name), left_out)
 
 
 def read_list(file: BinaryIO) -> Iterator[str]:
@@ -82,18 +95,25 @@ def _as_paths(lines: Iterable[bytes], separator: bytes) -> Iterator[str]:
             yield os.fsdecode(path)
 
 
-def _list_folder(folder: str) -> tuple[list[str], list[str]]:
-    """Returns the names of files (and links to files) and of sub-folders, both sorted; no names with a leading dot."""
-    files, folders = [], []
+def _list_folder(folder: str, left_out: LeftOutCounter) -> tuple[list[str], list[str]]:
+    """Returns the names of images (and links to images) and of sub-folders, both sorted; counts everything else."""
+    images, folders = [], []
     with os.scandir(folder or os.curdir) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
+            is_hidden = entry.name.startswith(".")
+            if entry.is_dir(follow_symlinks=False) and not is_hidden:
                 folders.append(entry.name)
-            elif entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
-                files.append(entry.name)
-    return sorted(files), sorted(folders)
+            elif entry.name.lower().endswith(IMAGE_ENDINGS) and not is_hidden and _may_be_image(entry):
+                images.append(entry.name)
+            else:
+                kind, ending = kind_of_other(entry)
+                left_out[kind, printable_name(entry.path if kind == "folder_link" else ending)] += 1
+    return sorted(images), sorted(folders)
+
+
+def _may_be_image(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a file or a link to one; a broken link is reported when it is read."""
+    return is_file(entry) or (entry.is_symlink() and not os.path.isdir(entry.path))
 
 
 def _match_pattern(pattern: str) -> Iterator[str]:
@@ -124,7 +144,7 @@ def _match_parts(folder: str, parts: Sequence[str]) -> Iterator[str]:
 
 def _sub_folders(folder: str) -> list[str]:
     try:
-        return _list_folder(folder)[1]
+        return _list_folder(folder, LeftOutCounter())[1]
     except OSError:  # like a shell, which skips folders that it cannot list
         return []
 

@@ -14,6 +14,7 @@ from dlexp.errors import one_line
 
 # Those that Pillow decodes by itself, without another program, and recognizes by their first bytes.
 _FORMATS = ("BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "ICO", "PPM", "JPEG2000", "PCX", "QOI", "SGI")
+_DEEP_RAW = ";16"  # in the raw mode of a tile, such as RGB;16L
 _ALWAYS_COLOR = ("GIF", "WEBP")
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -73,6 +74,7 @@ def inspect_with_pillow(data: bytes) -> ImageHeader:
             raise UnreadableImageError(
                 f"its pixels are of mode {image.mode}, whose values have no fixed range: save them in 8 or 16 bits"
             )
+        is_deep_colored, size = is_deep_color(image), image.size
         header = build_header(
             height=image.height,
             width=image.width,
@@ -85,13 +87,24 @@ def inspect_with_pillow(data: bytes) -> ImageHeader:
             pages=_count_pages(image),
         )
         image.load()
-        return replace(header, peak=find_peak(image)) if is_deep(image) else header
+        if image.size != size:
+            raise UnreadableImageError("its pixels have another size than its header says")
+        return replace(header, peak=find_peak(image)) if is_deep(image) or is_deep_colored else header
+
+
+def is_deep_color(image: Image.Image) -> bool:
+    """Returns whether an image that is not loaded yet has colours of 16 bits; Pillow loads the upper 8."""
+    return not is_deep(image) and any(_DEEP_RAW in str(tile.args) for tile in getattr(image, "tile", ()))
 
 
 def find_peak(image: Image.Image) -> int:
-    """Returns the greatest value of an image of 16 bits, at least 1."""
-    _, greatest = image.convert("I").getextrema()
-    return max(1, int(cast("int", greatest)))
+    """Returns the greatest value of an image of 16 bits, at least 1; of a colour image, the greatest possible."""
+    if is_deep(image):
+        _, greatest = image.convert("I").getextrema()
+        return max(1, int(cast("int", greatest)))
+    bands = zip(image.getbands(), image.split(), strict=True)
+    upper = max(int(cast("int", band.getextrema()[1])) for name, band in bands if name.upper() != "A")
+    return upper << 8 | 0xFF
 
 
 def _count_pages(image: Image.Image) -> int:

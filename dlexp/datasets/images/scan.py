@@ -23,7 +23,7 @@ from dlexp.machine.progress_bar import track
 _log = logging.getLogger(__name__)
 _STAMP = ("size", "modified_ns", "changed_ns", "inode")
 _TYPES = {name: "str" if name in ("digest", "mode", "damage") else "int64" for name in FACTS}
-_FORMAT = 2  # of the cache; to be raised when `inspect_image` returns anything different for a file
+_FORMAT = 3  # of the cache; to be raised when `inspect_image` returns anything different for a file
 _SETTLED_NS = 2_000_000_000  # a file can change twice within one tick of the disk's clock: newer ones are not cached
 
 

@@ -48,9 +48,11 @@ _MOST_KEYS = 5
 _IMBALANCED_FROM = 10  # times as many training examples in the largest class as in the smallest
 _ODD_SIDE = 4  # times larger or smaller than the median side
 _ODD_ASPECT = 2  # times larger or smaller than the median of width / height
+_DEEP = " of 16 bits"
+_LOWER_BITS = "the lower 8 of its 16 bits"
 _LOST_BY_MODE = {
     "transparency": ("LA", "La", "PA", "RGBA", "RGBa"),
-    "the lower 8 of its 16 bits": ("I;16",),
+    _LOWER_BITS: ("I;16",),
     "the colour profile": ("CMYK",),
 }
 
@@ -278,13 +280,17 @@ def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
     """Yields the modes other than the most common one; none if the manifest has no column `mode`."""
     if "mode" not in manifest:
         return
-    counts = manifest["mode"][manifest["mode"] != ""].value_counts()
+    modes = manifest["mode"]
+    if "peak" in manifest:
+        modes = modes.mask((manifest["peak"] > 0) & (modes != "I;16"), modes + _DEEP)
+    counts = modes[manifest["mode"] != ""].value_counts()
     for place, mode in enumerate(counts.index):
-        lost = [what for what, modes in _LOST_BY_MODE.items() if mode in modes]
+        lost = [what for what, of_modes in _LOST_BY_MODE.items() if mode.removesuffix(_DEEP) in of_modes]
+        lost += [_LOWER_BITS] if mode.endswith(_DEEP) else []
         if place == 0 and not lost:
             continue
-        keys = tuple(manifest["key"][manifest["mode"] == mode])
-        loss = f"loses {lost[0]} when it is decoded" if lost else ""
+        keys = tuple(manifest["key"][modes == mode])
+        loss = f"loses {' and '.join(lost)} when it is decoded" if lost else ""
         odd = f"is not the usual {counts.index[0]}" if place else ""
         message = f"mode {mode} {', and '.join(filter(None, (odd, loss)))}"
         yield Finding("odd_mode", "warning" if lost and place else "note", len(keys), keys, message)

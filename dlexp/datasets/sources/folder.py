@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,16 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
+from dlexp.datasets.images.other_files import is_system_file
 from dlexp.datasets.images.scan import scan_files
 from dlexp.datasets.sources.encoded import FileSource
-from dlexp.datasets.sources.folder_listing import Listing, count_endings, is_system_file, list_folders
+from dlexp.datasets.sources.folder_listing import Listing, count_endings, list_folders
 from dlexp.datasets.sources.left_out import left_out_table
-from dlexp.datasets.sources.source import Source
+from dlexp.datasets.sources.source import SPLIT_NAMES, Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
-_SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "valid"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_HELD_OUT = re.compile("test|val|dev|hold", re.IGNORECASE)  # in the name of a folder, next to one with "train"
 
 
 @register_source("folder")
@@ -34,6 +32,7 @@ def open_folder(spec: str, *, data_dir: str, reread: bool = False) -> Source:
         2. If all sub-folders are named after splits (`train training validation val valid test testing`, in any case)
            and one is train, these are the official splits, and their sub-folders are the classes. If there are
            train and another split, further folders may hold files, but no images.
+           Other names of splits (train and dev, Training Set and Test Set) are refused.
         3. A file belongs to the class folder that it is in, at any depth.
         4. Files with the endings of `IMAGE_ENDINGS`, in any case, are images. All other files are left out, and so are
            names that begin with a dot and files outside the class folders.
@@ -173,9 +172,10 @@ def _class_folder(inside: str, split_folders: Mapping[str, str]) -> str:
 def _split_folders(listings: Sequence[Listing], root: str) -> Mapping[str, str]:
     """Returns the splits by the names of their folders; empty if there are no official splits."""
     names = listings[0].folders
-    splits = {name: _SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in _SPLIT_FOLDERS}
+    splits = {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
     others = [name for name in names if name not in splits]
     if "train" not in splits.values() or (others and len(set(splits.values())) == 1):
+        _refuse_misnamed_splits(listings, root)
         return {}
     with_images = {listing.inside.partition("/")[0] for listing in listings[1:] if listing.images}
     mixed = sorted(with_images.intersection(others))
@@ -185,6 +185,25 @@ def _split_folders(listings: Sequence[Listing], root: str) -> Mapping[str, str]:
             "name all sub-folders after splits, or move what is no split away"
         )
     return splits
+
+
+def _refuse_misnamed_splits(listings: Sequence[Listing], root: str) -> None:
+    """Raises DataError if a folder such as train_images has the class folders of another one, such as dev."""
+    inner: dict[str, set[str]] = {name: set() for name in listings[0].folders}
+    for listing in listings[1:]:
+        top, *below = listing.inside.split("/")[:-1]
+        if listing.images:
+            inner[top].add(below[0] if below else "")
+    # A folder that holds images itself is a class, which may be called train, too.
+    split_like = {name: folders for name, folders in inner.items() if folders and "" not in folders}
+    for train in (name for name in split_like if "train" in name.lower()):
+        others = [name for name in split_like if name != train and _HELD_OUT.search(name)]
+        alike = [name for name in others if len(split_like[name] & split_like[train]) > 1]
+        if alike:
+            raise DataError(
+                f"folder {root!r} holds class folders of the same names in {train!r} and {_name(alike)}: name the "
+                "folders of splits train, validation and test, or give one of them"
+            )
 
 
 def _name(names: Sequence[str]) -> str:

@@ -6,23 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dlexp.datasets.images.imagefile import IMAGE_ENDINGS
+from dlexp.datasets.images.other_files import is_file, kind_of_other, printable_name
 from dlexp.datasets.images.scan import check_file_name, check_link
 from dlexp.errors import DataError
-
-_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
-_SIDECARS = (
-    ".json .jsonl .txt .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .ini .db .aae .thm .xmp .lock "
-    ".py .ipynb .sh .pdf .parquet"
-)
-# Formats of images, and of films, that people keep among their images; those that are read are in IMAGE_ENDINGS.
-_PICTURES = (
-    ".jpg .jpeg .jfif .jpe .png .apng .bmp .dib .gif .webp .tif .tiff .avif .avifs .heic .heif .hif .ico .icns "
-    ".cur .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .jpf .jpx .jxl .jxr .wdp .svg .svgz .eps .ps .ai .psd .psb .xcf .kra "
-    ".tga .pcx .dds .exr .hdr .sgi .rgb .ras .xbm .xpm .dcm .dicom .nii .fits .fit .mha .nrrd .czi .nd2 .lsm .svs "
-    ".ndpi .raw .dng .cr2 .cr3 .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f .3fr .erf .kdc .mrw .mp4 "
-    ".mov .avi .webm .mkv"
-)
-NO_ENDING = "without an ending"
 
 
 class Listing(NamedTuple):
@@ -50,7 +36,8 @@ def list_folders(root: str, inside: str = "") -> Iterator[Listing]:
         inside: path of the folder relative to the root; "" or ending in "/".
 
     Raises:
-        DataError: a folder cannot be listed, a link leaves the root, or the name of an image is not valid UTF-8.
+        DataError: a folder cannot be listed, a link leaves the root, or the name of an image or a folder is not
+            valid UTF-8.
     """
     listing = Listing(inside, [], [], [])
     try:
@@ -62,7 +49,7 @@ def list_folders(root: str, inside: str = "") -> Iterator[Listing]:
             f"folder {os.path.join(root, inside)!r} cannot be listed: {err.strerror}; give yourself access to it, or "
             "move it away"
         ) from err
-    _check_names(root, inside, listing.images)
+    _check_names(root, inside, [*listing.images, *listing.folders])
     yield listing
     for name in sorted(listing.folders):
         yield from list_folders(root, f"{inside}{name}/")
@@ -74,36 +61,17 @@ def count_endings(others: Sequence[tuple[str, str, str]]) -> str:
     return ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common())
 
 
-def is_system_file(name: str) -> bool:
-    """Returns whether an operating system makes files of this name by itself."""
-    return name.lower() in _SYSTEM_FILES
-
-
 def _place(entry: os.DirEntry[str], root: str, listing: Listing) -> None:
-    name, is_link = entry.name, entry.is_symlink()
-    if name.startswith("."):
-        listing.others.append((_printable(name), "hidden", ""))
-        return
-    if is_link:
+    name, is_hidden = entry.name, entry.name.startswith(".")
+    if entry.is_symlink() and not is_hidden:
         check_link(root, entry.path)
-    if entry.is_dir(follow_symlinks=False):
+    if entry.is_dir(follow_symlinks=False) and not is_hidden:
         listing.folders.append(name)
-    elif name.lower().endswith(IMAGE_ENDINGS) and entry.is_file():
+    elif name.lower().endswith(IMAGE_ENDINGS) and not is_hidden and is_file(entry):
         listing.images.append(name)
     else:
-        ending = os.path.splitext(name)[1].lower() or NO_ENDING
-        kind = _kind_of(entry, ending)
-        listing.others.append((_printable(name), kind, "" if kind.endswith("_link") else _printable(ending)))
-
-
-def _kind_of(entry: os.DirEntry[str], ending: str) -> str:
-    if entry.is_dir():
-        return "folder_link"
-    if not os.path.exists(entry.path):
-        return "broken_link"
-    if is_system_file(entry.name) or ending in _SIDECARS.split():
-        return "sidecar"
-    return "picture" if ending in _PICTURES.split() else "other_ending"
+        kind, ending = kind_of_other(entry)
+        listing.others.append((printable_name(name), kind, printable_name(ending)))
 
 
 def _check_names(root: str, inside: str, names: Sequence[str]) -> None:
@@ -112,7 +80,3 @@ def _check_names(root: str, inside: str, names: Sequence[str]) -> None:
     except UnicodeEncodeError:
         for name in names:
             check_file_name(os.path.join(root, inside, name))
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -69,6 +69,12 @@ KINDS: Mapping[str, LeftOutKind] = {
     "outside_image": LeftOutKind(
         "warning", "image outside the class folders", "images outside the class folders", "move it into a class folder"
     ),
+    "unreadable": LeftOutKind(
+        "warning", "image that could not be read", "images that could not be read", "repair it, and pack again"
+    ),
+    "no_file": LeftOutKind(
+        "warning", "pipe, socket or device", "pipes, sockets or devices", "move it out of the folder"
+    ),
     "other_ending": LeftOutKind("warning", "file with another ending", "files with other endings", _CONVERT, "ending"),
     "outside": LeftOutKind("note", "file outside the class folders", "files outside the class folders", ""),
     "sidecar": LeftOutKind("note", "file that accompanies images", "files that accompany images", "", "ending"),
@@ -103,6 +109,19 @@ def count_left_out(table: pd.DataFrame) -> dict[str, dict[str, int]]:
             rows = table[table["kind"] == kind]
             column = {"ending": "detail", "name": "key"}.get(what.counted_by)
             counts[kind] = dict(Counter(rows[column]).most_common()) if column else {"": len(rows)}
+    return counts
+
+
+def group_left_out(counter: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Arranges the counts that `find_images` makes, by kind and detail, as `count_left_out` does."""
+    counts: dict[str, dict[str, int]] = {}
+    for kind, what in KINDS.items():
+        details = Counter[str]()
+        for (of_kind, detail), count in counter.items():
+            if of_kind == kind:
+                details[detail if what.counted_by else ""] += count
+        if details:
+            counts[kind] = dict(details.most_common())
     return counts
 
 

@@ -2,8 +2,8 @@
 
 A pack is a folder of TFRecord shards (https://www.tensorflow.org/tutorials/load_data/tfrecord) with one record per
 image: the bytes of its file, or its pixels if there was no file. In the same folder, `manifest.parquet` says where each
-record is, so that examples can be read in any order, and `pack.json` has the class names. The pack has the name, the
-order and the ID of the dataset.
+record is, so that examples can be read in any order, `left_out.parquet` lists what the source left out, and `pack.json`
+has the class names. The pack has the name, the order and the ID of the dataset.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from dlexp.datasets.sources.encoded import EncodedSource
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import Source, array_digests
 from dlexp.errors import DataError
 from dlexp.machine.json_files import read_json
 from dlexp.registry import register_source
 
-PACK_MANIFEST_FILE, PACK_FILE = "manifest.parquet", "pack.json"
+PACK_MANIFEST_FILE, LEFT_OUT_FILE, PACK_FILE = "manifest.parquet", "left_out.parquet", "pack.json"
 FORMAT_VERSION = 1
 HEADER_BYTES, FOOTER_BYTES = 12, 4  # of a record: its length and two checksums
 PLACE_COLUMNS = ("shard", "offset", "length", "encoded")
@@ -41,6 +42,7 @@ def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
     try:
         description = read_json(folder / PACK_FILE)
         manifest = pd.read_parquet(folder / PACK_MANIFEST_FILE)
+        left_out = _read_left_out(folder / LEFT_OUT_FILE)
         name, class_names = description["name"], tuple(description["class_names"])
         sizes = [path.stat().st_size for path in list_shards(folder)]
         missing = [column for column in PLACE_COLUMNS if column not in manifest]
@@ -52,9 +54,14 @@ def open_pack(spec: str, *, data_dir: str, reread: bool = False) -> Source:
             "when they were written: pack the dataset again"
         )
     source = PackSource(name, class_names, manifest, list_shards(folder))
+    source.left_out = left_out
     if reread:
         source.check_digests()
     return source
+
+
+def _read_left_out(path: pathlib.Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.exists() else left_out_table()  # early packs have none
 
 
 class PackSource(EncodedSource):

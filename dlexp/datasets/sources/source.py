@@ -14,6 +14,12 @@ from dlexp.errors import DataError
 from dlexp.machine.capacity import count_cores
 
 SPLITS = ("train", "validation", "test")
+# What folders and tables may call a split, in any case.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 TEXT_COLUMNS = ("key", "path", "source", "group", "split", "digest")
 NUMBER_COLUMNS = ("row", "label", "height", "width", "channels")
 

@@ -1,6 +1,7 @@
 """Sources of image files that a CSV or Parquet table lists."""
 
 import csv
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ import pyarrow.parquet
 
 from dlexp.datasets.images.scan import is_inside, scan_files
 from dlexp.datasets.sources.encoded import FileSource
-from dlexp.datasets.sources.source import Source
+from dlexp.datasets.sources.source import SPLIT_NAMES, Source
 from dlexp.errors import DataError
 from dlexp.registry import register_source
 
+_log = logging.getLogger(__name__)
 MAX_TABLE_BYTES = 2**29  # about five million rows; a larger file is probably not a table of images
-_SPLITS = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_MOST_SHOWN = 40  # characters of a column's name, and columns, in a message
 _OWN_COLUMNS = ("path", "label", "split", "group", "source")
 _TAKEN_COLUMNS = (
     "row",
@@ -66,10 +68,11 @@ def open_table(spec: str, *, data_dir: str, reread: bool = False) -> Source:
         path: path of the file, relative to the folder of the table, with `/` between its parts and no `..`.
         label: name of its class, or class numbers from 0 to C-1, all of which occur. Classes are sorted by name,
             numbers by their value.
-        split?: train, validation (or val) or test, for all rows or for none.
+        split?: train, validation (or val, valid) or test, for all rows or for none.
         group?: any text; examples with the same text must stay in one split.
         source?: name of the origin of the example, for metrics by source; by default the name of the table.
-    Further columns are kept in the manifest as they are, for `--group_column=patient` and the like. CSV is UTF-8 with
+    Further columns are kept in the manifest as they are, for `--group_column=patient` and the like. One that seems to
+    hold splits under another name is warned of. CSV is UTF-8 with
     commas; all its cells are read as text: NA, null and 01 are ordinary class names.
 
     Raises:
@@ -121,6 +124,7 @@ def read_table(path: pathlib.Path) -> ImageTable:
     rows = rows.assign(**texts)
     rows["source"] = rows["source"].mask(rows["source"] == "", path.stem).astype("str")
     labels, class_names = _number_labels(path, rows["label"])
+    _warn_of_other_splits(path, rows)
     return ImageTable(path, rows.assign(label=labels), class_names)
 
 
@@ -164,13 +168,20 @@ _READERS = {".csv": _read_csv, ".parquet": _read_parquet}
 
 
 def _check_columns(path: pathlib.Path, names: list[str]) -> None:
-    listed = ", ".join(map(repr, names))
+    listed = ", ".join(repr(name[:_MOST_SHOWN]) for name in names[:_MOST_SHOWN])
     missing = [name for name in ("path", "label") if name not in names]
     if missing:
         raise DataError(
             f"table {str(path)!r} has the columns {listed}: {' and '.join(missing)} must be among them"
             f"{_spelling_hint(names, missing)}"
         )
+    for own in _OWN_COLUMNS:
+        alike = [name for name in names if name.strip().lower() == own]
+        if alike and own not in names:
+            raise DataError(
+                f"table {str(path)!r} has a column {alike[0]!r} but none {own!r}: rename it to {own!r}, or to a name "
+                "of another meaning"
+            )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"table {str(path)!r} has the column {twice[0]!r} twice: remove or rename one")
@@ -191,10 +202,10 @@ def _spelling_hint(names: list[str], missing: list[str]) -> str:
 
 def _as_text(path: pathlib.Path, column: pd.Series) -> pd.Series:
     """Converts a column to `str`; missing values become ""."""
-    if pd.api.types.is_string_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
+    if isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_integer_dtype(column.dtype):
         return column.astype("str").fillna("")
     values = column.dropna()
-    if isinstance(column.dtype, pd.CategoricalDtype) or all(isinstance(value, str) for value in values):
+    if isinstance(column.dtype, pd.CategoricalDtype) or all(isinstance(value, str | bytes) for value in values):
         return column.astype("object").fillna("").astype("str")
     raise DataError(f"column {column.name!r} of table {str(path)!r} holds {column.dtype}: it must hold text")
 
@@ -216,11 +227,24 @@ def _check_splits(path: pathlib.Path, rows: pd.DataFrame) -> pd.Series:
     if "split" not in rows:
         return pd.Series("", index=rows.index, dtype="str")
     given = _as_text(path, rows["split"])
-    splits = given.map(_SPLITS)
-    _refuse(path, splits.isna(), given, "has the split {!r}: write train, validation, val or test")
+    splits = given.str.lower().map({"": "", **SPLIT_NAMES})
+    _refuse(path, splits.isna(), given, "has the split {!r}: write train, validation or test")
     if (splits != "").any():
         _refuse(path, splits == "", given, "has no split, where others have one: give all rows one, or none")
     return splits.astype("str")
+
+
+def _warn_of_other_splits(path: pathlib.Path, rows: pd.DataFrame) -> None:
+    """Warns of a column such as `subset` whose values are names of splits, if there is no column of splits."""
+    if (rows["split"] != "").any():
+        return
+    for name in rows.columns.difference(list(_OWN_COLUMNS)):
+        values = {str(value).strip().lower() for value in rows[name].unique()}
+        if len(values) > 1 and values <= SPLIT_NAMES.keys():
+            _log.warning(
+                "table %r has splits in its column %r, which are not used: rename it to 'split' to keep them",
+                str(path), name,
+            )  # fmt: skip
 
 
 def _number_labels(path: pathlib.Path, column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:

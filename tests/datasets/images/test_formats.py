@@ -216,6 +216,20 @@ def test_what_the_scan_accepts_can_be_decoded(
     assert decode(data, header).shape == (header.height, header.width, header.channels)
 
 
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_sizes_that_contradict_each_other_are_refused(kind: str) -> None:
+    data = SAMPLES[f"{kind} RGB {{}}"]
+    for place in range(len(data)):
+        for value in (0xB7, data[place] ^ 0x40):
+            changed = data[:place] + bytes([value]) + data[place + 1 :]
+            try:
+                header = inspect_image(changed)
+            except UnreadableImageError:
+                continue
+            if header.height * header.width < 1_000_000:
+                assert decode(changed, header).shape == (header.height, header.width, header.channels)
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("behind", [b"\0\0", b"ICC profile" * 40], ids=["padding", "profile"])
 def test_bytes_behind_an_image_change_no_pixel(name: str, behind: bytes) -> None:

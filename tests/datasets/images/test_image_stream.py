@@ -16,14 +16,10 @@ from dlexp.datasets.images import image_stream
 from dlexp.datasets.images.image_stream import ImageStream
 from dlexp.datasets.images.imagefile import inspect_image
 from tests.datasets.images.test_decoding import COLOUR, COLOUR_FILES, GREY_FILES
-from tests.support.image_bytes import build_chunk, encode, encode_array, encode_turned
+from tests.support.image_bytes import build_late_damage, encode, encode_array, encode_turned
 
 SOUND = encode_array(COLOUR)
-# Every checksum is right, but what is inside the chunk was never compressed.
-UNDECODABLE = b"\x89PNG\r\n\x1a\n" + b"".join(
-    build_chunk(kind, data)
-    for kind, data in {b"IHDR": struct.pack(">IIBBBBB", 3, 2, 8, 2, 0, 0, 0), b"IDAT": b"noise", b"IEND": b""}.items()
-)
+UNDECODABLE = build_late_damage()
 
 
 def write(folder: pathlib.Path, files: dict[str, bytes]) -> list[str]:

@@ -1,12 +1,13 @@
 """Which files the words of a command line name."""
 
 import io
+import logging
 import os
 import pathlib
 
 import pytest
 
-from dlexp.datasets.images.paths import check_words, find_images, read_list
+from dlexp.datasets.images.paths import LeftOutCounter, check_words, find_images, read_list
 from dlexp.errors import DataError
 
 IN_ONE = ["photos/one/x.png", "photos/one/deep/y.png"]
@@ -114,3 +115,36 @@ def test_list_is_separated_by_newlines_or_by_nul(data: bytes, paths: list[str]) 
 def test_list_of_many_blocks_loses_nothing(separator: str) -> None:
     paths = [f"folder/{number}.png" for number in range(20_000)]
     assert list(read_list(io.BytesIO(separator.join(paths).encode()))) == paths
+
+
+def test_what_lies_in_a_folder_but_is_no_image_is_counted_by_kind_and_ending(tree: pathlib.Path) -> None:
+    for name in ("c.PSD", "one/d.psd", "one/deep/e.xyz", "plain", "Thumbs.db"):
+        (tree / name).touch()
+    (tree / "again").symlink_to("one")
+    (tree / "gone.txt").symlink_to("nowhere.txt")
+    os.mkfifo(tree / "pipe.png")
+    counts = LeftOutCounter()
+    assert list(find_images(["photos"], left_out=counts)) == ["photos/a.JPG", "photos/b.png", *IN_ONE]
+    assert counts == {
+        ("hidden", ""): 2,
+        ("picture", ".psd"): 2,
+        ("other_ending", ".xyz"): 1,
+        ("other_ending", "without an ending"): 1,
+        ("sidecar", ".txt"): 1,
+        ("sidecar", ".db"): 1,
+        ("folder_link", "photos/again"): 1,
+        ("broken_link", ""): 1,
+        ("no_file", ".png"): 1,
+    }
+
+
+@pytest.mark.usefixtures("tree")
+def test_from_python_what_is_left_out_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        find("photos")
+    assert "left out: 1 file that accompanies images (1 .txt), 2 hidden files or folders" in caplog.text
+
+
+def test_link_in_a_circle_does_not_hide_the_other_files_of_its_folder(tree: pathlib.Path) -> None:
+    (tree / "one" / "circle.png").symlink_to("circle.png")
+    assert find("photos/one") == ["photos/one/circle.png", "photos/one/x.png", "photos/one/deep/y.png"]

@@ -18,7 +18,7 @@ from dlexp.datasets.inspection.duplicates import find_duplicates
 from dlexp.datasets.inspection.findings import find_problems
 from dlexp.datasets.pipeline import Datasets
 from dlexp.datasets.sources.deep_values import needed_bits
-from tests.support.image_bytes import build_png, encode, encode_array
+from tests.support.image_bytes import build_deep_tiff, build_png, encode, encode_array
 
 SIDE = 6
 
@@ -107,3 +107,34 @@ def test_nearly_black_files_are_found_even_if_all_are_of_16_bits(tmp_path: pathl
 def test_files_that_use_all_bits_have_no_such_finding(tmp_path: pathlib.Path) -> None:
     dataset = open_folder(write_folder(tmp_path, 40_000))
     assert "unused_bits" not in set(find_problems(dataset, find_duplicates(dataset))["check"])
+
+
+DARK = np.random.default_rng(0).integers(0, 4096, (SIDE, SIDE, 3)).astype(np.uint16)
+DARK[0, 0] = 4095
+OPAQUE = np.full((SIDE, SIDE, 1), 65_535, np.uint16)
+DEEP_COLOURS = {
+    "RGB.png": (2, DARK),
+    "RGBA.png": (6, np.dstack([DARK, OPAQUE])),
+    "LA.png": (4, np.dstack([DARK[..., :1], OPAQUE])),
+    "RGB.tif": (0, DARK),
+}
+
+
+@pytest.mark.parametrize("name", DEEP_COLOURS)
+def test_nearly_black_colours_of_16_bits_are_found_and_scaled(tmp_path: pathlib.Path, name: str) -> None:
+    colour, values = DEEP_COLOURS[name]
+    for number in range(20):
+        path = tmp_path / str(number % 2) / f"{number}-{name}"
+        path.parent.mkdir(exist_ok=True)
+        rows = [row.astype(">u2").tobytes() for row in np.roll(values, number, axis=1)]
+        path.write_bytes(
+            build_png(SIDE, SIDE, 16, colour, rows) if colour else build_deep_tiff(np.roll(values, number, axis=1))
+        )
+    dataset = open_folder(tmp_path)
+    assert set(dataset.manifest["peak"]) == {4095}
+    messages = set(find_problems(dataset, find_duplicates(dataset, near_duplicates=False))["message"])
+    assert any("no pixel is brighter than 15 of 255 with --bits=16: use --bits=12" in text for text in messages)
+    assert any("the lower 8 of its 16 bits when it is decoded" in text for text in messages)
+    # Pillow loads only the upper 8 bits of a TIFF, so that 4 of the 12 are left.
+    expected = values[..., : dataset.image_shape[-1]] >> 4 & (0xFF if colour else 0xF0)
+    np.testing.assert_array_equal(open_folder(tmp_path, bits="auto").source.read(0), expected)

@@ -1,5 +1,6 @@
 """Folders of images: the rule of what is a class and an image, and damage that is found before training."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -26,6 +27,13 @@ def test_a_folder_of_the_digits_has_their_class_counts(tmp_path: pathlib.Path) -
     assert (folder.name, folder.image_shape) == ("digits", (8, 8, 1))
 
 
+def test_names_that_are_not_utf_8_are_refused_of_folders_without_images_too(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path / "photos", 40)
+    (root / "1" / os.fsdecode(b"\xff\xfe")).mkdir()
+    with pytest.raises(DataError, match="is not valid UTF-8: rename it"):
+        open_folder(root)
+
+
 def test_the_folder_rule(tmp_path: pathlib.Path) -> None:
     root = write_digits_folder(tmp_path / "photos", 60)
     (root / "0" / "nested" / "deep").mkdir(parents=True)
@@ -46,6 +54,24 @@ def test_train_and_test_folders_are_official_splits(tmp_path: pathlib.Path) -> N
         write_digits_folder(tmp_path / split, count)
     dataset = open_folder(tmp_path)
     assert dataset.counts().sum().tolist() == [100, 40, 50]
+
+
+@pytest.mark.parametrize("names", [("train", "dev"), ("Training Set", "Test Set"), ("train", "eval", "holdout")])
+def test_splits_with_other_names_are_not_taken_for_classes(tmp_path: pathlib.Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        write_digits_folder(tmp_path / name, 40)
+    with pytest.raises(
+        DataError, match=rf"in '{names[0]}' and {', '.join(names[1:])}: name the folders of splits train"
+    ):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("sub_folders", [("",), ("left", "right")])
+def test_a_class_may_be_called_train(tmp_path: pathlib.Path, sub_folders: tuple[str, ...]) -> None:
+    for number, name in enumerate(("car", "train")):
+        for sub_folder in sub_folders:
+            write_digits_folder(tmp_path / name / sub_folder / f"deep-{name}", 20 + number)
+    assert open_folder(tmp_path).class_names == ("car", "train")
 
 
 def test_one_colour_file_makes_all_colour(tmp_path: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """Nothing that lies in a dataset is left out without a word: it is counted by kind, found by the check, warned of."""
 
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -73,9 +74,20 @@ def test_class_that_lacks_images_in_one_split_only_is_named_with_its_split(tmp_p
         open_folder(tmp_path)
 
 
+def test_links_in_a_circle_are_broken_links(photos: pathlib.Path) -> None:
+    (photos / "1" / "a.png").symlink_to("b.png")
+    (photos / "1" / "b.png").symlink_to("a.png")
+    assert counts_of(photos) == {"broken_link": {"": 2}}
+
+
+def test_pipe_is_no_image_whatever_its_ending(photos: pathlib.Path) -> None:
+    os.mkfifo(photos / "1" / "pipe.png")
+    assert counts_of(photos) == {"no_file": {"": 1}}
+
+
 def test_link_to_a_class_folder_stops_a_training(photos: pathlib.Path) -> None:
     (photos / "c3").symlink_to("1")
-    with pytest.raises(DataError, match=r"class folder 'c3' .* is a link to a folder: .* copy the folder"):
+    with pytest.raises(DataError, match=r"class or split folder 'c3' .* is a link to a folder: .* copy the folder"):
         open_folder(photos)
     assert findings_of(photos) == [("error", ("c3",))]
 

@@ -131,6 +131,21 @@ def test_a_link_to_a_file_inside_the_folder_is_an_image(folder: pathlib.Path) ->
     assert dataset.manifest["digest"].duplicated().sum() == 1
 
 
+def test_splits_may_have_the_names_and_the_case_that_folders_may_have(folder: pathlib.Path) -> None:
+    names = ["Train", "training"] * 8 + ["VAL", "valid"] * 3 + ["Test", "testing"] * 4
+    dataset = open_table(write_csv(folder, {"path": FILES, "label": ["a", "b"] * 15, "split": names}))
+    assert [dataset.count(split) for split in ("train", "validation", "test")] == [16, 6, 8]
+
+
+def test_splits_in_a_column_of_another_name_are_not_pooled_without_a_word(
+    folder: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = {"path": FILES, "label": ["a", "b"] * 15, "subset": ["train"] * 20 + ["valid"] * 10, "patient": range(30)}
+    assert open_table(write_csv(folder, rows)).split_method == "stratified"
+    [message] = [record.getMessage() for record in caplog.records]
+    assert "has splits in its column 'subset', which are not used: rename it to 'split' to keep them" in message
+
+
 # Rows that are refused, by their line.
 
 
@@ -141,6 +156,9 @@ def test_a_link_to_a_file_inside_the_folder_is_an_image(folder: pathlib.Path) ->
         ("a.png,x\n", "path and label must be among them"),
         ("path,label,label\na.png,x,y\n", "has the column 'label' twice"),
         ("path,label,digest\na.png,x,y\n", "has a column 'digest', a name that dlexp uses itself"),
+        ("path,label,Split\na.png,x,train\n", "has a column 'Split' but none 'split': rename it to 'split'"),
+        ("path,label, group\na.png,x,1\n", "has a column ' group' but none 'group'"),
+        ("x" * 5000 + "\n", "has the columns 'x{40}': path and label must be among them"),
         ("path,label\n", "has no rows"),
         ("", "cannot be read"),
         ("path,label\na.png,x\nb.png,\n", "line 3 .*has no label"),
@@ -191,6 +209,7 @@ def test_numbers_that_are_no_class_numbers_are_refused(folder: pathlib.Path, lab
         ([0.0, 1.0, 2.0], r"row 0 .*'0\.0': numbers must be whole"),
         ([0, 1, None], "row 2 .*has no label"),
         (["a", None, "b"], "row 1 .*has no label"),
+        ([[0], [1], [0, 1]], "column 'label' .*holds object: it must hold text"),
         ([True, False, True], "column 'label' .*holds bool: it must hold text"),
     ],
 )
