@@ -398,7 +398,12 @@ def test_layers_at_any_depth_are_found_once() -> None:
 def test_training_step_is_watched_while_it_is_traced() -> None:
     calls: list[int] = []
     model = build_model()
-    keras_internals.watch_train_step(model, lambda: contextlib.nullcontext(calls.append(1)))
+
+    def watch() -> contextlib.AbstractContextManager[None]:
+        calls.append(1)
+        return contextlib.nullcontext()
+
+    keras_internals.watch_train_step(model, watch)
     train_step(model)
     train_step(model)
     assert 1 <= len(calls) <= 2
