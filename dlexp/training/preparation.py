@@ -27,7 +27,7 @@ from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.batch_norm import set_momentum
-from dlexp.training.compiling import compile_model, seed_everything, use_threads
+from dlexp.training.compiling import compile_model, reseed_python, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
 from dlexp.training.statistics import facts_of_statistics, measure_channels
@@ -133,6 +133,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     )
     # Of the portable model only: what the training alone needs, such as a custom schedule, is not saved.
     layers = custom_layers(portable_model)
+    reseed_python(config.seed)
     return Setup(
         # The number, not auto: other images are then decoded as those of the training.
         config=config.replace(bits=str(dataset.bits)),

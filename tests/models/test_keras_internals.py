@@ -6,7 +6,7 @@ import json
 import pathlib
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -397,7 +397,13 @@ def test_layers_at_any_depth_are_found_once() -> None:
 def test_training_step_is_watched_while_it_is_traced() -> None:
     calls: list[int] = []
     model = build_model()
-    keras_internals.watch_train_step(model, lambda: contextlib.nullcontext(calls.append(1)))
+
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
+        calls.append(1)
+        yield
+
+    keras_internals.watch_train_step(model, watch)
     train_step(model)
     train_step(model)
     assert 1 <= len(calls) <= 2
