@@ -20,10 +20,10 @@ import keras
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.registry import AUGMENTATIONS, LOSSES, METRICS, MODELS
-from dlexp.runs.metric_names import check_monitor, resolve_metrics
+from dlexp.runs.metric_names import resolve_metrics
 from dlexp.training.compiling import reseed_python, seed_everything
 from dlexp.training.optimizers import set_rates
-from dlexp.training.preparation import Setup, build_compiled, prepare
+from dlexp.training.preparation import Setup, build_compiled, check_monitor_of, prepare
 from dlexp.training.step_counter import StepCounter
 
 _MOST_NETWORKS = 4
@@ -77,7 +77,7 @@ def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Set
         seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = previous.datasets
     datasets.reseed(config.seed)
-    check_monitor(config, datasets.dataset.class_names)
+    check_monitor_of(config, datasets.dataset)
     fresh, facts = build_compiled(config, datasets, initialize=initialize, steps=StepCounter())
     _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
     _copy(fresh.variables, previous.model.variables)
