@@ -189,7 +189,10 @@ def train_and_evaluate(
             raise
     best_epochs = callbacks.best_checkpoint.kept_epochs
     if not best_epochs:
-        raise TrainingError(f"{config.selection.monitor} was never finite: choose a smaller --learning_rate")
+        raise TrainingError(
+            f"{config.selection.monitor} was a finite number after no epoch: monitor another metric, or choose a "
+            "smaller --learning_rate"
+        )
     evaluate_best(setup, session, requests)
     for best in best_epochs:
         drop_state(session.run.checkpoints_folder / best.file)

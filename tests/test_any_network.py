@@ -1,6 +1,7 @@
 """Networks as public examples write them: trained, stopped, resumed, evaluated, swept, and opened by plain Keras."""
 
 import pathlib
+import random
 import re
 import signal
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from dlexp import ExperimentConfig, ExperimentResult, load_checkpoint, resume_ex
 from dlexp.config.flags import config_from_words
 from dlexp.errors import InterruptedRunError, ModelError, TrainingError
 from dlexp.evaluation.checkpoint_evaluation import evaluate_checkpoint
-from dlexp.registry import MODELS, register_model
+from dlexp.registry import CALLBACKS, MODELS, register_model
 from dlexp.runs.run import Run
 from dlexp.runs.store import iterate_runs
 from dlexp.sweeps.warm_networks import WarmNetworks
@@ -93,6 +94,29 @@ def test_warm_trial_equals_the_run_of_its_flags_in_a_fresh_process(
     assert killing.differences(killing.train(again.flat()), run) == []
 
 
+class DrawsFromPython(keras.callbacks.Callback):
+    """Disturbs a weight with random numbers of Python and NumPy."""
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        weight = self.model.trainable_weights[0]
+        weight.assign(weight * (1 + 0.01 * random.random() + 0.01 * np.random.uniform()))
+
+
+@pytest.mark.parametrize(("name", "callbacks"), [("global_seed", ()), ("subclassed", ("draws_from_python",))])
+def test_warm_trial_that_draws_elsewhere_equals_a_single_run(
+    name: str, callbacks: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    networks, digests = WarmNetworks(), []
+    values = values_of(name, tmp_path, epochs=1, callbacks=callbacks)
+    with CALLBACKS.override("draws_from_python", DrawsFromPython):
+        for _ in range(2):
+            swept = run_experiment(ExperimentConfig.of(**values), prepare_setup=networks.prepare)
+            digests.append(swept.weights_digest)
+        keras.utils.clear_session()
+        digests.append(run_experiment(ExperimentConfig.of(**values)).weights_digest)
+    assert len(set(digests)) == 1
+
+
 def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> None:
     reference = killing.train(values_of("own_step", tmp_path / "whole"))
     values = values_of("own_step", tmp_path / "killed")
@@ -104,6 +128,7 @@ def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> 
     ("name", "cause"),
     [
         ("tensorflow_noise", r"layer tensor_flow_noise\w* \(TensorFlowNoise\) draws from TensorFlow"),
+        ("global_seed", r"layer global_seed\w* \(GlobalSeed\) keeps the variable"),
         ("counting", r"model counting\w* \(Counting\) keeps the variable steps"),
     ],
 )

@@ -16,15 +16,19 @@ from dlexp.errors import ModelError, joined_lines
 from dlexp.models.keras_internals import LAMBDA, find_custom_objects
 from dlexp.models.probe import (
     disturb,
+    find_change,
     predict,
     predict_by_default,
     probe_images,
     recorded_outputs,
-    trace_call,
+    traced_call,
     unchanged,
 )
+from dlexp.models.randomness import python_states
 
 _OVER_ONE = 1e-3  # a sum of probabilities in half precision is not exactly 1
+_OF_ROUNDING = 0.05  # of the largest logit, in half precision too
+_COPIES, _CALLS = 8, 50  # to find what is drawn in one call of a hundred
 _LARGE_DRAWS = 4
 _LARGE = 30.0
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")  # Keras emphasizes a part of its messages
@@ -50,13 +54,15 @@ def check_contract(
     check_kind(name, model)
     _check_ends(name, model, input_shape)
     custom = _custom_objects(name, model)
+    call = None
     if custom or not getattr(model, "outputs", None):
         for training in (True, False):
-            _check_output(name, _trace(name, model, input_shape, training=training), num_classes)
+            call = _trace(name, model, input_shape, training=training)
+            _check_output(name, call.structured_outputs, num_classes)
     else:
         _check_output(name, model.outputs[0], num_classes)
     _check_registered(name, custom, builder)
-    _check_values(name, model, input_shape)
+    _check_values(name, model, call, input_shape)
 
 
 def check_kind(name: str, model: Any) -> None:
@@ -129,7 +135,7 @@ def _check_output(name: str, output: Any, num_classes: int) -> None:
 
 def _trace(name: str, model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
     try:
-        return trace_call(model, input_shape, training=training)
+        return traced_call(model, input_shape, training=training)
     except Exception as err:
         raise call_error(name, input_shape, err) from err
 
@@ -199,36 +205,64 @@ def _check_registered(name: str, custom: Sequence[str], builder: Callable[..., A
     )
 
 
-def _check_values(name: str, model: keras.Model, input_shape: Sequence[int]) -> None:
-    """Checks the values that the model returns: logits, the same ones in a second call, and no probabilities."""
+def _check_values(name: str, model: keras.Model, call: Any, input_shape: Sequence[int]) -> None:
+    """Checks the values that the model returns: logits, the same ones in each call and batch, and no probabilities.
+
+    Args:
+        name: of the model.
+        model: built.
+        call: what `traced_call` returned; None for a functional model of Keras' own layers, which do not draw at
+            inference.
+        input_shape: (height, width, channels).
+    """
     images = probe_images(input_shape)
     with unchanged(model):
         try:
-            logits = predict(model, images)
-            again = predict(model, images)
-            by_default = predict_by_default(model, images)
+            logits = _check_inference(name, model, images)
+            in_training = predict(model, images, training=True)
+        except ModelError:
+            raise
         except Exception as err:
             raise call_error(name, input_shape, err) from err
-        if not np.array_equal(logits, again, equal_nan=True):
-            raise ModelError(
-                f"model {name} is random at inference: two calls on the same images return different logits"
-                f"{_random_layer(model, images)}: let it draw only if training is true"
-            )
-        if not np.array_equal(logits, by_default, equal_nan=True):
-            raise ModelError(
-                f"model {name} acts in validation as in training, because its call has no argument training: write "
-                "call(self, inputs, training=None), and pass training on to its layers"
-            )
         drawn = _draw_outputs(model, images) if _are_in_unit_range(logits) else []
-    if not drawn:
-        return
-    if all(_are_probabilities(values) for values in [logits, *drawn[:1]]):
+    many = np.repeat(images, _COPIES, axis=0)
+    if call is not None and find_change(call, many, calls=_CALLS):
+        raise _random_error(name, f"some calls return other logits{_random_layer(model, many)}")
+    if _are_probabilities(in_training) or (drawn and all(map(_are_probabilities, [logits, *drawn[:1]]))):
         raise ModelError(f"model {name} ends with a softmax, but must return logits: leave that activation out")
     if len(drawn) > 1 and all(_are_in_unit_range(values) for values in [logits, *drawn]):
         raise ModelError(
             f"model {name} returns values in [0, 1], as a sigmoid at its end does, but must return logits: leave that "
             "activation out"
         )
+
+
+def _check_inference(name: str, model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Checks that an image has the same logits in each call, in validation and in each batch; returns them."""
+    states = python_states(model)
+    logits, again = predict(model, images), predict(model, images)
+    if not np.array_equal(logits, again, equal_nan=True):
+        differ = f"two calls on the same images return different logits{_random_layer(model, images)}"
+        raise _random_error(name, differ)
+    if python_states(model) != states:
+        raise _random_error(name, "its call draws from Python's random or from NumPy")
+    if not np.array_equal(logits, predict_by_default(model, images), equal_nan=True):
+        raise ModelError(
+            f"model {name} acts in validation as in training, because its call has no argument training: write "
+            "call(self, inputs, training=None), and pass training on to its layers"
+        )
+    alone = predict(model, images[:1])[0]
+    most = _OF_ROUNDING * np.max(np.abs(logits), initial=0, where=np.isfinite(logits))
+    if not np.allclose(logits[0], alone, rtol=0, atol=most, equal_nan=True):
+        raise ModelError(
+            f"model {name} returns other logits for an image if other images are in its batch: let each image be "
+            "computed by itself if training is false, with moving averages in place of those of the batch"
+        )
+    return logits
+
+
+def _random_error(name: str, what: str) -> ModelError:
+    return ModelError(f"model {name} is random at inference: {what}: let it draw only if training is true")
 
 
 def _draw_outputs(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
@@ -254,8 +288,9 @@ def _are_in_unit_range(values: np.ndarray) -> bool:
 
 
 def _random_layer(model: keras.Model, images: np.ndarray) -> str:
-    one, other = recorded_outputs(model, images), recorded_outputs(model, images)
-    for (layer, outputs), (_, others) in zip(one, other, strict=False):
-        if not all(map(partial(np.array_equal, equal_nan=True), outputs, others)):
-            return f", the first in layer {layer.name} ({type(layer).__name__})"
+    first = recorded_outputs(model, images)
+    for _ in range(_CALLS):
+        for (layer, outputs), (_, others) in zip(first, recorded_outputs(model, images), strict=False):
+            if not all(map(partial(np.array_equal, equal_nan=True), outputs, others)):
+                return f", the first in layer {layer.name} ({type(layer).__name__})"
     return ""

@@ -190,6 +190,12 @@ def get_global_seed() -> Mapping[str, Any]:
     return {name: global_state.get_global_attribute(name) for name in (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)}
 
 
+def global_seed_states() -> list[Any]:
+    """Returns the variable of the generator that `get_global_seed` returns, in a list; empty if there is none yet."""
+    generator = get_global_seed()[GLOBAL_SEED_GENERATOR]
+    return [] if generator is None else [generator.state]
+
+
 def set_global_seed(seed: Mapping[str, Any]) -> None:
     """Restores what `get_global_seed` returned; relies on the same attributes."""
     for name, value in seed.items():

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlexp.models.keras_internals import flatten_layers, without_idle
+from dlexp.models.keras_internals import (
+    flatten_layers,
+    get_global_seed,
+    global_seed_states,
+    set_global_seed,
+    without_idle,
+)
+from dlexp.models.randomness import find_stateful_operations
 
 _IMAGES = 4
 
@@ -29,8 +37,34 @@ def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool
     Returns:
         What the model returns; in place of each tensor, an object with its `shape` and `dtype`.
     """
+    return traced_call(model, input_shape, training=training).structured_outputs
+
+
+def traced_call(model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
+    """Returns the function that `trace_call` traces; its `graph.variables` are those that it uses."""
     call = tf.function(lambda images: model(images, training=training), autograph=False)
-    return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8)).structured_outputs
+    return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8))
+
+
+def find_change(call: Any, images: np.ndarray, *, calls: int) -> bool:
+    """Returns whether repeated calls on the same images give different logits; the variables are put back.
+
+    Args:
+        call: what `traced_call` returned.
+        images: as `probe_images` returns them.
+        calls: how often to call, if the first one changes a variable or the graph draws.
+    """
+    variables = call.graph.variables
+    before = [variable.numpy() for variable in variables]
+    try:
+        first = call(images).numpy()
+        kept = all(map(partial(np.array_equal, equal_nan=True), before, [variable.numpy() for variable in variables]))
+        if kept and not any(find_stateful_operations(call.graph)):
+            return False
+        return any(not np.array_equal(call(images).numpy(), first, equal_nan=True) for _ in range(calls))
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
 
 def validate_once(model: keras.Model, input_shape: Sequence[int], num_classes: int) -> dict[str, float]:
@@ -59,9 +93,9 @@ def probe_images(input_shape: Sequence[int]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (_IMAGES, *input_shape), dtype=np.uint8)
 
 
-def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Returns the logits of images, without dropout; `float32` `(n, num_classes)`."""
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32")))
+def predict(model: keras.Model, images: np.ndarray, *, training: bool = False) -> np.ndarray:
+    """Returns the logits of images, by default without dropout; `float32` `(n, num_classes)`."""
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=training), "float32")))
 
 
 def predict_by_default(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -73,13 +107,18 @@ def predict_by_default(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def unchanged(model: keras.Model) -> Iterator[None]:
-    """Restores all variables of a model after the block, its seed generators too."""
-    before = [variable.numpy() for variable in model.variables]
+    """Restores all variables of a model after the block, and the random numbers of Keras, Python and NumPy."""
+    variables = [*model.variables, *global_seed_states()]
+    before = [variable.numpy() for variable in variables]
+    seed, python, of_numpy = get_global_seed(), random.getstate(), np.random.get_state()
     try:
         yield
     finally:
-        for variable, value in zip(model.variables, before, strict=True):
+        for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
+        set_global_seed(seed)
+        random.setstate(python)
+        np.random.set_state(of_numpy)
 
 
 def disturb(weights: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:

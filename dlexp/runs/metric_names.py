@@ -134,7 +134,7 @@ def _resolve(name: str, class_names: Sequence[str] | None) -> MetricName:
     if not separator:
         return MetricName(metric, metric)
     if metric not in BY_CLASS:
-        raise unknown_name("metric of a class", metric, BY_CLASS)
+        raise unknown_name("class metric", metric, BY_CLASS)
     if class_names is None:
         return MetricName(f"{metric}/{of_class}", metric)
     keys = [metric_key(class_name) for class_name in class_names]

@@ -14,18 +14,16 @@ callback of a plug-in it is set, and another seed is traced anew.
 import collections
 import dataclasses
 import json
-import random
 from typing import Any
 
 import keras
-import numpy as np
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.registry import AUGMENTATIONS, LOSSES, METRICS, MODELS
-from dlexp.runs.metric_names import check_monitor, resolve_metrics
-from dlexp.training.compiling import seed_everything
+from dlexp.runs.metric_names import resolve_metrics
+from dlexp.training.compiling import reseed_python, seed_everything
 from dlexp.training.optimizers import set_rates
-from dlexp.training.preparation import Setup, build_compiled, prepare
+from dlexp.training.preparation import Setup, build_compiled, check_monitor_of, prepare
 from dlexp.training.step_counter import StepCounter
 
 _MOST_NETWORKS = 4
@@ -41,6 +39,8 @@ class WarmNetworks:
         """Returns what `preparation.prepare` returns; a training with it is bit for bit the same."""
         key = trace_key(config)
         previous = self._setups.pop(key, None)
+        if previous is not None and previous.meters.untracked_state.find():
+            previous = None  # what no checkpoint holds cannot be set back either
         if previous is None or not _is_all_builtin(config):
             keras.utils.clear_session(free_memory=False)  # layers get the names they would have in a fresh process
         if previous is None:
@@ -72,18 +72,18 @@ def trace_key(config: ExperimentConfig) -> str:
 def renew(previous: Setup, config: ExperimentConfig, *, initialize: bool) -> Setup:
     """The setup of a config, with the traced network of a previous setup whose `trace_key` is equal."""
     if _is_all_builtin(config):
-        random.seed(config.seed)
-        np.random.seed(config.seed)
+        reseed_python(config.seed)
     else:
         seed_everything(config.seed, deterministic=config.execution.deterministic)
     datasets = previous.datasets
     datasets.reseed(config.seed)
-    check_monitor(config, datasets.dataset.class_names)
+    check_monitor_of(config, datasets.dataset)
     fresh, facts = build_compiled(config, datasets, initialize=initialize, steps=StepCounter())
     _copy(fresh.optimizer.variables, previous.model.optimizer.variables)
     _copy(fresh.variables, previous.model.variables)
     set_rates(previous.model.optimizer, config.optimization)
     previous.meters.reset()
+    reseed_python(config.seed)
     return dataclasses.replace(previous, config=config.replace(bits=str(datasets.dataset.bits)), facts=facts)
 
 

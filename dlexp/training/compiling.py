@@ -1,10 +1,12 @@
 """Sets seeds and threads, and compiles a model with its optimizer, loss and metrics."""
 
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dlexp.config.experiment_config import ExperimentConfig
@@ -35,6 +37,15 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def reseed_python(seed: int) -> None:
+    """Sets the random numbers of Python and NumPy to where each training starts.
+
+    Callbacks of a plug-in may draw from them; how much is drawn while a model is built depends on what is checked.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def use_threads(num_threads: int) -> None:

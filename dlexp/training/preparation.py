@@ -16,7 +16,7 @@ from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.inspection.unused_bits import unused_bits
 from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
-from dlexp.errors import ModelError
+from dlexp.errors import ConfigError, ModelError
 from dlexp.evaluation.metrics import portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
@@ -24,10 +24,10 @@ from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import has_own_validation
 from dlexp.models.probe import validate_once
 from dlexp.registry import MODELS
-from dlexp.runs.metric_names import check_monitor
+from dlexp.runs.metric_names import ON_WHOLE_SPLITS, check_monitor, resolve_metrics
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.batch_norm import set_momentum
-from dlexp.training.compiling import compile_model, seed_everything, use_threads
+from dlexp.training.compiling import compile_model, reseed_python, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
 from dlexp.training.statistics import facts_of_statistics, measure_channels
@@ -115,7 +115,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     use_threads(config.execution.num_threads)
     seed_everything(config.seed, deterministic=config.execution.deterministic)
     dataset = open_dataset(config.data)
-    check_monitor(config, dataset.class_names)
+    check_monitor_of(config, dataset)
     make_datasets = functools.cache(lambda: Datasets(config, dataset))
     model = build(config, dataset, make_datasets)
     portable_model = build_portable_model(model, metrics=portable_metrics(), name=config.model.model)
@@ -133,6 +133,7 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     )
     # Of the portable model only: what the training alone needs, such as a custom schedule, is not saved.
     layers = custom_layers(portable_model)
+    reseed_python(config.seed)
     return Setup(
         # The number, not auto: other images are then decoded as those of the training.
         config=config.replace(bits=str(dataset.bits)),
@@ -183,6 +184,25 @@ def initialize_and_compile(
         _log.warning("%s", message)
     of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
     return facts | of_data | ({} if momentum is None else {"batch_norm_momentum_chosen": momentum})
+
+
+def check_monitor_of(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raises ConfigError if the monitored metric is not measured, or not defined for the examples of its split."""
+    check_monitor(config, dataset.class_names)
+    monitor = config.selection.monitor
+    split, name = ("validation" if monitor.startswith("val_") else "train"), monitor.removeprefix("val_")
+    counts = dataset.counts()[split]
+    for metric in resolve_metrics(config.selection.metrics, dataset.class_names, loss=config.optimization.loss):
+        missing = ""
+        if metric.key == name and metric.label is not None and not counts.iloc[metric.label]:
+            missing = f"no example of class {dataset.class_names[metric.label]}"
+        elif metric.key == name and metric.metric in ON_WHOLE_SPLITS and sum(counts > 0) == 1:
+            missing = "examples of one class only"
+        if missing:
+            raise ConfigError(
+                f"monitor={monitor} is not defined, as {split} has {missing}: monitor another metric, or split the "
+                "dataset in another way"
+            )
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:

@@ -9,15 +9,9 @@ import keras
 import tensorflow as tf
 
 from dlexp.models.keras_internals import OWN_PREFIX, flatten_layers, metric_variables, watch_train_step
+from dlexp.models.randomness import RANDOM_OPERATIONS, find_stateful_operations
 
 _NUMBER = re.compile(r"_\d+$")  # added to a scope that exists
-_ON_PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
-# Operations with a random state in the kernel; those with Stateless in their names get it as an input.
-_RANDOM = (
-    *("Multinomial", "ParameterizedTruncatedNormal", "RandomCrop", "RandomGamma", "RandomPoisson", "RandomPoissonV2"),
-    *("RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "SampleDistortedBoundingBox"),
-    *("SampleDistortedBoundingBoxV2", "TruncatedNormal"),
-)
 
 
 class UntrackedState:
@@ -68,13 +62,9 @@ class UntrackedState:
         return self._owner_by_name(variable.name, "")
 
     def _operations(self) -> Iterator[str]:
-        definition = self._graph.as_graph_def()
-        inner = ((function.signature.name, function.node_def) for function in definition.library.function)
-        for function, nodes in (("", definition.node), *inner):
-            for node in nodes:
-                if node.op in _RANDOM or node.op in _ON_PYTHON:
-                    verb = "draws from TensorFlow" if node.op in _RANDOM else "calls Python"
-                    yield f"{self._owner_by_name(node.name, function)} {verb} ({node.op})"
+        for name, function, kind in find_stateful_operations(self._graph):
+            verb = "draws from TensorFlow" if kind in RANDOM_OPERATIONS else "calls Python"
+            yield f"{self._owner_by_name(name, function)} {verb} ({kind})"
 
     def _owner_by_name(self, name: str, function: str) -> str:
         """Finds the layer whose name is a scope of an operation, or is in the name of the function around it."""

@@ -1,5 +1,6 @@
 """What a plug-in's model is refused for, and that the advice of each message works."""
 
+import random
 import sys
 import types
 from collections.abc import Callable
@@ -145,6 +146,78 @@ def test_layer_that_is_random_at_inference_is_named() -> None:
     with pytest.raises(ModelError, match=r"random at inference.*layer draws_always\w* .*only if training is true"):
         check(stack(DrawsAlways))
     check(stack(DrawsInTraining))
+
+
+@registered
+class DrawsSometimes(layers.Layer):
+    """Draws from Keras or TensorFlow in each call, and uses the number for few images."""
+
+    def __init__(self, source: str = "keras", *, uses: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source, self.uses, self.seeds = source, uses, keras.random.SeedGenerator(1)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        shape = (ops.shape(x)[0], 1)
+        drawn = keras.random.uniform(shape, seed=self.seeds) if self.source == "keras" else tf.random.uniform(shape)
+        return ops.where(drawn < 0.01, 2 * x, x) if training or self.uses else x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "source": self.source, "uses": self.uses}
+
+
+@pytest.mark.parametrize("source", ["keras", "tensorflow"])
+def test_layer_that_is_random_at_inference_for_one_image_in_a_hundred_is_named(source: str) -> None:
+    keras.utils.set_random_seed(0)
+    with pytest.raises(ModelError, match=r"random at inference.*layer draws_sometimes\w* .*only if training is true"):
+        check(stack(lambda: DrawsSometimes(source)))
+    check(stack(lambda: DrawsSometimes(source, uses=False)))  # as RandomHue of Keras
+
+
+@registered
+class PythonDraw(layers.Layer):
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x if np.random.uniform() >= 0 else -x
+
+
+def test_layer_that_draws_from_python_at_inference_is_refused() -> None:
+    with pytest.raises(ModelError, match="random at inference: its call draws from Python's random or from NumPy"):
+        check(stack(PythonDraw))
+
+
+@registered
+class Centered(layers.Layer):
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x - ops.mean(x, axis=0, keepdims=True)
+
+
+def test_logits_that_depend_on_the_other_images_of_a_batch_are_refused() -> None:
+    with pytest.raises(ModelError, match="returns other logits for an image if other images are in its batch"):
+        check(stack(Centered))
+    check(stack(layers.BatchNormalization))
+
+
+@registered
+class SoftmaxInTraining(layers.Layer):
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return ops.softmax(x) if training else x
+
+
+def test_softmax_in_training_alone_is_found() -> None:
+    with pytest.raises(ModelError, match="ends with a softmax"):
+        check(op_at_the_end(SoftmaxInTraining()))
+
+
+def test_checks_put_back_all_random_numbers() -> None:
+    def draw() -> list[float]:
+        return [float(keras.random.uniform(())), random.random(), np.random.uniform()]
+
+    def build(*, check: bool) -> list[float]:
+        keras.utils.set_random_seed(0)
+        with MODELS.override("net", stack(lambda: layers.Dropout(0.5), DrawsInTraining)):
+            build_model(ModelConfig(model="net"), SHAPE, 10, dtype_policy="float32", check=check)
+        return draw()
+
+    assert build(check=True) == build(check=False)
 
 
 @registered

@@ -7,7 +7,7 @@ import pathlib
 import threading
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -399,9 +399,10 @@ def test_training_step_is_watched_while_it_is_traced() -> None:
     calls: list[int] = []
     model = build_model()
 
-    def watch() -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
         calls.append(1)
-        return contextlib.nullcontext()
+        yield
 
     keras_internals.watch_train_step(model, watch)
     train_step(model)

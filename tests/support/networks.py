@@ -154,6 +154,14 @@ class TensorFlowNoise(layers.Layer):
 
 
 @registered
+class GlobalSeed(layers.Layer):
+    """Noise from the generator of the process, as keras.random draws without a seed."""
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x + 0.1 * keras.random.normal(ops.shape(x)) if training else x
+
+
+@registered
 class PythonNoise(layers.Layer):
     """Noise from a generator of NumPy, which draws only while the call is traced."""
 
@@ -231,6 +239,7 @@ EXACT = {
     "moving_center": functional(lambda x: layers.Dense(16, activation="relu")(MovingCenter()(layers.Flatten()(x)))),
 }
 NOT_EXACT = {
+    "global_seed": functional(lambda x: GlobalSeed()(layers.Flatten()(x))),
     "tensorflow_noise": functional(lambda x: TensorFlowNoise()(layers.Flatten()(x))),
     "counting": lambda shape, num_classes: Counting(num_classes),
 }

@@ -1,11 +1,16 @@
-"""What is checked before a training: the validation step of a model that has its own."""
+"""What is checked before a training: the monitored metric, and the validation step of a model that has its own."""
 
+import contextlib
 import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dlexp import ArraySource, ExperimentConfig
 from dlexp.errors import ConfigError, ModelError
+from dlexp.registry import SOURCES
+from dlexp.training.preparation import prepare
 from tests.support.own_methods import train, variant
 
 pytestmark = pytest.mark.usefixtures("quick_database", "blank_figures")
@@ -41,6 +46,34 @@ def test_test_step_that_cannot_be_used_is_refused_before_a_run_is_made(
     with pytest.raises(ModelError, match=reason):
         train(variant(test_step=test_step), tmp_path / "store", **values)
     assert not (tmp_path / "store" / "artifacts").exists()
+
+
+def one_class_validation(spec: str, *, data_dir: str) -> ArraySource:
+    """Ten images of each of two classes in training and test, and ten of the first class in validation."""
+    labels = np.repeat([0, 1, 0, 0, 1], 10)
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
+    splits = np.repeat(["train", "train", "validation", "test", "test"], 10)
+    return ArraySource("lopsided", images, labels=labels, class_names=("cat", "dog"), splits=splits)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "metrics", "reason"),
+    [
+        ("val_auc", ("auc",), "validation has examples of one class only"),
+        ("val_recall/dog", ("recall/dog",), "validation has no example of class dog"),
+        ("val_recall/cat", ("recall/cat",), ""),
+        ("recall/dog", ("recall/dog",), ""),
+        ("val_macro_f1", ("macro_f1", "auc"), ""),
+    ],
+)
+def test_monitor_that_is_not_defined_on_its_split_is_refused_before_training(
+    monitor: str, metrics: tuple[str, ...], reason: str
+) -> None:
+    config = ExperimentConfig.of(dataset="lopsided", model="mlp", batch_size=8, monitor=monitor, metrics=metrics)
+    with SOURCES.override("lopsided", one_class_validation):
+        refused = pytest.raises(ConfigError, match=f"monitor={monitor} is not defined, as {reason}")
+        with refused if reason else contextlib.nullcontext():
+            prepare(config)
 
 
 def test_metric_of_a_test_step_is_monitored_as_the_messages_say(tmp_path: pathlib.Path) -> None:
