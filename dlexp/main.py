@@ -7,7 +7,7 @@ from dlexp.config.command import Command, CommandLine
 from dlexp.config.early_flags import is_debug
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.presets import preset_names
-from dlexp.machine.console import leave, report_errors
+from dlexp.machine.console import leave, report_errors, silence_pillow
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names
@@ -93,6 +93,7 @@ COMMAND = Command(
 def main() -> None:
     """Entry point of `python -m dlexp.main`."""
     set_variables()
+    silence_pillow()
     argv = ["python -m dlexp.main", *sys.argv[1:]]
     leave(report_errors(lambda: COMMAND.call(argv), debug=is_debug(argv)))
 

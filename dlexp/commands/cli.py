@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dlexp.config.early_flags import HELP_WORDS, is_debug
 from dlexp.errors import unknown_name
-from dlexp.machine.console import leave, report_errors
+from dlexp.machine.console import leave, report_errors, silence_pillow
 from dlexp.tracking.variables import set_variables
 
 # Each name is that of a module in this folder, whose COMMAND is a `Command` or a `CommandGroup`.
@@ -70,6 +70,7 @@ def _run_command(name: str, words: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
+    silence_pillow()
     leave(main())
 
 

@@ -3,6 +3,7 @@
 import gc
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -31,6 +32,11 @@ def report_errors(command: Callable[[], int], *, debug: bool) -> int:
         if debug:
             raise
         return _print_error(err)
+
+
+def silence_pillow() -> None:
+    """Ignores warnings of Pillow in a process of dlexp's own: they name no file, and what matters is a finding."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def leave(exit_code: int) -> NoReturn:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError
 from dlexp.experiment import resume_run, run_experiment
+from dlexp.machine.console import silence_pillow
 from dlexp.runs.resuming import plan_resume
 from dlexp.runs.run import RECORD_FILE, Run, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
@@ -23,6 +24,7 @@ class TrialRunner:
 
     def __init__(self) -> None:
         self._networks = WarmNetworks()
+        silence_pillow()
         logging.basicConfig(format="dlexp: %(message)s", level=logging.WARNING, stream=sys.stderr)
         if gpu := os.environ.get("DLEXP_GPU"):
             _use_one_gpu(int(gpu))

@@ -3,17 +3,21 @@
 import importlib
 import pathlib
 import shlex
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import dlexp.commands
 from dlexp.commands.cli import COMMANDS, main
 from dlexp.config.command import Command, CommandGroup
 from dlexp.config.experiment_config import config_fields
+from tests.support.image_bytes import encode
+from tests.support.image_folders import write_digits_folder
 
 FOLDER = pathlib.Path(dlexp.commands.__path__[0])
 NOT_COMMANDS = {"__init__", "cli", "tables"}
@@ -207,3 +211,17 @@ def test_store_that_cannot_be_written_fails_before_the_first_step(
     (tmp_path / "file").write_text("")
     assert call("train", f"--store={tmp_path / 'file'}") == 1
     assert "is a file: choose another --store" in capsys.readouterr().err
+
+
+def test_warnings_of_pillow_do_not_reach_the_user(tmp_path: pathlib.Path) -> None:
+    root = write_digits_folder(tmp_path / "photos", 40)
+    # More than Pillow's limit for a warning, and a tag that says it has more bytes than the file.
+    Image.new("L", (12_000, 9_000)).save(root / "1" / "large.gif")
+    tiff = bytearray(encode(Image.new("L", (8, 8)), "TIFF"))
+    (directory,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, directory)
+    struct.pack_into("<HHI", tiff, directory + 2 + 12 * (count - 1), 33_432, 2, 70_000)
+    (root / "1" / "tag.tif").write_bytes(tiff)
+    command = [sys.executable, "-m", "dlexp.commands.cli", "data", "check", f"folder:{root}", "--near_duplicates=false"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Warning" not in result.stderr

@@ -1,5 +1,6 @@
 """Image bytes to pixels, inside TensorFlow: the one way that training, prediction and caches decode and resize."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ _TURNS = (
     (True, (0, 1)),
     (True, (0,)),
 )
+_INTERNAL = re.compile(r"\{\{.*?\}\}|\[Op:.*", re.DOTALL)  # names of nodes and operations in a message of TensorFlow
 _CHUNK = 1024  # images resized at once
 
 
@@ -160,7 +162,7 @@ def decode_bytes(
     try:
         image = decode_image(tf.constant(data), channels=channels, orientation=orientation, decoder=decoder, bits=bits)
     except tf.errors.OpError as err:
-        raise ValueError(err.message) from err
+        raise ValueError(_INTERNAL.sub("", err.message).strip()) from err
     pixels: np.ndarray = image.numpy()
     return pixels
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlexp.datasets.images.image_header import UnreadableImageError
 from dlexp.datasets.images.imagefile import inspect_image
+from dlexp.machine.console import silence_pillow
 
 FACTS = ("digest", "height", "width", "channels", "mode", "orientation", "decoder", "pages", "peak", "damage")
 UNKNOWN = (0, 0, 0, "", 1, 0, 1, 0)  # the FACTS between digest and damage, for a file that cannot be read
@@ -41,6 +42,7 @@ def read_facts(data: bytes) -> tuple[Any, ...]:
 
 def main() -> None:
     """Answers each line of stdin until there are no more."""
+    silence_pillow()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if nobody reads the answer, the process ends silently
     for line in sys.stdin.buffer:
         print(json.dumps([scan_file(path) for path in json.loads(line)]), flush=True)

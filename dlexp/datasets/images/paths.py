@@ -1,5 +1,6 @@
 """Finds the image files that command-line arguments name: files, folders and patterns, expanded one by one."""
 
+import codecs
 import fnmatch
 import glob
 import logging
@@ -79,8 +80,14 @@ def images_at(path: str, left_out: LeftOutCounter) -> Iterator[str]:
 
 
 def read_list(file: BinaryIO) -> Iterator[str]:
-    """Yields the paths of a list: separated by NUL (`find -print0`) if its first 64 KiB hold one, else by newlines."""
-    rest = file.read(_BLOCK_BYTES)
+    """Yields the paths of a list: separated by NUL (`find -print0`) if its first 64 KiB hold one, else by newlines.
+
+    Raises:
+        DataError: it is UTF-16, in which every second byte may be NUL, and `/` would be a path.
+    """
+    rest = file.read(_BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+    if b"\n\0" in rest or b"\0\n" in rest:
+        raise DataError("the list of images seems to be UTF-16: save it as UTF-8")
     separator = b"\0" if b"\0" in rest else b"\n"
     while block := file.read(_BLOCK_BYTES):
         *whole, rest = (rest + block).split(separator)

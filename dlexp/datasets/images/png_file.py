@@ -5,7 +5,6 @@ and the contents of the chunks, and in the first `_CHECKED_BYTES` of the pixels,
 unpack all pixels of photographs would take five times as long as the rest of the scan.
 """
 
-import contextlib
 import re
 import struct
 import zlib
@@ -47,6 +46,7 @@ class _Png:
     header: memoryview | None = None
     palette: memoryview | None = None
     exif: bytes = b""
+    frames: int = 1
     has_transparency: bool = False
     pixels: list[memoryview] = field(default_factory=list)  # the contents of the IDAT chunks
     has_pixels_behind: bool = False  # whether another chunk followed them
@@ -73,6 +73,7 @@ def inspect_png(data: bytes) -> ImageHeader:
         mode=mode,
         exif=png.exif,
         decoder=Decoder.ALPHA if transparent else Decoder.PLAIN,
+        pages=png.frames,
     )
     _check_pixels(png.pixels, _rows(width, height, bits * _VALUES[colour], interlaced=interlaced))
     return header if bits < DEEP_BITS else replace(header, peak=_find_peak(data))
@@ -124,6 +125,8 @@ def _read_chunk(png: _Png, kind: bytes, contents: memoryview) -> None:
             raise UnreadableImageError("it is a PNG with a damaged PLTE chunk")
     elif kind == b"tRNS":
         png.has_transparency = True
+    elif kind == b"acTL" and not png.pixels and len(contents) == 8:  # of an animation (11.3.6.1)
+        png.frames = max(1, int.from_bytes(contents[:4], "big"))
     elif kind == b"eXIf" and not png.exif:
         png.exif = bytes(contents)
 
@@ -170,12 +173,11 @@ def _unpack(packed: bytes, wanted: int, *, to_end: bool) -> bytes:
     stream = zlib.decompressobj()
     try:
         unpacked = stream.decompress(packed, wanted)
+        is_cut = len(unpacked) < wanted
+        if to_end and not is_cut and not stream.eof:  # libpng unpacks some of what is behind the last pixel
+            is_cut = len(stream.decompress(stream.unconsumed_tail, _BEHIND_BYTES)) < _BEHIND_BYTES and not stream.eof
     except zlib.error as err:
         raise UnreadableImageError(f"it is a PNG whose pixels cannot be unpacked: {err}") from err
-    is_cut = len(unpacked) < wanted
-    if to_end and not is_cut and not stream.eof:
-        with contextlib.suppress(zlib.error):  # libpng ignores what is wrong behind the last pixel, up to this length
-            is_cut = len(stream.decompress(stream.unconsumed_tail, _BEHIND_BYTES)) < _BEHIND_BYTES and not stream.eof
     if is_cut:
         raise UnreadableImageError("it is a PNG with fewer pixels than its header says")
     return unpacked

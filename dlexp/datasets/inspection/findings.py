@@ -143,7 +143,8 @@ def _table(findings: Iterable[Finding]) -> pd.DataFrame:
 def cut_keys(keys: Sequence[str]) -> str:
     """Returns the first five keys, and how many more there are, for people."""
     more = f" and {len(keys) - _MOST_KEYS:,} more" if len(keys) > _MOST_KEYS else ""
-    return ", ".join(keys[:_MOST_KEYS]) + more
+    shown = (key if key.isprintable() else ascii(key)[1:-1] for key in keys[:_MOST_KEYS])
+    return ", ".join(shown) + more
 
 
 def _find_damaged(damaged: pd.DataFrame) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from dlexp.datasets import FileSource, build_datasets
 from dlexp.datasets.images.decoding import RULES_VERSION, decode_bytes, decode_image
 from dlexp.datasets.images.image_header import Decoder
 from dlexp.datasets.images.imagefile import inspect_image
-from tests.support.image_bytes import build_png, encode, encode_array, encode_turned, exif_of
+from tests.support.image_bytes import build_late_damage, build_png, encode, encode_array, encode_turned, exif_of
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
 COLOUR = np.array([[[10, 20, 30], [200, 100, 50], [0, 0, 0]], [[255, 255, 255], [1, 2, 3], [255, 0, 128]]], np.uint8)
@@ -319,3 +319,8 @@ def test_damaged_bytes_raise_a_value_error(name: str) -> None:
 def test_bytes_that_end_with_zeros_reach_pillow_whole() -> None:
     data = palette_file("GIF", transparency=2)
     assert decode_bytes(data + bytes(7), channels=3, decoder=Decoder.PILLOW).tolist() == COLOUR_WITHOUT_THIRD
+
+
+def test_reason_of_an_undecodable_file_is_free_of_names_of_operations() -> None:
+    with pytest.raises(ValueError, match=r"^Invalid PNG data, size \d+$"):
+        decode_bytes(build_late_damage(), channels=3)

@@ -136,7 +136,7 @@ def test_a_jpeg_that_is_shrunk_while_decoded_equals_that_of_pillow(scale: int) -
     np.testing.assert_array_equal(decode_image(data, channels=3, jpeg_scale=scale), expected)
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "AVIF", "HEIF"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "WEBP", "AVIF", "HEIF"])
 def test_the_first_page_is_read_and_all_are_counted(kind: str) -> None:
     pages = [picture("RGB"), picture("RGB").rotate(180), picture("RGB").rotate(90)]
     data = encode(pages[0], kind, save_all=True, append_images=pages[1:])

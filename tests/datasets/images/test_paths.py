@@ -111,6 +111,16 @@ def test_list_is_separated_by_newlines_or_by_nul(data: bytes, paths: list[str]) 
     assert list(read_list(io.BytesIO(data))) == paths
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_list_in_utf_16_is_refused_as_a_slash_in_it_would_be_the_whole_disk(encoding: str) -> None:
+    with pytest.raises(DataError, match="seems to be UTF-16: save it as UTF-8"):
+        list(read_list(io.BytesIO("a/b.png\nc.png\n".encode(encoding))))
+
+
+def test_byte_order_mark_of_a_list_is_no_part_of_its_first_path() -> None:
+    assert list(read_list(io.BytesIO(b"\xef\xbb\xbfa.png\nb.png"))) == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize("separator", ["\n", "\0"])
 def test_list_of_many_blocks_loses_nothing(separator: str) -> None:
     paths = [f"folder/{number}.png" for number in range(20_000)]

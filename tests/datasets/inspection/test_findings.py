@@ -182,3 +182,7 @@ def test_sources_and_keys_that_look_alike_are_told() -> None:
         ("similar_names", "warning", 2, ("site A", "site a")),
         ("similar_names", "note", 2, ("a/1.PNG", "a/1.png")),
     ]
+
+
+def test_keys_for_people_stay_on_one_line() -> None:
+    assert cut_keys(["a\nb.png", "café.png"]) == "a\\nb.png, café.png"
