@@ -12,6 +12,7 @@ from dlexp.datasets.damage import naming_unreadable_images
 from dlexp.evaluation.scoring import Scoring
 from dlexp.evaluation.split_prediction import Forward
 from dlexp.models.keras_internals import has_own_validation
+from dlexp.models.own_loss import has_own_loss
 from dlexp.runs.metric_names import PLAIN_LOSS
 
 _PREFIX = "val_"
@@ -47,7 +48,7 @@ def verify_best(
     """
     half = checkpoint.config.execution.dtype_policy != "float32"
     examples, recorded = datasets.dataset.count("validation"), checkpoint.metrics
-    if is_plain(model):
+    if not (has_own_loss(model) or has_own_validation(model)):
         return find_differences(recorded, measured, examples=examples, half_precision=half)
     model.set_weights(checkpoint.model.get_weights())
     own = model.evaluate(datasets.validation, return_dict=True, verbose=0)
@@ -112,8 +113,3 @@ def _is_close(name: str, value: float, expected: float, *, examples: int, half_p
     if "accuracy" not in name:
         tolerance *= 5  # one example may count more than once, for example in the mean over a few classes
     return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
-
-
-def is_plain(model: keras.Model) -> bool:
-    """Returns whether validation computes the loss as the cross-entropy of the logits, and no more."""
-    return not has_own_validation(model) and not model.losses

@@ -2,12 +2,11 @@
 
 import math
 
-import keras
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlexp.evaluation.verification import find_differences, is_plain
+from dlexp.evaluation.verification import find_differences
 
 RECORDED = {"val_loss": 0.5, "val_accuracy": 0.85, "val_f1_score": 0.8, "loss": 0.1, "accuracy": 0.99}
 
@@ -41,16 +40,3 @@ def test_values_that_are_not_numbers_on_both_sides_are_equal() -> None:
 def test_half_precision_may_tip_more_examples() -> None:
     assert find_differences({"val_accuracy": 0.5}, {"accuracy": 0.508}, examples=10_000)
     assert not find_differences({"val_accuracy": 0.5}, {"accuracy": 0.508}, examples=10_000, half_precision=True)
-
-
-def test_model_with_more_than_the_cross_entropy_is_not_plain() -> None:
-    plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    regularized = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, kernel_regularizer="l2")])
-
-    class OwnLoss(keras.Sequential):
-        def compute_loss(self, **values: object) -> float:
-            return 0.0
-
-    assert is_plain(plain)
-    assert not is_plain(regularized)
-    assert not is_plain(OwnLoss([keras.Input((2,)), keras.layers.Dense(2)]))
