@@ -69,7 +69,7 @@ def build_model(
         arguments["statistics"] = _measure(model.model, statistics)
     shape = tuple(input_shape)
     try:
-        with _use_dtype_policy(dtype_policy):
+        with _use_settings(dtype_policy):
             built = builder(shape, num_classes, **arguments)
     except (DlexpError, KeyboardInterrupt, GeneratorExit):
         raise
@@ -132,10 +132,13 @@ def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[st
 
 
 @contextlib.contextmanager
-def _use_dtype_policy(name: str) -> Iterator[None]:
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+def _use_settings(dtype_policy: str) -> Iterator[None]:
+    """Builds with a precision policy, and with channels last as the images have them, whatever the process uses."""
+    previous = keras.config.dtype_policy(), keras.config.image_data_format()
+    keras.config.set_dtype_policy(dtype_policy)
+    keras.config.set_image_data_format("channels_last")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(previous)
+        keras.config.set_dtype_policy(previous[0])
+        keras.config.set_image_data_format(previous[1])

@@ -172,6 +172,16 @@ def test_freezing_is_a_field_and_no_model_argument() -> None:
         build("ResNet50", freeze_backbone=True)
 
 
+def test_channels_are_last_whatever_the_process_uses() -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build_model(ModelConfig(model="small_cnn"), (8, 8, 1), 3, dtype_policy="float32")
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model(np.zeros((2, 8, 8, 1), np.uint8)).shape == (2, 3)
+
+
 def test_the_global_dtype_policy_is_restored_when_building_fails() -> None:
     with pytest.raises(ModelError):
         build("vit_tiny", policy="mixed_float16", width=130)
