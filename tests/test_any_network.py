@@ -1,5 +1,6 @@
 """Networks as public examples write them: trained, stopped, resumed, evaluated, swept, and opened by plain Keras."""
 
+import contextlib
 import pathlib
 import random
 import re
@@ -77,6 +78,20 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     np.testing.assert_array_equal(plain(pixels, training=False), checkpoint.model(pixels, training=False))
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_subclass_trains_and_resumes_in_half_precision(policy: str, tmp_path: pathlib.Path) -> None:
+    runs: list[Run] = []
+    for store, stop in (("whole", ()), ("stopped", (StopAt(),))):
+        config = ExperimentConfig.of(**values_of("subclassed", tmp_path / store, dtype_policy=policy))
+        with contextlib.suppress(InterruptedRunError):
+            run_experiment(config, callbacks=stop)
+        runs += iterate_runs(tmp_path / store)
+    assert killing.differences(resume_experiment(runs[1].path).run, runs[0]) == []
+    assert runs[0].record()["verified"]
+    model = load_checkpoint(runs[0].path).model
+    assert {layer.dtype_policy.name for layer in (model.hidden, model.logits)} == {policy}
+
+
 @pytest.fixture(scope="module")
 def networks() -> WarmNetworks:
     """The networks of one worker that runs all trials of this file."""
@@ -129,6 +144,7 @@ def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> 
     [
         ("tensorflow_noise", r"layer tensor_flow_noise\w* \(TensorFlowNoise\) draws from TensorFlow"),
         ("global_seed", r"layer global_seed\w* \(GlobalSeed\) keeps the variable"),
+        ("generator_noise", r"layer generator_noise\w* \(GeneratorNoise\) keeps the variable StateVar"),
         ("counting", r"model counting\w* \(Counting\) keeps the variable steps"),
     ],
 )

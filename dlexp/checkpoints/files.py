@@ -24,6 +24,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import CheckpointError, one_line
 from dlexp.machine.atomic import atomic_file
 from dlexp.models.keras_internals import NETWORK_MEMBER, compile_as_saved, rebuilding
+from dlexp.models.settings import use_settings
 
 LOAD_ERRORS = (TypeError, ValueError, OSError, zipfile.BadZipFile, KeyError)  # of Keras, if it cannot load a file
 
@@ -124,7 +125,8 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     metadata = read_metadata(path)
     check_seal(path)
     try:
-        model = _load_model(path)
+        with use_settings(ExperimentConfig.of(**metadata["config"]).execution.dtype_policy):
+            model = _load_model(path)
     except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:

@@ -12,13 +12,16 @@ import numpy as np
 from dlexp.errors import ModelError, joined_lines
 from dlexp.models.keras_internals import find_custom_objects, flatten_layers, rebuilding, serialize_network
 from dlexp.models.probe import disturb, predict, probe_images, recorded_outputs, unchanged
+from dlexp.models.settings import use_settings
 
 # Of the largest logit. On a processor both models compute the same bits; on a GPU the order of sums may differ.
 _TOLERANCE = 1e-6
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metric], name: str = "") -> keras.Model:
+def build_portable_model(
+    model: keras.Model, *, metrics: list[keras.metrics.Metric], name: str = "", dtype_policy: str = "float32"
+) -> keras.Model:
     """Builds the model that is saved in place of the one under training: the same network, with separate weights.
 
     It is compiled for evaluation on integer labels, with Keras' own classes only. Plain Keras therefore opens the file
@@ -29,12 +32,13 @@ def build_portable_model(model: keras.Model, *, metrics: list[keras.metrics.Metr
         model: the built model to train.
         metrics: Keras metrics for integer labels `(batch,)`.
         name: of the model in messages; by default its own.
+        dtype_policy: that the model was built with.
 
     Raises:
         ModelError: the model cannot be rebuilt from its config.
     """
     try:
-        with rebuilding():
+        with rebuilding(), use_settings(dtype_policy):
             portable = keras.saving.deserialize_keras_object(serialize_network(model), safe_mode=True)
     except Exception as err:
         raise ModelError(

@@ -1,8 +1,7 @@
 """Builds a model by its name, and checks that it keeps the contract of `registry.register_model`."""
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from dlexp.errors import ConfigError, DlexpError, ModelError, joined_lines, unkn
 from dlexp.models.contract import check_contract, describe_error
 from dlexp.models.keras_internals import find_custom_objects
 from dlexp.models.probe import trace_call
+from dlexp.models.settings import use_settings
 from dlexp.registry import MODELS
 
 
@@ -69,7 +69,7 @@ def build_model(
         arguments["statistics"] = _measure(model.model, statistics)
     shape = tuple(input_shape)
     try:
-        with _use_dtype_policy(dtype_policy):
+        with use_settings(dtype_policy):
             built = builder(shape, num_classes, **arguments)
     except (DlexpError, KeyboardInterrupt, GeneratorExit):
         raise
@@ -81,10 +81,11 @@ def build_model(
         ) from err
     if MODELS.is_builtin(model.model):
         return built
-    if check:
-        check_contract(model.model, built, builder, shape, num_classes)
-    elif not built.built:
-        trace_call(built, shape, training=True)
+    with use_settings(dtype_policy):  # a layer may make others in its build()
+        if check:
+            check_contract(model.model, built, builder, shape, num_classes)
+        elif not built.built:
+            trace_call(built, shape, training=True)
     return built
 
 
@@ -129,13 +130,3 @@ def _check_arguments(builder: Callable[..., Any], model: ModelConfig) -> dict[st
             )
         arguments["freeze_backbone"] = True
     return arguments
-
-
-@contextlib.contextmanager
-def _use_dtype_policy(name: str) -> Iterator[None]:
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)

@@ -222,6 +222,15 @@ def watch_train_step(model: keras.Model, watch: Callable[[], AbstractContextMana
     model.train_step = watched_train_step
 
 
+def wrap_train_step(model: keras.Model, wrap: Callable[[Callable[[Any], Any], Any], Any]) -> None:
+    """Calls a function in place of a model's `train_step`; it gets that method and the batch.
+
+    Relies on the same as `watch_train_step`. Without it an error of a model's own step would not name the model.
+    """
+    train_step = model.train_step
+    model.train_step = lambda data: wrap(train_step, data)
+
+
 def begin_steps(model: keras.Model, dataset: Any) -> Iterator[Any]:
     """Makes the train function of a model, and the iterator that `take_steps` takes its batches from.
 

@@ -1,8 +1,9 @@
 """Sets seeds and threads, and compiles a model with its optimizer, loss and metrics."""
 
+import functools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,12 +13,13 @@ import tensorflow as tf
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import ExecutionConfig
 from dlexp.datasets import Datasets
-from dlexp.errors import ConfigError, ModelError
+from dlexp.errors import ConfigError, DlexpError, ModelError
 from dlexp.evaluation.losses import loss_of
 from dlexp.evaluation.metrics import build_metrics
 from dlexp.models.contract import describe_error
-from dlexp.models.keras_internals import has_own, not_compiled
+from dlexp.models.keras_internals import has_own, not_compiled, wrap_train_step
 from dlexp.models.own_loss import has_own_loss
+from dlexp.registry import MODELS
 from dlexp.training.optimizers import build_optimizer
 from dlexp.training.step_counter import StepCounter
 
@@ -120,6 +122,8 @@ def compile_model(
             f"compile() of model {config.model.model} does not pass on {', '.join(missing)}: call super().compile() "
             "with all arguments that it gets, and compute a loss of your own in compute_loss"
         )
+    if not MODELS.is_builtin(config.model.model):
+        wrap_train_step(model, functools.partial(_checked_step, config.model.model))
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     steps.watch(model)
@@ -128,6 +132,25 @@ def compile_model(
         "steps_per_epoch": steps_per_epoch,
         "steps_per_execution_chosen": steps_per_execution,
     }
+
+
+def _checked_step(name: str, train_step: Callable[[Any], Any], data: Any) -> Any:
+    """Takes a step of a plug-in's model; raises ModelError, while it is traced, if it fails or cannot be recorded."""
+    try:
+        logs = train_step(data)
+    except DlexpError:
+        raise
+    except Exception as err:
+        raise ModelError(f"the training step of model {name} fails: {describe_error(err, None)}") from err
+    if not isinstance(logs, dict) or not logs:
+        raise ModelError(
+            f"train_step of model {name} returns {logs!r}, and must return numbers by name: return "
+            "self.compute_metrics(images, labels, logits)"
+        )
+    for key, value in logs.items():
+        if tuple(getattr(value, "shape", ())):
+            raise ModelError(f"train_step of model {name} returns {key} of shape {tuple(value.shape)}: return its mean")
+    return logs
 
 
 def _check_class_weights(model: keras.Model, config: ExperimentConfig) -> None:

@@ -118,7 +118,9 @@ def prepare(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
     check_monitor_of(config, dataset)
     make_datasets = functools.cache(lambda: Datasets(config, dataset))
     model = build(config, dataset, make_datasets)
-    portable_model = build_portable_model(model, metrics=portable_metrics(), name=config.model.model)
+    portable_model = build_portable_model(
+        model, metrics=portable_metrics(), name=config.model.model, dtype_policy=config.execution.dtype_policy
+    )
     if not MODELS.is_builtin(config.model.model):
         check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
     datasets, steps = make_datasets(), StepCounter()

@@ -85,6 +85,8 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield from (variable.value for variable in value.variables)
     elif isinstance(value, keras.random.SeedGenerator):
         yield value.state.value
+    elif isinstance(value, tf.random.Generator):
+        yield value.state
     else:
         yield value
 

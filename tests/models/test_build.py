@@ -172,6 +172,16 @@ def test_freezing_is_a_field_and_no_model_argument() -> None:
         build("ResNet50", freeze_backbone=True)
 
 
+def test_channels_are_last_whatever_the_process_uses() -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build_model(ModelConfig(model="small_cnn"), (8, 8, 1), 3, dtype_policy="float32")
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model(np.zeros((2, 8, 8, 1), np.uint8)).shape == (2, 3)
+
+
 def test_the_global_dtype_policy_is_restored_when_building_fails() -> None:
     with pytest.raises(ModelError):
         build("vit_tiny", policy="mixed_float16", width=130)
@@ -279,3 +289,22 @@ def test_plugin_may_take_any_argument(plugin: Any) -> None:
 def test_arguments_that_cannot_work_are_one_sentence(model_args: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="vit_tiny cannot be built for images of 8x8x1 with model_args="):
         build("vit_tiny", **model_args)
+
+
+class MakesLayersInBuild(keras.Model):
+    """Makes its layers when it is built."""
+
+    def build(self, shape: Any) -> None:
+        self.hidden = keras.layers.Dense(3)
+        self.hidden.build((None, 64))
+
+    def call(self, images: Any, training: bool | None = None) -> Any:
+        return self.hidden(keras.ops.reshape(images, (-1, 64)))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_layers_that_are_made_in_build_have_the_policy(check: bool) -> None:
+    keras.saving.register_keras_serializable(package="tests")(MakesLayersInBuild)
+    with MODELS.override("net", lambda shape, num_classes: MakesLayersInBuild()):
+        model = build_model(ModelConfig(model="net"), (8, 8, 1), 3, dtype_policy="mixed_bfloat16", check=check)
+    assert model.hidden.compute_dtype == "bfloat16"

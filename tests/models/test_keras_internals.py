@@ -476,3 +476,11 @@ def test_model_with_its_own_compile_is_compiled_as_its_file_says(tmp_path: pathl
     with zipfile.ZipFile(path) as file:
         keras_internals.compile_as_saved(loaded, file.read(keras_internals.NETWORK_MEMBER))
     assert loaded.evaluate(IMAGES, TARGETS, verbose=0) == model.evaluate(IMAGES, TARGETS, verbose=0)
+
+
+@keras_pin("make_train_function, which takes train_step from the model", "backend/tensorflow/trainer.py")
+def test_training_step_is_wrapped() -> None:
+    model = build_model()
+    keras_internals.wrap_train_step(model, lambda step, data: {**step(data), "batch": float(len(data))})
+    model.fit(batches(1), verbose=0)
+    assert "batch" in model.history.history

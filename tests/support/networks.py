@@ -154,6 +154,18 @@ class TensorFlowNoise(layers.Layer):
 
 
 @registered
+class GeneratorNoise(layers.Layer):
+    """Noise from a generator of TensorFlow."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.generator = tf.random.Generator.from_seed(3)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return x + 0.1 * self.generator.normal(tf.shape(x)) if training else x
+
+
+@registered
 class GlobalSeed(layers.Layer):
     """Noise from the generator of the process, as keras.random draws without a seed."""
 
@@ -239,6 +251,7 @@ EXACT = {
     "moving_center": functional(lambda x: layers.Dense(16, activation="relu")(MovingCenter()(layers.Flatten()(x)))),
 }
 NOT_EXACT = {
+    "generator_noise": functional(lambda x: GeneratorNoise()(layers.Flatten()(x))),
     "global_seed": functional(lambda x: GlobalSeed()(layers.Flatten()(x))),
     "tensorflow_noise": functional(lambda x: TensorFlowNoise()(layers.Flatten()(x))),
     "counting": lambda shape, num_classes: Counting(num_classes),

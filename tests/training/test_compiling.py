@@ -1,4 +1,4 @@
-"""Models that override `compile`."""
+"""Models that override `compile` or their training step."""
 
 import pathlib
 from typing import Any
@@ -64,3 +64,31 @@ def test_model_with_its_own_compile_trains_and_its_checkpoint_is_compiled_for_ev
     model = load_checkpoint(run.path).model
     measured = model.evaluate(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), verbose=0, return_dict=True)
     assert {"loss", "accuracy"} <= measured.keys()
+
+
+def super_step(self: Any, data: Any) -> Any:
+    return keras.Model.train_step(self, data)
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        (lambda self, data: {}, "train_step of model variant returns {}, and must return numbers by name"),
+        (lambda self, data: None, "train_step of model variant returns None, and must return numbers by name"),
+        (lambda self, data: super_step(self, data) | {"norms": keras.ops.ones(3)}, r"returns norms of shape \(3,\)"),
+        (lambda self, data: data[7], r"step of model variant fails: IndexError: .*test_compiling\.py, line"),
+    ],
+)
+def test_train_step_that_cannot_be_used_is_named_before_it_is_taken(
+    own: Any, reason: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ModelError, match=reason):
+        train(variant(train_step=own), tmp_path)
+
+
+def test_loss_that_fails_names_the_model(tmp_path: pathlib.Path) -> None:
+    def compute_loss(self: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool = True) -> Any:
+        return keras.ops.mean(y_pred[:, :3] - y)
+
+    with pytest.raises(ModelError, match=r"step of model variant fails: .*test_compiling\.py, line"):
+        train(variant(compute_loss=compute_loss), tmp_path)
