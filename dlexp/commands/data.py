@@ -176,7 +176,8 @@ def _verify(target: DataTarget) -> int:
         raise ConfigError(
             "dlexp data verify needs a run, not a dataset: it compares the data with what the run recorded"
         )
-    differences = compare_with_record(target.run.manifest(), target.config.data)
+    run = target.run
+    differences = compare_with_record(run.manifest(), target.config.data, dataset_id=run.record()["dataset_id"])
     if target.options["format"] == "json":
         print(json.dumps(differences.to_dict("records"), indent=2))
     elif target.options["format"] == "csv":
@@ -189,7 +190,9 @@ def _verify(target: DataTarget) -> int:
 def _describe_differences(run: str, differences: Any) -> str:
     if differences.empty:
         return f"the data is what run {run} saw: every byte was read"
-    first = "\n".join(f"  {row.key}: {row.difference}" for row in differences.head(_MOST_SHOWN).itertuples())
+    first = "\n".join(
+        f"  {row.key or 'the dataset'}: {row.difference}" for row in differences.head(_MOST_SHOWN).itertuples()
+    )
     more = f"\n  ... and {len(differences) - _MOST_SHOWN:,} more" if len(differences) > _MOST_SHOWN else ""
     return f"the data is not what run {run} saw, {len(differences):,} differences:\n{first}{more}"
 

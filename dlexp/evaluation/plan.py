@@ -11,6 +11,7 @@ from dlexp.checkpoints.search import find_checkpoint
 from dlexp.config.experiment_config import ExperimentConfig, config_sections
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import Dataset, open_dataset
+from dlexp.datasets.sources.left_out import warn_of_left_out
 from dlexp.datasets.sources.source import SPLITS
 from dlexp.errors import ConfigError, DataError, unknown_name
 from dlexp.evaluation.classes import with_classes_of
@@ -134,6 +135,7 @@ def _config_of(
 
 def _open(config: ExperimentConfig, metadata: Mapping[str, Any], splits: Sequence[str]) -> Dataset:
     dataset = with_classes_of(open_dataset(config.data, trainable=False), metadata["class_names"])
+    warn_of_left_out(dataset.source)
     counts = {split: dataset.count(split) for split in SPLITS}
     for split in splits:
         if not counts[split]:

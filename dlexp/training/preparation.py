@@ -15,7 +15,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.inspection.unused_bits import unused_bits
-from dlexp.datasets.sources.left_out import count_left_out, left_out_of, left_out_text
+from dlexp.datasets.sources.left_out import warn_of_left_out
 from dlexp.errors import ConfigError, ModelError
 from dlexp.evaluation.metrics import portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
@@ -181,7 +181,7 @@ def initialize_and_compile(
     facts = compile_model(model, config, datasets, steps=steps) | parent
     check_own_validation(model, config, datasets.dataset)
     facts |= facts_of_statistics(datasets)
-    warn_of_left_out(datasets.dataset)
+    warn_of_left_out(datasets.dataset.source)
     if message := unused_bits(datasets.dataset):
         _log.warning("%s", message)
     of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
@@ -234,10 +234,3 @@ def warn_of_leaks(dataset: Dataset) -> int:
             len(leaks), dataset.name, cut_keys(leaks["keys"].iloc[0]),
         )  # fmt: skip
     return len(leaks)
-
-
-def warn_of_left_out(dataset: Dataset) -> None:
-    """Warns in one line of files, links and splits that give no example though a person may want them to."""
-    counts = count_left_out(left_out_of(dataset.source))
-    if text := left_out_text(counts, severities=("error", "warning")):
-        _log.warning("%s leaves out %s; dlexp data check lists all", dataset.name, text)

@@ -141,6 +141,19 @@ def test_verify_as_csv_has_a_line_for_every_difference(
     assert difference
 
 
+def test_verify_finds_what_no_example_shows(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8)
+    arrays: dict[str, Any] = {"x": images, "y": np.arange(40) % 2}
+    np.savez(tmp_path / "a.npz", class_names=np.array(["cat", "dog"]), **arrays)
+    values: dict[str, Any] = {"model": "mlp", "epochs": 1, "batch_size": 8, "verbose": 0, "tensorboard": False}
+    config = ExperimentConfig.of(dataset=f"npz:{tmp_path / 'a.npz'}", store=str(tmp_path / "store"), **values)
+    run = run_experiment(config).run
+    assert call("verify", str(run.path)) == 0
+    np.savez(tmp_path / "a.npz", class_names=np.array(["dog", "cat"]), **arrays)
+    assert call("verify", str(run.path)) == 1
+    assert "the dataset: class names, or which examples share a source, have changed" in capsys.readouterr().out
+
+
 def test_verify_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("verify", "digits") == 2
     assert "needs a run" in capsys.readouterr().err

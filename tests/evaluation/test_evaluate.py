@@ -283,6 +283,19 @@ def test_image_that_cannot_be_read_is_named_and_nothing_is_left_behind(
     assert call(*words, "--on_bad_image=skip") == 0
 
 
+def test_what_other_data_leave_out_is_warned_of(
+    store: pathlib.Path, run: Run, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = write_digits_folder(tmp_path / "photos", 60)
+    (photos / "1" / "scan.psd").touch()
+    (photos / "again").symlink_to("2")
+    plan_evaluation(run.id, store=str(store), dataset=f"folder:{photos}")
+    [message] = caplog.messages
+    assert (
+        "1 link in place of a class or split folder (again), 1 image in a format that is not read (1 .psd)" in message
+    )
+
+
 def test_command_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert call() == 2
     assert "needs a run or the path of a checkpoint" in capsys.readouterr().err

@@ -298,9 +298,11 @@ def _find_odd_modes(manifest: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _find_unused_bits(dataset: Dataset) -> Iterator[Finding]:
-    """Yields the files of 16 bits, if their values are far below the greatest that is possible."""
+    """Yields the files of 16 bits, or all examples, if their values are far below the greatest that is possible."""
     if message := unused_bits(dataset):
-        keys = tuple(dataset.manifest["key"][dataset.manifest["peak"] > 0])
+        manifest = dataset.manifest
+        is_deep = manifest["peak"] > 0 if "peak" in manifest else manifest["key"] == ""
+        keys = tuple(manifest["key"][is_deep] if is_deep.any() else manifest["key"])
         yield Finding("unused_bits", "warning", len(keys), keys, message)
 
 

@@ -9,21 +9,29 @@ from dlexp.datasets import open_dataset
 from dlexp.datasets.sources.combined import damage_of
 
 
-def compare_with_record(recorded: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
+def compare_with_record(recorded: pd.DataFrame, data: DataConfig, *, dataset_id: str) -> pd.DataFrame:
     """Opens the dataset of a run again, reading every byte, and compares it with the manifest of the run.
 
     Args:
         recorded: the manifest that the run has recorded.
         data: how the run opened the dataset; `data_dir` may be another.
+        dataset_id: the ID that the run has recorded.
 
     Returns:
-        One row per example that differs, sorted by key: key, and difference (what it was and what it is).
+        One row per example that differs, sorted by key: key, and difference (what it was and what it is). If only the
+        ID differs, as if a class was renamed, one row with the key "".
 
     Raises:
         DataError: the data cannot be opened at all.
     """
     dataset = open_dataset(replace(data, on_bad_image="skip", dataset_id=""), trainable=False, reread=True)
-    return compare_manifests(recorded, dataset.manifest, damage_of(dataset.source))
+    differences = compare_manifests(recorded, dataset.manifest, damage_of(dataset.source))
+    if differences.empty and dataset.id != dataset_id:
+        message = (
+            f"class names, or which examples share a source, have changed: its ID is {dataset.id}, was {dataset_id}"
+        )
+        return pd.DataFrame({"key": [""], "difference": [message]})
+    return differences
 
 
 def compare_manifests(recorded: pd.DataFrame, found: pd.DataFrame, damaged: pd.DataFrame) -> pd.DataFrame:

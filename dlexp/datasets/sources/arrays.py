@@ -41,7 +41,8 @@ def open_npz(spec: str, *, data_dir: str) -> Source:
     """Arrays of an `.npz` file.
 
     The file holds `x` and `y` (or `images` and `labels`), or the official splits `x_train y_train` and at least one of
-    `x_test y_test` and `x_validation y_validation` (also `x_val` or `x_valid`). Images are `uint8` `(n, height, width)`
+    `x_test y_test` and `x_validation y_validation` (also `x_val` or `x_valid`; or, as in MedMNIST, `train_images
+    train_labels` and so on). Images are `uint8` `(n, height, width)`
     or `(n, height, width, 1 or 3)`, labels are whole numbers from 0 on. `class_names`, an array of strings, is
     optional. Headers are checked before any array is allocated, and nothing is ever unpickled.
 
@@ -96,10 +97,11 @@ def _number(labels: np.ndarray, path: pathlib.Path) -> list[str]:
 def _pairs(found: set[str], path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Returns the names of the image and label arrays by official split; by "" if there are no splits."""
     official = {
-        split: (f"x_{name}", f"y_{name}")
+        split: pair
         for split, names in _OFFICIAL.items()
         for name in reversed(names)
-        if found.issuperset((f"x_{name}", f"y_{name}"))
+        for pair in ((f"{name}_images", f"{name}_labels"), (f"x_{name}", f"y_{name}"))
+        if found.issuperset(pair)
     }
     if "train" in official and len(official) > 1:
         return official

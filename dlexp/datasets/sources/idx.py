@@ -9,12 +9,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dlexp.datasets.sources.left_out import left_out_table
 from dlexp.datasets.sources.source import ArraySource, Source
 from dlexp.errors import DataError
 from dlexp.machine.capacity import check_fits_memory
 from dlexp.registry import register_source
 
 _PREFIXES = {"train": "train", "test": "t10k"}
+_ENDING = "-ubyte"
 _DEFLATE_MAX_RATIO = 1032  # the most that RFC 1951 allows; a header that claims more is damaged or hostile
 
 
@@ -23,8 +25,8 @@ def open_idx(spec: str, *, data_dir: str) -> Source:
     """Opens the two official splits of a folder of IDX files, gzipped or not.
 
     The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`, each optionally with `.gz`, and optionally `class_names.txt` with one name per line. Sizes
-    are checked before memory is allocated.
+    `t10k-labels-idx1-ubyte`, each optionally with `.gz` or with a dot before `idx`, and optionally `class_names.txt`
+    with one name per line. Other IDX files are left out. Sizes are checked before memory is allocated.
 
     Raises:
         DataError: a file is missing, damaged, or not an IDX file.
@@ -49,7 +51,16 @@ def open_idx(spec: str, *, data_dir: str) -> Source:
     splits = np.repeat(list(_PREFIXES), [len(array) for array in images])
     all_labels = np.concatenate(labels)
     names = _class_names(folder, int(all_labels.max()) + 1)
-    return ArraySource(folder.resolve().name, np.concatenate(images), all_labels, names, splits=splits.tolist())
+    source = ArraySource(folder.resolve().name, np.concatenate(images), all_labels, names, splits=splits.tolist())
+    source.left_out = left_out_table((name, "array", "") for name in _other_idx_files(folder))
+    return source
+
+
+def _other_idx_files(folder: pathlib.Path) -> list[str]:
+    """Lists the IDX files that are not read; a compressed copy of one that is read is none of them."""
+    stems = [f"{prefix}-{what}" for prefix in _PREFIXES.values() for what in ("images-idx3", "labels-idx1")]
+    names = sorted(path.name for path in folder.iterdir() if path.name.removesuffix(".gz").endswith(_ENDING))
+    return [name for name in names if name.replace(".idx", "-idx").partition(_ENDING)[0] not in stems]
 
 
 def _class_names(folder: pathlib.Path, num_classes: int) -> list[str]:
@@ -63,7 +74,8 @@ def _class_names(folder: pathlib.Path, num_classes: int) -> list[str]:
 
 
 def _find(folder: pathlib.Path, name: str) -> pathlib.Path:
-    for path in (folder / name, folder / f"{name}.gz"):
+    dotted = name.replace("-idx", ".idx")
+    for path in (folder / name, folder / dotted, folder / f"{name}.gz", folder / f"{dotted}.gz"):
         if path.is_file():
             return path
     raise DataError(f"folder {str(folder)!r} has neither {name} nor {name}.gz: an IDX dataset needs it")

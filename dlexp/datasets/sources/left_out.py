@@ -1,5 +1,6 @@
 """What a source leaves out although it lies there: files, folders, links and splits that give no example, by kind."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from dlexp.datasets.sources.source import Source
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,13 @@ def left_out_text(counts: Mapping[str, Mapping[str, int]], *, severities: Iterab
     """
     wanted = set(severities) or {kind.severity for kind in KINDS.values()}
     return ", ".join(_kind_text(kind, details) for kind, details in counts.items() if KINDS[kind].severity in wanted)
+
+
+def warn_of_left_out(source: "Source") -> None:
+    """Warns in one line of files, links and splits that give no example though a person may want them to."""
+    counts = count_left_out(left_out_of(source))
+    if text := left_out_text(counts, severities=("error", "warning")):
+        _log.warning("%s leaves out %s; dlexp data check lists all", source.name, text)
 
 
 def _kind_text(kind: str, details: Mapping[str, int]) -> str:

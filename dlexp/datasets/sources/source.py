@@ -1,5 +1,6 @@
 """The Source contract that plug-ins implement, and the source of arrays in memory."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -113,6 +114,11 @@ class ArraySource:
         shapes = np.broadcast_to(self.images.shape[1:], (len(images), 3))
         digests = array_digests(self.images)
         self.manifest = build_manifest(name, labels=labels, digests=digests, shapes=shapes, splits=splits)
+
+    @functools.cached_property
+    def brightest(self) -> int:
+        """The greatest value of all pixels; 0 if there is none."""
+        return int(self.images.max(initial=0))
 
     def read(self, row: int) -> np.ndarray:
         """Reads `uint8` pixels `(height, width, channels)` of one example."""

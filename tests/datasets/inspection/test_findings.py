@@ -134,7 +134,7 @@ def test_copies_in_one_orientation_are_judged_apart_from_their_mirror_images() -
 
 
 def make_dataset(labels: list[int], splits: list[str], **columns: Any) -> Dataset:
-    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    images = 255 - np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
     source = ArraySource("dots", images, labels, ["a", "b"])
     manifest = source.manifest.assign(split=splits, **columns)
     return Dataset("dots", "0" * 16, ("a", "b"), manifest, source, (1, 1, 1))

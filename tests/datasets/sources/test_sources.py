@@ -13,6 +13,7 @@ import pytest
 
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import ArraySource, Dataset, array_digests, build_manifest, open_dataset
+from dlexp.datasets.sources.left_out import left_out_of
 from dlexp.errors import DataError, UnknownNameError
 from dlexp.registry import SOURCES
 
@@ -82,6 +83,13 @@ def test_npz_official_splits_and_class_names_are_kept(tmp_path: pathlib.Path) ->
     assert [dataset.count(split) for split in ("train", "validation", "test")] == [20, 2, 4]
     assert dataset.class_names == ("even", "odd")
     assert dataset.manifest["key"].iloc[[0, 19, -1]].tolist() == ["train/00000", "train/00019", "test/00003"]
+
+
+def test_npz_may_name_its_arrays_as_medmnist_does(tmp_path: pathlib.Path) -> None:
+    arrays = {"train_images": IMAGES, "train_labels": LABELS[:, None], "val_images": IMAGES[:2]}
+    arrays |= {"val_labels": LABELS[:2, None], "test_images": IMAGES[:4], "test_labels": LABELS[:4, None]}
+    dataset = open_at("npz", write_npz(tmp_path, **arrays))
+    assert [dataset.count(split) for split in ("train", "validation", "test")] == [20, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +175,22 @@ def test_idx_files_are_read_gzipped_or_not(idx_folder: pathlib.Path) -> None:
     dataset = open_at("idx", idx_folder)
     assert (dataset.name, dataset.image_shape, dataset.count("test")) == ("tiny-mnist", (6, 5, 1), 6)
     assert (dataset.source.read(25)[..., 0] == IMAGES[5]).all()
+
+
+def test_idx_files_may_have_a_dot_in_their_names(idx_folder: pathlib.Path) -> None:
+    for path in list(idx_folder.iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    dataset = open_at("idx", idx_folder)
+    assert [dataset.count(split) for split in ("train", "validation", "test")] == [18, 2, 6]
+    assert left_out_of(dataset.source).empty
+
+
+def test_other_idx_files_are_left_out_with_their_names(idx_folder: pathlib.Path) -> None:
+    write_idx(idx_folder / "val-images-idx3-ubyte.gz", IMAGES)
+    write_idx(idx_folder / "train-images-idx3-ubyte", IMAGES)  # of which there is a compressed copy
+    (idx_folder / "readme.txt").touch()
+    table = left_out_of(open_at("idx", idx_folder).source)
+    assert table[["key", "kind"]].to_numpy().tolist() == [["val-images-idx3-ubyte.gz", "array"]]
 
 
 def test_idx_class_names_come_from_the_file_beside(idx_folder: pathlib.Path) -> None:
