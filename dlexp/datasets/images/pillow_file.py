@@ -20,6 +20,7 @@ _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _COLOR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftyphevx", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftypheis")
+_MAX_WEBP_SIDE = 16_383  # of a frame, and so of an animation, though its header can claim more
 _WEBP_ANIMATION_BIT = 0x02
 
 
@@ -73,6 +74,11 @@ def inspect_with_pillow(data: bytes) -> ImageHeader:
         if not is_grey and image.mode not in _COLOR_MODES:
             raise UnreadableImageError(
                 f"its pixels are of mode {image.mode}, whose values have no fixed range: save them in 8 or 16 bits"
+            )
+        if image.format == "WEBP" and max(image.size) > _MAX_WEBP_SIDE:  # Pillow would need minutes for such rows
+            raise UnreadableImageError(
+                f"it claims {image.height} x {image.width} pixels (height x width): a WebP has at most "
+                f"{_MAX_WEBP_SIDE:,} pixels a side"
             )
         is_deep_colored, size = is_deep_color(image), image.size
         header = build_header(

@@ -146,6 +146,14 @@ def test_a_header_that_claims_too_many_pixels_is_refused_with_both_figures(claim
     assert any(found in str(caught.value) for found in ("60000 x 65000 pixels", f"{60000 * 65000} pixels"))
 
 
+def test_an_animation_that_claims_a_row_of_ten_million_pixels_is_refused_at_once() -> None:
+    frames = [Image.new("RGB", (22, 13), colour) for colour in ("red", "blue")]
+    data = bytearray(encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    data[24:27] = (13_500_437).to_bytes(3, "little")  # the width of the canvas, less 1
+    with pytest.raises(UnreadableImageError, match="a WebP has at most 16,383 pixels a side"):
+        inspect_image(bytes(data))
+
+
 def test_the_limit_itself_is_allowed() -> None:
     side = 2**13
     assert inspect_image(claim_png_size(MAX_PIXELS // side, side)).width == side
