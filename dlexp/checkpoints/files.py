@@ -7,7 +7,6 @@ import hashlib
 import json
 import pathlib
 import shutil
-import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,8 +124,7 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     metadata = read_metadata(path)
     check_seal(path)
     try:
-        with use_settings(ExperimentConfig.of(**metadata["config"]).execution.dtype_policy):
-            model = _load_model(path)
+        model = _load_model(path, metadata["config"].get("dtype_policy", "float32"))
     except LOAD_ERRORS as err:
         custom = metadata["custom_layers"]
         if custom:
@@ -139,10 +137,9 @@ def load_checkpoint(path_or_run: str | pathlib.Path, *, store: str | pathlib.Pat
     return LoadedCheckpoint.of(model, metadata, path)
 
 
-def _load_model(path: pathlib.Path) -> keras.Model:
-    with rebuilding(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`compile.*was not called as part of model loading")
-        model = keras.saving.load_model(path, safe_mode=True)
+def _load_model(path: pathlib.Path, dtype_policy: str) -> keras.Model:
+    with rebuilding(), use_settings(dtype_policy):
+        model = keras.saving.load_model(path, safe_mode=True, compile=False)
     with zipfile.ZipFile(path) as file:
         compile_as_saved(model, file.read(NETWORK_MEMBER))
     return model

@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from dlexp.config.sections import OptimizationConfig
 from dlexp.errors import ConfigError, joined_lines
+from dlexp.models.contract import describe_error
 from dlexp.registry import LOSSES, register_loss
+
+_EXAMPLES = 5
 
 
 @register_loss("cross_entropy")
@@ -88,14 +93,35 @@ def build_loss(name: str, loss_args: Mapping[str, Any], num_classes: int) -> ker
         if isinstance(err, ConfigError):
             raise
         raise ConfigError(f"loss {name} refuses loss_args={dict(loss_args)}: {joined_lines(err)}") from err
-    if isinstance(built, keras.losses.Loss):
-        return built
-    if not callable(built):
+    if not isinstance(built, keras.losses.Loss) and not callable(built):
         raise ConfigError(
             f"the builder of loss {name} must return a function of labels and logits, but returned "
             f"{type(built).__name__}: see dlexp.register_loss"
         )
-    return NamedLoss(built, name)
+    loss = built if isinstance(built, keras.losses.Loss) else NamedLoss(built, name)
+    if not LOSSES.is_builtin(name):
+        _check_loss(loss, name, num_classes)
+    return loss
+
+
+def _check_loss(loss: keras.losses.Loss, name: str, num_classes: int) -> None:
+    """Raises ConfigError if a loss of a plug-in fails, has another shape, or cannot be minimized."""
+    labels = tf.one_hot(tf.range(_EXAMPLES) % num_classes, num_classes)
+    logits = tf.constant(np.random.default_rng(0).normal(size=labels.shape), tf.float32)
+    try:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            losses = loss.call(labels, logits)
+        gradient = tape.gradient(losses, logits)
+    except Exception as err:
+        raise ConfigError(f"loss {name} fails on a batch of labels and logits: {describe_error(err, None)}") from err
+    if tuple(losses.shape) != (_EXAMPLES,):
+        raise ConfigError(
+            f"loss {name} must return the loss of each example, of shape (batch,), but for {_EXAMPLES} examples its "
+            f"shape is {tuple(losses.shape)}: take the mean over the last axis only"
+        )
+    if gradient is None:
+        raise ConfigError(f"loss {name} has no gradient, so nothing can be learned from it: use no argmax or rounding")
 
 
 def loss_of(optimization: OptimizationConfig, num_classes: int) -> keras.losses.Loss:

@@ -14,6 +14,7 @@ from keras import ops
 
 from dlexp.errors import ConfigError
 from dlexp.evaluation.scores import ClassCounts, mean_roc_auc, probabilities_of
+from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import is_training_step, softmax_without_logits
 from dlexp.registry import METRICS, register_metric
 from dlexp.runs.metric_names import resolve_metrics
@@ -215,17 +216,28 @@ class MeanOfLogits(keras.metrics.Metric):
 
 
 def _build_foreign(builder: Callable[..., Any], name: str, num_classes: int) -> keras.metrics.Metric:
-    metric = builder(num_classes)
+    """Builds a metric of a plug-in, and measures a few random examples with it, before a training does."""
+    try:
+        metric = builder(num_classes)
+    except Exception as err:
+        raise ConfigError(f"metric {name} cannot be built: {describe_error(err, builder)}") from err
     if not isinstance(metric, keras.metrics.Metric):
         raise ConfigError(
             f"the builder of metric {name} must return a keras.metrics.Metric, but returned {type(metric).__name__}: "
             "see dlexp.register_metric"
         )
     metric.name = name
-    if not metric.variables:
-        # Some metrics create their variables at the first batch, but a resume restores them before it.
-        metric.update_state(ops.zeros((1, num_classes)), ops.zeros((1, num_classes)))
+    labels = np.eye(num_classes, dtype=np.float32)[np.arange(num_classes + 1) % num_classes]
+    try:
+        # It creates the variables of some metrics, which a resume restores before the first batch.
+        metric.update_state(labels, np.random.default_rng(0).normal(size=labels.shape).astype(np.float32))
+        float(metric.result())
         metric.reset_state()
+    except Exception as err:
+        raise ConfigError(
+            f"metric {name} cannot measure one-hot labels and logits (batch, {num_classes}) as one number: "
+            f"{describe_error(err, builder)}"
+        ) from err
     return metric
 
 

@@ -293,14 +293,13 @@ def without_idle(model: keras.Model, values: Mapping[str, float]) -> dict[str, f
 
 
 def compile_as_saved(model: keras.Model, network_member: bytes) -> None:
-    """Compiles a loaded model with its own `compile` as its file says, with the `compile` of Keras.
+    """Compiles a loaded model as its file says, with the `compile` of Keras also if the model has its own.
 
-    Relies on `compile_config` in NETWORK_MEMBER (saving/serialization_lib.py), and on Keras leaving such a model
-    uncompiled. Without it the model of a checkpoint could not be evaluated on labels.
+    Relies on `compile_config` in NETWORK_MEMBER (saving/serialization_lib.py). Keras leaves a model with its own
+    `compile` uncompiled, and wraps the optimizer in half precision, which the saved one is not.
     """
-    config = json.loads(network_member).get("compile_config")
-    if config and has_own(model, "compile"):
-        keras.Model.compile(model, **keras.saving.deserialize_keras_object(config))
+    if config := json.loads(network_member).get("compile_config"):
+        keras.Model.compile(model, **keras.saving.deserialize_keras_object(config), auto_scale_loss=False)
 
 
 def not_compiled(model: keras.Model, arguments: Mapping[str, Any]) -> list[str]:

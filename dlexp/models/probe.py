@@ -98,10 +98,10 @@ def predict(model: keras.Model, images: np.ndarray, *, training: bool = False) -
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=training), "float32")))
 
 
-def predict_by_default(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Returns the logits as validation computes them: a model whose call has no `training` does not get it."""
+def predict_by_default(model: keras.Model, images: np.ndarray) -> np.ndarray | None:
+    """Returns the logits as validation computes them if the call has no `training`; None if it has, as `predict`."""
     if "training" in inspect.signature(model.call).parameters:
-        return predict(model, images)
+        return None
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(images), "float32")))
 
 

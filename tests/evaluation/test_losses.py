@@ -84,3 +84,19 @@ def test_trained_loss_has_one_name_and_the_cross_entropy_another(tmp_path: pathl
         assert result.metrics[f"val_{name}"] == pytest.approx(value, rel=1e-5), name
     assert written.report["roc_auc"] == written.metrics["auc"]
     assert written.report["averages"]["macro"]["f1"] == written.metrics["macro_f1"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (lambda labels, logits: tf.reduce_mean((labels - logits) ** 2), r"for 5 examples its shape is \(\)"),
+        (lambda labels, logits: (labels - logits) ** 2, r"for 5 examples its shape is \(5, 3\)"),
+        (lambda labels, logits: tf.cast(tf.argmax(logits, -1), tf.float32), "has no gradient"),
+        (lambda labels, logits: tf.reshape(logits, (7,)), r"fails on a batch.*test_losses\.py, line"),
+    ],
+)
+def test_loss_of_a_plugin_that_cannot_be_used_is_refused_before_a_training(loss: Any, reason: str) -> None:
+    with LOSSES.isolated():
+        register_loss("unusable")(lambda num_classes: loss)
+        with pytest.raises(ConfigError, match=f"loss unusable .*{reason}"):
+            build_loss("unusable", {}, 3)

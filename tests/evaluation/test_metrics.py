@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -259,3 +260,40 @@ def test_registered_metric_is_measured_under_its_name() -> None:
             return keras.metrics.MeanMetricWrapper(lambda _, logits: keras.ops.max(keras.ops.softmax(logits), axis=-1))
 
         assert measure("confidence", np.zeros(3, int), np.zeros((3, 4), "float32")) == pytest.approx(0.25)
+
+
+class ClassCount(keras.metrics.Metric):
+    """The number of examples of each class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = self.add_variable((3,), "zeros")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.counts.assign_add(keras.ops.sum(y_true, axis=0))
+
+    def result(self) -> Any:
+        return self.counts
+
+
+class CountByName(ClassCount):
+    """The same as a dictionary."""
+
+    def result(self) -> Any:
+        return {"first": self.counts[0]}
+
+
+@pytest.mark.parametrize(
+    ("builder", "reason"),
+    [
+        (lambda num_classes: ClassCount(), "cannot measure one-hot labels and logits .* as one number: TypeError"),
+        (lambda num_classes: CountByName(), "cannot measure one-hot labels and logits .* as one number: TypeError"),
+        (lambda num_classes: keras.metrics.SparseCategoricalAccuracy(), "cannot measure one-hot labels"),
+        (lambda num_classes: num_classes / 0, r"cannot be built: ZeroDivisionError.*test_metrics\.py, line"),
+    ],
+)
+def test_metric_of_a_plugin_that_cannot_be_used_is_refused_before_a_training(builder: Any, reason: str) -> None:
+    with METRICS.isolated():
+        register_metric("unusable")(builder)
+        with pytest.raises(ConfigError, match=f"metric unusable {reason}"):
+            build_metrics(["unusable"], ["a", "b", "c"], examples=3)
