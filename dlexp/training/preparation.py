@@ -16,7 +16,8 @@ from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.inspection.unused_bits import unused_bits
 from dlexp.datasets.sources.left_out import warn_of_left_out
-from dlexp.errors import ConfigError, ModelError
+from dlexp.errors import ModelError
+from dlexp.evaluation.defined_metrics import check_defined
 from dlexp.evaluation.metrics import portable_metrics
 from dlexp.evaluation.network import EvaluationNetwork
 from dlexp.models import build_model, custom_layers
@@ -24,7 +25,7 @@ from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import has_own_validation
 from dlexp.models.probe import validate_once
 from dlexp.registry import MODELS
-from dlexp.runs.metric_names import ON_WHOLE_SPLITS, check_monitor, resolve_metrics
+from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
 from dlexp.training.batch_norm import set_momentum
 from dlexp.training.compiling import compile_model, reseed_python, seed_everything, use_threads
@@ -191,20 +192,7 @@ def initialize_and_compile(
 def check_monitor_of(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raises ConfigError if the monitored metric is not measured, or not defined for the examples of its split."""
     check_monitor(config, dataset.class_names)
-    monitor = config.selection.monitor
-    split, name = ("validation" if monitor.startswith("val_") else "train"), monitor.removeprefix("val_")
-    counts = dataset.counts()[split]
-    for metric in resolve_metrics(config.selection.metrics, dataset.class_names, loss=config.optimization.loss):
-        missing = ""
-        if metric.key == name and metric.label is not None and not counts.iloc[metric.label]:
-            missing = f"no example of class {dataset.class_names[metric.label]}"
-        elif metric.key == name and metric.metric in ON_WHOLE_SPLITS and sum(counts > 0) == 1:
-            missing = "examples of one class only"
-        if missing:
-            raise ConfigError(
-                f"monitor={monitor} is not defined, as {split} has {missing}: monitor another metric, or split the "
-                "dataset in another way"
-            )
+    check_defined("monitor", config.selection.monitor, config, dataset)
 
 
 def check_own_validation(model: keras.Model, config: ExperimentConfig, dataset: Dataset) -> None:
