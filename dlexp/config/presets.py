@@ -75,6 +75,6 @@ def _decode(content: bytes, name: str) -> str:
         raise ConfigError(
             f"flagfile {name!r} is not {encoding.upper()} text ({err.reason} at byte {err.start}): save it as UTF-8"
         ) from err
-    if "\0" in text:
+    if b"\0" in content[:2]:  # a flagfile begins with ASCII; a value may hold zero bytes
         raise ConfigError(f"flagfile {name!r} holds zero bytes, as UTF-16 without a byte order mark: save it as UTF-8")
     return text

@@ -34,7 +34,7 @@ _LAST_FILTER = 4
 _MAX_SIDE = 1_000_000  # libpng refuses more
 _MAX_PALETTE_BYTES = 256 * 3
 _CHECKED_BYTES = 1 << 16
-_BEHIND_BYTES = 1024
+_BEHIND_BYTES = 1 << 16  # behind the last pixel, where libpng unpacks to the end of the stream
 _KIND = re.compile(rb"[A-Za-z]{4}")
 _CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
 
@@ -173,11 +173,12 @@ def _unpack(packed: bytes, wanted: int, *, to_end: bool) -> bytes:
     stream = zlib.decompressobj()
     try:
         unpacked = stream.decompress(packed, wanted)
-        is_cut = len(unpacked) < wanted
-        if to_end and not is_cut and not stream.eof:  # libpng unpacks some of what is behind the last pixel
-            is_cut = len(stream.decompress(stream.unconsumed_tail, _BEHIND_BYTES)) < _BEHIND_BYTES and not stream.eof
+        if to_end and len(unpacked) == wanted:
+            stream.decompress(stream.unconsumed_tail, _BEHIND_BYTES)
     except zlib.error as err:
         raise UnreadableImageError(f"it is a PNG whose pixels cannot be unpacked: {err}") from err
-    if is_cut:
+    if len(unpacked) < wanted:
         raise UnreadableImageError("it is a PNG with fewer pixels than its header says")
+    if to_end and not stream.eof:
+        raise UnreadableImageError("it is a PNG whose pixels do not end")
     return unpacked
