@@ -65,7 +65,7 @@ BROKEN = {
     "checksum of the pixels": (lambda part: part[:-1] + bytes([part[-1] ^ 1]), "cannot be unpacked"),
     "cut stream": (lambda part: part[:-30], "fewer pixels than its header says"),
     "cut in its checksum": (lambda part: part[:-2], "whose pixels do not end"),
-    "cut twice": (lambda part: part[:-5] * 2, "whose pixels do not end"),
+    "cut twice": (lambda part: part[:-5] * 2, "it is a PNG"),
     "a row too few": (lambda part: zlib.compress(zlib.decompress(part)[: -22 * 3 - 1]), "fewer pixels"),
     "filter": (lambda part: zlib.compress(b"\x07" + zlib.decompress(part)[1:]), "a row of the unknown filter 7"),
     "empty": (lambda part: b"", "fewer pixels"),
