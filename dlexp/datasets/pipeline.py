@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets.augmentation.augment import build_augmentation, build_image_moves
+from dlexp.datasets.augmentation.contract import check_augmentations
 from dlexp.datasets.augmentation.image_moves import count_moves
 from dlexp.datasets.cache import decode_to_disk, decode_to_memory
 from dlexp.datasets.class_weights import weights_of_classes
@@ -63,6 +64,7 @@ class Datasets:
         self.batch_size = config.data.batch_size
         self._config = config
         self._pixels = _open_pixels(config, dataset)
+        check_augmentations(config.data.augment, dataset.image_shape, dataset.num_classes)
         self._augment_key = SeedKey(config.seed, "augment")
         self._train_pixels, num_moves = _with_moves(self._pixels, config, self._augment_key, dataset.image_shape)
         self._augment = build_augmentation(config.data.augment, self._augment_key, first=num_moves)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dlexp.machine.random_sources import find_stateful_operations
 from dlexp.models.keras_internals import (
     flatten_layers,
     get_global_seed,
@@ -19,7 +20,6 @@ from dlexp.models.keras_internals import (
     set_global_seed,
     without_idle,
 )
-from dlexp.models.randomness import find_stateful_operations
 
 _IMAGES = 4
 

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from dlexp.machine.random_sources import RANDOM_OPERATIONS, find_stateful_operations
 from dlexp.models.keras_internals import OWN_PREFIX, flatten_layers, metric_variables, watch_train_step
-from dlexp.models.randomness import RANDOM_OPERATIONS, find_stateful_operations
 
 _NUMBER = re.compile(r"_\d+$")  # added to a scope that exists
 
