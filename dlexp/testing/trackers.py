@@ -15,6 +15,7 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run, Status, create_run
 from dlexp.tracking.base import BestModel, RunContents, RunDescription, Tracker
+from dlexp.tracking.variables import having_variables
 
 _RUN_ID = "0123456789abcdef" * 2
 _RUN_ID_PATTERN = re.compile("[0-9a-f]{32}")
@@ -299,11 +300,12 @@ def _track(
     resumed: Sequence[Point] | None = None,
     status: Status = Status.FINISHED,
 ) -> None:
-    """Does what one process does: starts or resumes a run, logs batch by batch, finishes."""
-    tracker = _start(tracked) if resumed is None else _resume(tracked, resumed)
-    for batch in batches:
-        tracker.log_points(batch)
-    tracker.finish(status)
+    """Does what a training does in one process: starts or resumes a run, logs batch by batch, finishes."""
+    with having_variables():
+        tracker = _start(tracked) if resumed is None else _resume(tracked, resumed)
+        for batch in batches:
+            tracker.log_points(batch)
+        tracker.finish(status)
 
 
 def _check_points(tracked: TrackedRun, expected: Sequence[Point]) -> None:
