@@ -245,7 +245,7 @@ def note_cautions(session: RunSession, differences: Sequence[str], validation_co
 
 def write_reports(session: RunSession, evaluations: Mapping[str, Evaluation], dataset: Dataset, *, step: int) -> None:
     """Draws all pictures of the run, and writes the evaluations of its splits."""
-    run, cautions = session.run, session.run.record().get("cautions", {})
+    run, cautions = session.run, session.run.cautions()
     write_samples(dataset, run.path / "dataset" / "samples.png")
     for split, evaluation in evaluations.items():
         written = write_evaluation(run.path / FOLDER / split, evaluation, dataset, cautions=cautions)

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from dlexp.errors import ModelError, joined_lines
-from dlexp.models.keras_internals import find_custom_objects, flatten_layers, rebuilding, serialize_network
+from dlexp.models.contract import custom_layers
+from dlexp.models.keras_internals import flatten_layers, rebuilding, serialize_network
 from dlexp.models.probe import disturb, predict, probe_images, recorded_outputs, unchanged
 from dlexp.models.settings import use_settings
 
@@ -73,7 +74,7 @@ def check_saved_network(
     """
     name = name or model.name
     _check_logits(model, portable, probe_images(input_shape), name)
-    if any(find_custom_objects(serialize_network(portable))):
+    if custom_layers(portable):
         _check_file(portable, name)
 
 

@@ -81,7 +81,7 @@ def plan_evaluation(
     prefix = "" if output or recorded else f"{dataset.name}-"
     ending = "" if output or recorded else _ending(path, run, metadata, tta)
     folders = {split: pathlib.Path(output or root, f"{prefix}{split}{ending}") for split in splits}
-    cautions = run.record().get("cautions", {}) if run else {}
+    cautions = run.cautions() if run else {}
     return EvaluationPlan(path, config, dataset, metric_names, tta, folders, cautions, recorded)
 
 

@@ -3,6 +3,8 @@
 Does not import TensorFlow.
 """
 
+import contextlib
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,3 +45,14 @@ def state_of(generator: Any) -> str:
         return repr(generator.getstate())
     _, keys, *rest = generator.get_state()
     return f"{keys.tobytes().hex()} {rest}"
+
+
+@contextlib.contextmanager
+def keeping_python_random() -> Iterator[None]:
+    """Restores the random numbers of Python and NumPy after the block."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -10,7 +10,6 @@ import keras
 from dlexp.config.sections import ModelConfig
 from dlexp.errors import ConfigError, DlexpError, ModelError, joined_lines, unknown_name
 from dlexp.models.contract import check_contract, describe_error
-from dlexp.models.keras_internals import find_custom_objects
 from dlexp.models.probe import trace_call
 from dlexp.models.settings import use_settings
 from dlexp.registry import MODELS
@@ -87,19 +86,6 @@ def build_model(
         elif not built.built:
             trace_call(built, shape, training=True)
     return built
-
-
-def custom_layers(model: keras.Model) -> list[str]:
-    """Returns the names of the classes and functions in a model that Keras cannot load by itself.
-
-    Returns:
-        Sorted names: "my_plugin.Swish", or "package>Swish" if registered so; empty if plain `keras.saving.load_model`
-        opens the saved model.
-
-    Raises:
-        NotImplementedError: a layer cannot be saved because it has no `get_config`.
-    """
-    return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
 
 
 def _measure(name: str, statistics: Callable[[], ChannelStatistics] | None) -> ChannelStatistics:

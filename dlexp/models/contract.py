@@ -21,7 +21,7 @@ from dlexp.models.probe import (
     predict_by_default,
     probe_images,
     recorded_outputs,
-    traced_call,
+    trace_call,
     unchanged,
 )
 from dlexp.models.randomness import python_states
@@ -63,6 +63,19 @@ def check_contract(
         _check_output(name, model.outputs[0], num_classes)
     _check_registered(name, custom, builder)
     _check_values(name, model, call, input_shape)
+
+
+def custom_layers(model: keras.Model) -> list[str]:
+    """Returns the names of the classes and functions in a model that Keras cannot load by itself.
+
+    Returns:
+        Sorted names: "my_plugin.Swish", or "package>Swish" if registered so; empty if plain `keras.saving.load_model`
+        opens the saved model.
+
+    Raises:
+        NotImplementedError: a layer cannot be saved because it has no `get_config`.
+    """
+    return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
 
 
 def check_kind(name: str, model: Any) -> None:
@@ -135,7 +148,7 @@ def _check_output(name: str, output: Any, num_classes: int) -> None:
 
 def _trace(name: str, model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
     try:
-        return traced_call(model, input_shape, training=training)
+        return trace_call(model, input_shape, training=training)
     except Exception as err:
         raise call_error(name, input_shape, err) from err
 
@@ -176,7 +189,7 @@ def _is_installed(file: str) -> bool:
 def _custom_objects(name: str, model: keras.Model) -> list[str]:
     """Returns the names of classes and functions that are not Keras' own, sorted."""
     try:
-        return sorted(set(find_custom_objects(keras.saving.serialize_keras_object(model))))
+        return custom_layers(model)
     except NotImplementedError as err:
         raise ModelError(f"model {name} could not be saved: {joined_lines(err)}") from err
 
@@ -211,7 +224,7 @@ def _check_values(name: str, model: keras.Model, call: Any, input_shape: Sequenc
     Args:
         name: of the model.
         model: built.
-        call: what `traced_call` returned; None for a functional model of Keras' own layers, which do not draw at
+        call: what `trace_call` returned; None for a functional model of Keras' own layers, which do not draw at
             inference.
         input_shape: (height, width, channels).
     """

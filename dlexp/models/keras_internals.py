@@ -213,13 +213,12 @@ def watch_train_step(model: keras.Model, watch: Callable[[], AbstractContextMana
         model: its train function is not made yet.
         watch: makes the context.
     """
-    train_step = model.train_step
 
-    def watched_train_step(data: Any) -> Any:
+    def watched(train_step: Callable[[Any], Any], data: Any) -> Any:
         with watch():
             return train_step(data)
 
-    model.train_step = watched_train_step
+    wrap_train_step(model, watched)
 
 
 def wrap_train_step(model: keras.Model, wrap: Callable[[Callable[[Any], Any], Any], Any]) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlexp.machine.random_sources import find_stateful_operations
+from dlexp.machine.random_sources import find_stateful_operations, keeping_python_random
 from dlexp.models.keras_internals import (
     flatten_layers,
     get_global_seed,
@@ -35,13 +34,9 @@ def trace_call(model: keras.Model, input_shape: Sequence[int], *, training: bool
         training: as the model gets it.
 
     Returns:
-        What the model returns; in place of each tensor, an object with its `shape` and `dtype`.
+        The traced function. Its `structured_outputs` have the shapes and dtypes of what the model returns; its
+        `graph.variables` are those that it uses.
     """
-    return traced_call(model, input_shape, training=training).structured_outputs
-
-
-def traced_call(model: keras.Model, input_shape: Sequence[int], *, training: bool) -> Any:
-    """Returns the function that `trace_call` traces; its `graph.variables` are those that it uses."""
     call = tf.function(lambda images: model(images, training=training), autograph=False)
     return call.get_concrete_function(tf.TensorSpec((None, *input_shape), tf.uint8))
 
@@ -50,7 +45,7 @@ def find_change(call: Any, images: np.ndarray, *, calls: int) -> bool:
     """Returns whether repeated calls on the same images give different logits; the variables are put back.
 
     Args:
-        call: what `traced_call` returned.
+        call: what `trace_call` returned.
         images: as `probe_images` returns them.
         calls: how often to call, if the first one changes a variable or the graph draws.
     """
@@ -110,15 +105,14 @@ def unchanged(model: keras.Model) -> Iterator[None]:
     """Restores all variables of a model after the block, and the random numbers of Keras, Python and NumPy."""
     variables = [*model.variables, *global_seed_states()]
     before = [variable.numpy() for variable in variables]
-    seed, python, of_numpy = get_global_seed(), random.getstate(), np.random.get_state()
+    seed = get_global_seed()
     try:
-        yield
+        with keeping_python_random():
+            yield
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
         set_global_seed(seed)
-        random.setstate(python)
-        np.random.set_state(of_numpy)
 
 
 def disturb(weights: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:

@@ -108,6 +108,10 @@ class Run:
         """Changes fields of `run.json` atomically."""
         write_json(self.path / RECORD_FILE, self.record() | values)
 
+    def cautions(self) -> dict[str, str]:
+        """Returns why the run must be used with caution: a sentence by name, see `caution`."""
+        return dict(self.record().get("cautions", {}))
+
     def caution(self, name: str, text: str | None) -> None:
         """Notes in `run.json` why the run must be used with caution, or removes the note.
 
@@ -115,7 +119,7 @@ class Run:
             name: the reason in a few words, for lists and tags.
             text: the reason in a sentence, for reports; None removes it.
         """
-        cautions = self.record().get("cautions", {})
+        cautions = self.cautions()
         changed = {key: value for key, value in (cautions | {name: text}).items() if value is not None}
         if changed != cautions:
             self.update(cautions=changed, caution="; ".join(changed))

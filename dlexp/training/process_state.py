@@ -1,13 +1,12 @@
 """Puts back what a training changes in the process of its caller, such as a notebook."""
 
 import contextlib
-import random
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from dlexp.machine.random_sources import keeping_python_random
 from dlexp.models.keras_internals import get_global_seed, set_global_seed
 from dlexp.tracking.variables import having_variables
 
@@ -26,14 +25,12 @@ def keeping_the_callers_state() -> Iterator[None]:
     Restoring the seed of TensorFlow drops its optimized functions: a process that trains many models should restore it
     once, not after each.
     """
-    python, numpy, policy = random.getstate(), np.random.get_state(), keras.config.dtype_policy()
+    policy = keras.config.dtype_policy()
     seed_of_tensorflow, seed_of_keras = _tensorflow_seed(), get_global_seed()
     try:
-        with having_variables():
+        with having_variables(), keeping_python_random():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
         if keras.config.dtype_policy() != policy:
             keras.config.set_dtype_policy(policy)
         set_global_seed(seed_of_keras)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlexp.errors import ConfigError, joined_lines
-from dlexp.machine.random_sources import find_stateful_operations, state_of
+from dlexp.machine.random_sources import find_stateful_operations, keeping_python_random, state_of
 from dlexp.registry import AUGMENTATIONS
 
 _IMAGES = 4
@@ -27,14 +27,10 @@ def check_augmentations(names: Sequence[str], image_shape: tuple[int, int, int],
             once, so numbers of Python and NumPy would be the same in every batch, and those of TensorFlow would differ
             after a resume.
     """
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
+    with keeping_python_random():
         for name in dict.fromkeys(names):
             if not AUGMENTATIONS.is_builtin(name):
                 _check(name, image_shape, num_classes)
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 def _check(name: str, image_shape: tuple[int, int, int], num_classes: int) -> None:

@@ -106,14 +106,10 @@ def left_out_of(source: "Source") -> pd.DataFrame:
 
 def count_left_out(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Counts what is left out by kind, the gravest first, and within a kind by ending, by name, or by "" in total."""
-    counts = {}
-    found = set(table["kind"])
-    for kind, what in KINDS.items():
-        if kind in found:
-            rows = table[table["kind"] == kind]
-            column = {"ending": "detail", "name": "key"}.get(what.counted_by)
-            counts[kind] = dict(Counter(rows[column]).most_common()) if column else {"": len(rows)}
-    return counts
+    rows = zip(table["kind"], table["key"], table["detail"], strict=True)
+    return group_left_out(
+        Counter((kind, key if KINDS[kind].counted_by == "name" else detail) for kind, key, detail in rows)
+    )
 
 
 def group_left_out(counter: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
