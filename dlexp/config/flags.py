@@ -9,6 +9,7 @@ from absl import flags
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.help import DEBUG_HELP, field_help
 from dlexp.config.presets import expand_flagfiles
+from dlexp.config.setting import AUTO
 from dlexp.config.spelling import DEFAULTS, field_value, flag_text, parse_scalar
 from dlexp.errors import ConfigError, unknown_name
 
@@ -17,7 +18,7 @@ def define_experiment_flags(flag_values: flags.FlagValues, *, names: Iterable[st
     """Defines a flag for every config field, or for those in `names`, with its default and its help text."""
     for name in config_fields() if names is None else names:
         setting = config_fields()[name]
-        define = _DEFINERS.get(setting.type, flags.DEFINE_string)
+        define: Any = _define_size if setting.metadata["auto"] else _DEFINERS.get(setting.type, flags.DEFINE_string)
         default = flag_text(DEFAULTS[name]) if define is flags.DEFINE_string else DEFAULTS[name]
         define(name, default, field_help(name), flag_values=flag_values)
 
@@ -122,6 +123,17 @@ class _IntegerParser(flags.IntegerParser):
             return super().convert(argument)
 
 
+class _SizeParser(flags.IntegerParser):
+    def convert(self, argument: int | float | str) -> int:
+        if argument == "auto":
+            return AUTO
+        with _must_be("auto or a whole number, at least 0"):
+            number = super().convert(argument)
+            if number < 0:
+                raise ValueError
+        return number
+
+
 class _FloatParser(flags.FloatParser):
     def convert(self, argument: int | float | str) -> float:
         with _must_be("a number"):
@@ -136,6 +148,10 @@ def _define_boolean(name: str, default: bool, text: str, *, flag_values: flags.F
 
 def _define_integer(name: str, default: int, text: str, *, flag_values: flags.FlagValues) -> None:
     flags.DEFINE(_IntegerParser(), name, default, text, flag_values, flags.ArgumentSerializer())
+
+
+def _define_size(name: str, default: int, text: str, *, flag_values: flags.FlagValues) -> None:
+    flags.DEFINE(_SizeParser(), name, default, text, flag_values, flags.ArgumentSerializer())
 
 
 def _define_float(name: str, default: float, text: str, *, flag_values: flags.FlagValues) -> None:

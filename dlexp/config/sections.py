@@ -112,7 +112,22 @@ class DataConfig:
         makes_dataset=False,
         before="16",
     )
-    batch_size: int = setting(64, "Examples per batch.", range=Range(at_least=1), makes_dataset=False)
+    batch_size: int = setting(
+        64,
+        "Examples per batch; auto: the largest power of two that fits into memory, measured before the training.",
+        range=Range(at_least=1),
+        makes_dataset=False,
+        auto=True,
+    )
+    micro_batch_size: int = setting(
+        0,
+        "Examples that pass through the network at once: a step goes through its batch in slices of this many, and "
+        "updates the weights once; 0: the whole batch; auto: the largest power of two that fits into memory.",
+        range=Range(at_least=0),
+        makes_dataset=False,
+        auto=True,
+        before=0,
+    )
     sampling: str = setting(
         "all",
         "Which training examples an epoch shows: all of them, or equally many of every class (balanced), in turns; an "
@@ -301,6 +316,11 @@ class TrackingConfig:
     """Where and how the run is recorded."""
 
     experiment: str = setting("dlexp", "MLflow experiment that the run belongs to.", changes_result=False)
+    allow_batch_size_change: bool = setting(
+        False,
+        "Train although other runs of the experiment or sweep have another batch size; the run is marked.",
+        changes_result=False,
+    )
     run_name: str = setting("", "Name of the run; made from model, dataset and seed if empty.", changes_result=False)
     tags: Mapping[str, Any] = setting({}, "Tags of the run: key=value,key=value.", changes_result=False)
     store: str = setting("mlruns", "Folder of the runs and of the MLflow database.", changes_result=False)

@@ -12,6 +12,7 @@ from dlexp.config.range import Range
 
 Mark = Literal["changes_result", "makes_dataset", "traced"]
 ALWAYS_THERE: Any = object()  # no version of dlexp lacked the field
+AUTO = -1  # what `auto` means in a field of whole numbers; a number replaces it before anything is trained or recorded
 
 
 def setting(
@@ -24,6 +25,7 @@ def setting(
     makes_dataset: bool | None = None,
     traced: bool | None = None,
     before: Any = ALWAYS_THERE,
+    auto: bool = False,
 ) -> Any:
     """Declares a field; the arguments are stored in the field's `metadata` by the same names.
 
@@ -41,6 +43,7 @@ def setting(
             new value.
         before: the value that trains as versions of dlexp without this field did. Configs of such versions are read
             with this value, and a field that has it is left out of digests, so that digests stay the same.
+        auto: whether a numeric field also accepts the word auto, whose value is AUTO until a number is chosen.
     """
     metadata = {
         "help": help,
@@ -50,6 +53,7 @@ def setting(
         "makes_dataset": makes_dataset,
         "traced": changes_result if traced is None else traced,
         "before": before,
+        "auto": auto,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: types.MappingProxyType(default), metadata=metadata)

@@ -11,6 +11,7 @@ from typing import Any
 from dlexp.config.class_weights import parse_class_weights
 from dlexp.config.scrubbing import holds_credentials, scrub
 from dlexp.config.sections import ENDING_SCHEDULES
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError, unknown_name
 
 
@@ -25,9 +26,10 @@ def check_values(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Fie
         value, choices, allowed = values[name], setting.metadata["choices"], setting.metadata["range"]
         if choices and value not in choices:
             raise unknown_name(f"{name} value", value, choices)
-        if allowed and value not in allowed:
+        auto = setting.metadata["auto"]
+        if allowed and value not in allowed and not (auto and value == AUTO):
             kind = "a whole number" if setting.type is int else "a number" if allowed.is_bounded else "a finite number"
-            raise ConfigError(f"{name}={value} is out of range: it must be {kind}, {allowed.rule}")
+            raise ConfigError(f"{name}={value} is out of range: it must be {'auto or ' * auto}{kind}, {allowed.rule}")
     for name, value in values.items():
         _check_spelling(name, value)
     _check_combinations(values)
@@ -46,6 +48,9 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
     if size is not None and (len(size) != 2 or not all(1 <= side <= _MAX_SIDE for side in size)):
         raise ConfigError(f"image_size={size} must be height,width, each from 1 to {_MAX_SIDE}")
     _check_split(values)
+    batch, micro_batch = values["batch_size"], values["micro_batch_size"]
+    if batch != AUTO and micro_batch > batch:
+        raise ConfigError(f"micro_batch_size={micro_batch} is more than batch_size={batch}: leave it out")
     steps = values["steps_per_execution"]
     if steps != "auto" and not (steps.isdecimal() and int(steps) >= 1):
         raise ConfigError(f"steps_per_execution={steps} must be auto or a whole number, at least 1")
@@ -147,6 +152,8 @@ def convert_value(setting: dataclasses.Field[Any], value: Any) -> Any:
             return types.MappingProxyType(dict(value))
     elif kind is float and (_is_int(value) or isinstance(value, float)):
         return float(value)
+    elif setting.metadata["auto"] and value == "auto":
+        return AUTO
     elif (kind is int and _is_int(value)) or (kind in (str, bool) and isinstance(value, kind)):
         return value
     shown = repr(value) if len(repr(value)) < 100 else repr(value)[:100] + "..."

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.range import Range
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 
 NUMBERS = {name: field for name, field in config_fields().items() if field.metadata["range"]}
@@ -58,4 +59,18 @@ def test_end_of_a_range_is_accepted_only_where_the_range_holds_it(name: str) -> 
 def test_number_is_refused_exactly_where_it_is_out_of_range(name: str, data: st.DataObject) -> None:
     limits, kind = NUMBERS[name].metadata["range"], NUMBERS[name].type
     assert not is_out_of_range(name, data.draw(numbers_inside(limits, kind)))
-    assert is_out_of_range(name, data.draw(numbers_outside(limits, kind)))
+    outside = data.draw(numbers_outside(limits, kind))
+    assert is_out_of_range(name, outside) or (NUMBERS[name].metadata["auto"] and outside == AUTO)
+
+
+def test_auto_is_accepted_in_place_of_a_number_that_dlexp_can_choose() -> None:
+    data = ExperimentConfig.of(batch_size="auto", micro_batch_size="auto").data
+    assert (data.batch_size, data.micro_batch_size) == (AUTO, AUTO)
+    with pytest.raises(ConfigError, match="config field epochs must be int, but is 'auto'"):
+        ExperimentConfig.of(epochs="auto")
+
+
+def test_micro_batch_larger_than_the_batch_is_refused() -> None:
+    assert ExperimentConfig.of(batch_size=8, micro_batch_size=8).data.micro_batch_size == 8
+    with pytest.raises(ConfigError, match="micro_batch_size=9 is more than batch_size=8: leave it out"):
+        ExperimentConfig.of(batch_size=8, micro_batch_size=9)
