@@ -10,8 +10,7 @@ import numpy as np
 
 from dlexp.checkpoints.files import LOAD_ERRORS, load_checkpoint
 from dlexp.checkpoints.metadata import METADATA_MEMBER
-from dlexp.checkpoints.names import KINDS
-from dlexp.checkpoints.search import find_checkpoint
+from dlexp.checkpoints.search import find_referenced
 from dlexp.config.sections import ModelConfig
 from dlexp.errors import CheckpointError, joined_lines
 
@@ -33,7 +32,7 @@ def initialize_weights(model: keras.Model, settings: ModelConfig, *, store: str)
         CheckpointError: the file is damaged, was not written by dlexp and is not trusted, or holds another model.
         RunNotFoundError: there is no such run.
     """
-    path = _find(settings.init_checkpoint, store)
+    path = find_referenced(settings.init_checkpoint, store)
     if _is_foreign(path):
         if not settings.trust_checkpoint:
             raise CheckpointError(
@@ -45,11 +44,6 @@ def initialize_weights(model: keras.Model, settings: ModelConfig, *, store: str)
     checkpoint = load_checkpoint(path)
     _assign(model, checkpoint.model, path)
     return {"parent_run": checkpoint.metadata["run_id"]}
-
-
-def _find(reference: str, store: str) -> pathlib.Path:
-    run, _, kind = reference.rpartition(":")
-    return find_checkpoint(run, store, kind=kind) if kind in KINDS else find_checkpoint(reference, store)
 
 
 def _is_foreign(path: pathlib.Path) -> bool:

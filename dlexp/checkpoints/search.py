@@ -98,6 +98,12 @@ def find_checkpoint(path_or_run: str | pathlib.Path, store: str | pathlib.Path, 
     return newest_checkpoint(find_run(path_or_run, store), kind)
 
 
+def find_referenced(reference: str, store: str | pathlib.Path) -> pathlib.Path:
+    """The path of a checkpoint, from `RUN`, `RUN:best`, `RUN:last` or its path; raises as `find_checkpoint` does."""
+    run, _, kind = reference.rpartition(":")
+    return find_checkpoint(run, store, kind=kind) if kind in KINDS else find_checkpoint(reference, store)
+
+
 def newest_checkpoint(run: Run, kind: str) -> pathlib.Path:
     """The path of the `best` that the record of a run names, or of its newest `last`.
 

@@ -9,7 +9,7 @@ from dlexp.errors import unknown_name
 from dlexp.machine.console import leave, report_errors, silence_pillow
 from dlexp.tracking.variables import set_variables
 
-# Each name is that of a module in this folder, whose COMMAND is a `Command` or a `CommandGroup`.
+# Each name is that of a module in this folder (with _ for -), whose COMMAND is a `Command` or a `CommandGroup`.
 COMMANDS = {
     "train": "train one model and record everything",
     "evaluate": "evaluate a checkpoint on any dataset and split",
@@ -17,6 +17,7 @@ COMMANDS = {
     "runs": "list, filter and sort runs",
     "checkpoints": "list, filter and sort checkpoint files",
     "data": "describe, draw, check, verify and pack datasets",
+    "batch-size": "find the heaviest of several models, and the largest batch that fits all",
     "sweep": "train many models over a search space of flags, in parallel",
     "sync": "bring MLflow and other trackers up to date from the run folders",
     "ui": "show the runs of a store in the MLflow UI or in TensorBoard",
@@ -64,7 +65,7 @@ def _run_command(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     set_variables()
-    command = importlib.import_module(f"dlexp.commands.{name}").COMMAND
+    command = importlib.import_module(f"dlexp.commands.{name.replace('-', '_')}").COMMAND
     return command.call([f"dlexp {name}", *words], summary=COMMANDS[name])
 
 

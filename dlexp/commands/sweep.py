@@ -27,8 +27,7 @@ from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
 from dlexp.sweeps.session import RUNNER, check_plan, conclude, drive
-from dlexp.sweeps.space.runs_file import Commands
-from dlexp.sweeps.space.space import Space
+from dlexp.sweeps.space.candidates import read_candidates
 
 # Off in trials unless the flag is given: each of these can take longer than the training of a trial.
 _LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
@@ -100,7 +99,7 @@ def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
     given, base = line.options, _trial_config(line, threads)
     plan = SweepPlan(
         name=given["sweep_name"] or default_name(),
-        candidates=_read_candidates(given, base),
+        candidates=read_candidates(given, base),
         search=given["search"],
         num_points=given["trials"],
         seeds=given["seeds"],
@@ -120,23 +119,6 @@ def _trial_config(line: CommandLine, threads: int) -> ExperimentConfig:
     return line.config.replace(**own, verbose=0, store=store)
 
 
-def _read_candidates(given: Mapping[str, Any], base: ExperimentConfig) -> Candidates:
-    named = [name for name in ("space", "space_file", "runs_file") if given[name]]
-    if len(named) != 1:
-        raise ConfigError(
-            f"dlexp sweep needs one of --space, --space_file and --runs_file, and got {' and '.join(named) or 'none'}"
-        )
-    if given["runs_file"]:
-        return Commands.read(given["runs_file"], base)
-    if given["space"]:
-        return Space.parse(given["space"], base)
-    try:
-        text = pathlib.Path(given["space_file"]).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"--space_file={given['space_file']} cannot be read: {err}") from err
-    return Space.from_json(text, base)
-
-
 def _open_resumed(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
     """Opens the sweep of `--resume`; the plan has the changes that the flags of this call make."""
     given = line.options
@@ -145,8 +127,9 @@ def _open_resumed(line: CommandLine) -> tuple[SweepFolder, SweepPlan]:
     previous = read_plan(folder.name, stored)
     changed = line.given_fields(line.config)
     base = previous.base.replace(**changed, store=str(folder.store))
+    candidates: Candidates
     if any(given[name] for name in ("space", "space_file", "runs_file")):
-        candidates = _read_candidates(given, base)
+        candidates = read_candidates(given, base)
     else:
         candidates = previous.candidates.with_base(base)
     own = {_PLAN_FIELDS.get(flag, flag): given[flag] for flag in _PLAN_FLAGS if flag in line.given}

@@ -88,6 +88,14 @@ class Datasets:
         self._order.reseed(seed)
         self._augment_key.reseed(seed)
 
+    def end_epochs_after(self, steps: int) -> None:
+        """Ends every epoch after a few of its steps, for measurements; what depends on the whole epoch stays the same.
+
+        Args:
+            steps: at least 1; more than an epoch has are not taken.
+        """
+        self.steps_per_epoch = min(steps, self.steps_per_epoch)
+
     def train_dataset(self, first_step: int = 0) -> Any:
         """Makes the training batches from one step to the end of the training; step s is the same for any start.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class Candidates(Protocol):
 
     def corner_configs(self) -> Iterator[ExperimentConfig]:
         """Yields configs that contain every value of a choice, and both ends of every interval, at least once."""
+
+    def combinations(self, fields: Container[str]) -> Iterator[ExperimentConfig]:
+        """Yields configs with every combination of the values of some fields."""
 
     def label(self, point: Point) -> str:
         """Returns a short text that distinguishes a point from the others."""

@@ -10,16 +10,15 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from typing import Any
 
 import psutil
 
+from dlexp.machine.forking import describe_exit, hidden_main
 from dlexp.sweeps.launchers.base import EpochEnded, Event, Launcher, Outcome, TrialEnded, TrialJob
 from dlexp.sweeps.launchers.messages import decode_event, encode_job
 from dlexp.sweeps.launchers.worker import VERDICT, WorkerOptions, work
@@ -123,7 +122,7 @@ class LocalLauncher(Launcher):
         process = self._context.Process(
             target=work, args=(worker_end, options), name=f"dlexp-worker-{slot}", daemon=True
         )
-        with _hidden_main():
+        with hidden_main():
             process.start()
         worker_end.close()
         worker = _Worker(process, driver_end, slot)
@@ -182,7 +181,7 @@ class LocalLauncher(Launcher):
             return TrialEnded(trial, Outcome.FAILED, worker.kill_reason)
         if worker.is_stopping and code == -signal.SIGTERM:  # the runner had no handler: not begun yet, or already done
             return TrialEnded(trial, Outcome.STOPPED, "stopped by SIGTERM")
-        return TrialEnded(trial, Outcome.DIED, f"its process {_describe_exit(code)}")
+        return TrialEnded(trial, Outcome.DIED, f"its process {describe_exit(code)}")
 
 
 def _send(worker: _Worker, message: bytes) -> None:
@@ -204,30 +203,6 @@ def _kill_group(worker: _Worker) -> None:
     assert worker.process.pid is not None  # it was started
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.process.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Inside the block, a started process does not import the main script of this process, as it would by default.
-
-    The import would take time, and would run the whole script again if it has no `if __name__ == "__main__"`.
-    """
-    main = vars(sys.modules["__main__"])
-    kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
-    main.pop("__file__", None)
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main |= kept
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is None:
-        return "closed its pipe and kept running"
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
 
 
 def _memory_of(worker: _Worker) -> int | None:

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,17 +44,31 @@ class Commands:
             raise ConfigError(f"--runs_file={path} cannot be read: {err}") from err
         if len(text) > _MAX_CHARS:
             raise ConfigError(f"--runs_file={path} of {len(text):,} characters is too large: at most {_MAX_CHARS:,}")
+        return cls.parse(text.splitlines(), base, origin=f"--runs_file={path}")
+
+    @classmethod
+    def parse(cls, lines: Sequence[str], base: ExperimentConfig, *, origin: str) -> "Commands":
+        """Reads lines as `read` reads those of a file.
+
+        Args:
+            lines: the flags of a run each, or empty.
+            base: the config that the flags of a line modify.
+            origin: where the lines come from, for messages.
+
+        Raises:
+            ConfigError: a line is wrong; the message gives its number.
+        """
         words = [line for line in config_to_flagfile(base).splitlines() if line.startswith("--")]
         points = []
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(lines, start=1):
             try:
                 given = shlex.split(line, comments=True)
                 if given:
                     points.append(_difference(base, config_from_words([*words, *_without_command(given)])))
             except (DlexpError, ValueError) as err:
-                raise ConfigError(f"--runs_file={path}, line {number}: {err}") from err
+                raise ConfigError(f"{origin}, line {number}: {err}") from err
         if not points:
-            raise ConfigError(f"--runs_file={path} has no line with flags: write the flags of one run per line")
+            raise ConfigError(f"{origin} has no line with flags: write the flags of one run per line")
         return cls(base, points)
 
     @classmethod
@@ -85,6 +99,10 @@ class Commands:
     def corner_configs(self) -> Iterator[ExperimentConfig]:
         """Yields the config of every line."""
         return (self.config(point) for point in self.points)
+
+    def combinations(self, fields: Container[str]) -> Iterator[ExperimentConfig]:
+        """Yields the config of every line, whatever the fields."""
+        return self.corner_configs()
 
     def label(self, point: Mapping[str, Any]) -> str:
         """Returns the changes of a line as text."""

@@ -6,7 +6,7 @@ A point maps names of parameters to JSON values, so that it can be stored and re
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,20 @@ class Space:
                     f"{parameter.kind}({parameter.low:g},{parameter.high:g}): "
                     f"write {parameter.name}={lists}, or choose another --search"
                 )
-        return self._points({}, self.parameters)
+        return self._points({}, self.parameters, lambda parameter: parameter.values)
+
+    def combinations(self, fields: Container[str]) -> Iterator[ExperimentConfig]:
+        """Yields a config for every combination of the values of some fields; all others keep their first value.
+
+        Args:
+            fields: config fields that are combined; of an interval, its smallest and its largest value.
+        """
+
+        def values_of(parameter: Parameter) -> Sequence[Any]:
+            is_combined = parameter.target.partition(".")[0] in fields
+            return parameter.extremes if is_combined else parameter.extremes[:1]
+
+        return map(self.config, self._points({}, self.parameters, values_of))
 
     def grid_size(self) -> int | None:
         """Returns how many points `grid` yields; None if a parameter has no list of values."""
@@ -170,14 +183,19 @@ class Space:
                 point[parameter.name] = wanted.get(parameter.name, parameter.extremes[0])
         return point
 
-    def _points(self, point: dict[str, Any], parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
+    def _points(
+        self,
+        point: dict[str, Any],
+        parameters: Sequence[Parameter],
+        values_of: Callable[[Parameter], Sequence[Any]],
+    ) -> Iterator[dict[str, Any]]:
         if not parameters:
             yield point
         elif not self._applies(parameters[0], point):
-            yield from self._points(point, parameters[1:])
+            yield from self._points(point, parameters[1:], values_of)
         else:
-            for value in parameters[0].values:
-                yield from self._points({**point, parameters[0].name: value}, parameters[1:])
+            for value in values_of(parameters[0]):
+                yield from self._points({**point, parameters[0].name: value}, parameters[1:], values_of)
 
     def _applies(self, parameter: Parameter, point: Mapping[str, Any]) -> bool:
         if parameter.condition is None:

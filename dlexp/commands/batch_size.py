@@ -1,0 +1,120 @@
+"""`dlexp batch-size`: measures which model needs the most memory, and the largest batch that fits all of them."""
+
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dlexp.commands.tables import check_format, write_table
+from dlexp.config.command import Command, CommandLine
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.spelling import parse_names
+from dlexp.errors import ConfigError
+from dlexp.machine.atomic import write_text_atomically
+from dlexp.machine.units import parse_seconds
+from dlexp.sweeps.space.candidates import read_candidates
+from dlexp.sweeps.space.runs_file import Commands
+
+_SOURCES = ("models", "space", "space_file", "runs_file", "flagfiles")
+_FLAGS: dict[str, tuple[Any, str]] = {
+    "models": ("", "Names of the models, such as resnet20,vit_tiny; by default that of --model."),
+    "space": ("", "The space of a sweep: every combination of its values that may need another amount of memory."),
+    "space_file": ("", "JSON file with such a space."),
+    "runs_file": ("", "File with the flags of one run on each line."),
+    "flagfiles": ("", "Flagfiles of one run each, joined by commas."),
+    "memory_budget": (
+        "",
+        "Memory that a training may use, such as 8GiB; by default that of the GPU, or without one what is available.",
+    ),
+    "margin": ("10%", "Share of the budget that stays free, for what a short measurement does not see."),
+    "device": ("auto", "Device to measure on: auto (the first GPU, or the CPU if there is none), cpu, gpu or gpu:N."),
+    "multiple_of": (0, "Choose multiples of this number; 0: powers of two."),
+    "probe_time_limit": ("10m", "Give up a model if one of its probes takes longer: 90s, 10m."),
+    "output": ("batch_size.flags", "Flagfile to write, with --batch_size and how it was found."),
+    "picture": ("", "PNG file to draw; by default that of --output, with .png."),
+    "format": ("table", "Output format: table (for people), json or csv (sizes in bytes)."),
+}
+_DESCRIPTION = (
+    "Trains every model for a few steps in a process of its own, with two small batches, predicts the largest batch "
+    "that fits from them, and confirms it with a third process. Accepts every flag of dlexp train too, for all models: "
+    "see dlexp train --help."
+)
+
+
+def _find_batch_size(line: CommandLine) -> int:
+    """Runs `dlexp batch-size`; returns 0, or 1 if no batch size was found."""
+    from dlexp.memory.batch_sizes import SearchSettings, find_largest_batches
+    from dlexp.memory.budget import find_budget
+    from dlexp.memory.choice import unlike_candidates
+    from dlexp.memory.results import advice_lines, common_size, flagfile_text, result_sentence
+
+    options = line.options
+    check_format(options["format"])
+    if options["multiple_of"] < 0:
+        raise ConfigError(f"--multiple_of={options['multiple_of']} must be 0 (powers of two) or more")
+    budget = find_budget(device=options["device"], memory=options["memory_budget"], margin=options["margin"])
+    limit = parse_seconds("probe_time_limit", options["probe_time_limit"])
+    candidates = unlike_candidates(_read_configs(options, line.config))
+    _note(f"measuring {len(candidates)} models within {budget}, {budget.margin:.0%} of it free")
+    found = find_largest_batches(
+        candidates, budget, SearchSettings(multiple_of=options["multiple_of"], time_limit_s=limit), report=_note
+    )
+    _print_table(found, options["format"])
+    size = common_size(found)
+    _note(result_sentence(found, budget))
+    if size is None:
+        return 1
+    for advice in advice_lines(found, line.config):
+        _note(advice)
+    output = pathlib.Path(options["output"])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(output, flagfile_text(found, budget, {"batch_size": size}))
+    picture = pathlib.Path(options["picture"] or output.with_suffix(".png"))
+    from dlexp.memory.picture import draw_memory
+
+    draw_memory(found, budget, picture)
+    _note(f"{output} fixes --batch_size={size} for dlexp train and dlexp sweep; {picture} shows the measurements")
+    return 0
+
+
+def _read_configs(options: Mapping[str, Any], base: ExperimentConfig) -> Iterable[ExperimentConfig]:
+    from dlexp.memory.choice import MEMORY_FIELDS
+
+    given = [name for name in _SOURCES if options[name]]
+    if len(given) > 1:
+        raise ConfigError(f"--{' and --'.join(given)} each name models: give one of them")
+    base = base.replace(batch_size=1, micro_batch_size=0)
+    if not given:
+        return [base]
+    if options["models"]:
+        return [base.replace(model=name) for name in parse_names(options["models"])]
+    if options["flagfiles"]:
+        lines = [f"--flagfile={path}" for path in parse_names(options["flagfiles"])]
+        return Commands.parse(lines, base, origin="--flagfiles").corner_configs()
+    return read_candidates(options, base).combinations(MEMORY_FIELDS)
+
+
+def _print_table(found: Sequence[Any], output_format: str) -> None:
+    import pandas as pd
+
+    from dlexp.memory.results import table_rows, table_texts
+
+    rows = table_texts(found) if output_format == "table" else table_rows(found)
+    table = pd.DataFrame(rows)
+    if output_format == "table" and not any(table["problem"]):
+        table = table.drop(columns="problem")
+    write_table(table, output_format=output_format, columns=list(table.columns))
+
+
+def _note(text: str) -> None:
+    print(f"dlexp: {text}", file=sys.stderr, flush=True)
+
+
+COMMAND = Command(
+    run=_find_batch_size,
+    example="--models=resnet20,vit_tiny --dataset=digits --memory_budget=2GiB",
+    description=_DESCRIPTION,
+    flags=_FLAGS,
+    config_flags=config_fields(),
+    listed_config_flags=("dataset", "image_size", "store"),
+)

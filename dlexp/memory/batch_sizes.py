@@ -1,0 +1,246 @@
+"""Finds the largest batch of each of several models, and with it the heaviest model."""
+
+import dataclasses
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dlexp.checkpoints.search import find_referenced
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.datasets import Dataset, open_dataset
+from dlexp.errors import DlexpError
+from dlexp.machine.capacity import available_memory_bytes, count_cores
+from dlexp.machine.units import format_bytes
+from dlexp.memory.budget import CPU, Budget
+from dlexp.memory.prober import Outcome, Probe, Prober
+from dlexp.memory.search import Line, Search
+from dlexp.memory.sizes import Sizes
+from dlexp.memory.unmeasured import unmeasured_bytes
+from dlexp.runs.preflight import check_names
+from dlexp.runs.recipe import resolve_recipe
+
+_MOST_AT_ONCE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that will be trained.
+
+    Attributes:
+        name: of the model, for tables.
+        config: of its training; `batch_size` is what is looked for.
+    """
+
+    name: str
+    config: ExperimentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestBatch:
+    """The largest batch of a model, and how it was found.
+
+    Attributes:
+        name: of the model.
+        config: of its training.
+        size: the largest batch size that fits; None if there is none.
+        problem: why there is none, as a clause; empty if there is one.
+        probes: what was measured, by batch size.
+        line: of the peak memory of training over the batch size; None if nothing was measured.
+        predicted_bytes: what the line predicted for `size` before it was measured.
+        unmeasured_bytes: what a training needs beyond what the probes saw, see `unmeasured_bytes`.
+        training_examples: examples of the training split.
+        num_probes: how many probes were made.
+        seconds: wall-clock time of the search.
+    """
+
+    name: str
+    config: ExperimentConfig
+    size: int | None
+    problem: str
+    probes: Mapping[int, Probe]
+    line: Line | None
+    predicted_bytes: float
+    unmeasured_bytes: int
+    training_examples: int
+    num_probes: int
+    seconds: float
+
+    @property
+    def num_parameters(self) -> int | None:
+        """Parameters of the model; None if it was not built."""
+        return next((probe.report.num_parameters for probe in self.probes.values() if probe.report), None)
+
+    @property
+    def estimated_bytes(self) -> int | None:
+        """The analytic estimate at `size`; None if there is none."""
+        report = self.probes[self.size].report if self.size else None
+        return report.estimated_fixed_bytes + report.estimated_bytes_per_example * (self.size or 0) if report else None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Speed of training at `size`; None if there is none."""
+        report = self.probes[self.size].report if self.size else None
+        return report.images_per_second if report else None
+
+    def peak_at(self, size: int) -> float:
+        """Returns the peak memory of a training at a batch size, in bytes: measured, or predicted by the line."""
+        probe = self.probes.get(size)
+        if probe is not None and probe.report is not None:
+            return probe.peak_bytes + self.unmeasured_bytes
+        return (self.line.at(size) if self.line else float("inf")) + self.unmeasured_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How the search is carried out.
+
+    Attributes:
+        multiple_of: see `Sizes`.
+        time_limit_s: wall-clock time that a probe may take.
+        field: the field that is looked for: `batch_size`, or `micro_batch_size` within a batch size that is given.
+    """
+
+    multiple_of: int = 0
+    time_limit_s: float = 600.0
+    field: str = "batch_size"
+
+
+def find_largest_batches(
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    settings: SearchSettings,
+    *,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[LargestBatch]:
+    """Finds the largest batch of each candidate by short trainings in processes of their own.
+
+    Args:
+        candidates: the models.
+        budget: the memory that a training may use.
+        settings: how to search.
+        report: called with a line for every probe that has ended; from several threads.
+
+    Returns:
+        The results, in the order of the candidates; a candidate that cannot be trained has a `problem`.
+    """
+    open_once = functools.cache(open_dataset)
+    opening = threading.Lock()
+
+    def find(candidate: Candidate) -> LargestBatch:
+        started = time.monotonic()
+        try:
+            check_names(candidate.config)
+            config = with_own_paths(resolve_recipe(candidate.config))
+            with opening:
+                dataset = open_once(config.data)
+        except DlexpError as err:
+            return _without_probes(candidate, str(err))
+        found = _search(dataclasses.replace(candidate, config=config), dataset, budget, settings, prober, report)
+        return dataclasses.replace(found, seconds=time.monotonic() - started)
+
+    with (
+        Prober(device=budget.device, limit_bytes=budget.total_bytes, time_limit_s=settings.time_limit_s) as prober,
+        ThreadPoolExecutor(_count_at_once(budget)) as pool,
+    ):
+        return list(pool.map(find, candidates))
+
+
+def heaviest_of(found: Sequence[LargestBatch]) -> LargestBatch | None:
+    """Returns the model that needs the most memory for the batch that fits all; None if no model has a batch."""
+    usable = [one for one in found if one.size is not None]
+    if not usable:
+        return None
+    size = min(one.size for one in usable if one.size is not None)
+    return max(usable, key=lambda one: one.peak_at(size))
+
+
+def with_own_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with the path of its initial checkpoint, which probes cannot look up in another store."""
+    reference = config.model.init_checkpoint
+    if not reference:
+        return config
+    return config.replace(init_checkpoint=str(find_referenced(reference, config.tracking.store).resolve()))
+
+
+def _search(
+    candidate: Candidate,
+    dataset: Dataset,
+    budget: Budget,
+    settings: SearchSettings,
+    prober: Prober,
+    report: Callable[[str], None],
+) -> LargestBatch:
+    config, examples = candidate.config, dataset.count("train")
+    most = examples if settings.field == "batch_size" else config.data.batch_size
+
+    def measure(size: int, whole: bool) -> Probe:
+        probe = prober.measure(config.replace(**{settings.field: size}), whole_run=whole, is_timed=whole)
+        report(_describe(candidate.name, size, probe, settings))
+        return probe
+
+    # The largest batch has the fewest examples that are not measured: for any other, this is a little too much.
+    unmeasured = unmeasured_bytes(config, dataset)
+    search = Search(measure, Sizes(most=most, multiple_of=settings.multiple_of), budget.usable_bytes - unmeasured)
+    search.run()
+    return LargestBatch(
+        name=candidate.name,
+        config=config,
+        size=search.largest,
+        problem="" if search.largest else _explain(search, budget, unmeasured),
+        probes=search.probes,
+        line=search.training_line(),
+        predicted_bytes=search.predicted_bytes + unmeasured,
+        unmeasured_bytes=unmeasured,
+        training_examples=examples,
+        num_probes=search.count,
+        seconds=0.0,
+    )
+
+
+def _explain(search: Search, budget: Budget, unmeasured: int) -> str:
+    if search.failure:
+        return search.failure
+    size, probe = min(search.probes.items())
+    if size > 1:
+        return f"no batch could be confirmed in {search.count} probes"
+    needed = probe.peak_bytes + unmeasured
+    if probe.outcome is Outcome.NO_MEMORY:
+        return f"one example needs more than the budget of {format_bytes(budget.total_bytes)}: {probe.reason}"
+    return (
+        f"one example needs {format_bytes(needed)}, {format_bytes(needed - budget.usable_bytes)} more than the budget "
+        f"without its margin, {format_bytes(budget.usable_bytes)}"
+    )
+
+
+def _describe(name: str, size: int, probe: Probe, settings: SearchSettings) -> str:
+    what = f"{name}, {settings.field}={size}"
+    if probe.outcome is Outcome.MEASURED:
+        return f"{what}: {format_bytes(probe.peak_bytes)} ({probe.seconds:.0f} s)"
+    return f"{what}: {probe.reason} ({probe.seconds:.0f} s)"
+
+
+def _without_probes(candidate: Candidate, problem: str) -> LargestBatch:
+    return LargestBatch(
+        name=candidate.name,
+        config=candidate.config,
+        size=None,
+        problem=problem,
+        probes={},
+        line=None,
+        predicted_bytes=0.0,
+        unmeasured_bytes=0,
+        training_examples=0,
+        num_probes=0,
+        seconds=0.0,
+    )
+
+
+def _count_at_once(budget: Budget) -> int:
+    """How many probes may run at once: one on a GPU, else two, if the machine has memory and cores for both."""
+    if budget.device != CPU:
+        return 1
+    fitting = (available_memory_bytes() or 0) // budget.total_bytes
+    return max(1, min(_MOST_AT_ONCE, count_cores(), fitting))

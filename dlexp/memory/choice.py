@@ -1,0 +1,96 @@
+"""Chooses the batch size of a training that asks for `auto`, before it starts."""
+
+from collections.abc import Callable, Iterable
+
+from dlexp.config.experiment_config import ExperimentConfig, field_names
+from dlexp.config.setting import AUTO
+from dlexp.errors import ConfigError
+from dlexp.machine.units import format_bytes
+from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
+from dlexp.memory.budget import Budget, find_budget
+
+_CHOSEN = ("batch_size", "micro_batch_size")
+MEMORY_FIELDS = frozenset((*field_names("traced"), *field_names("makes_dataset"))) - frozenset(_CHOSEN)
+
+
+def is_auto(config: ExperimentConfig) -> bool:
+    """Whether a config asks for a batch size, or a micro-batch size, that is still to be chosen."""
+    return AUTO in (config.data.batch_size, config.data.micro_batch_size)
+
+
+def choose_batch_size(
+    configs: Iterable[ExperimentConfig],
+    *,
+    budget: Budget | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, int]:
+    """Measures the largest batch that fits all of some trainings.
+
+    Args:
+        configs: of the trainings; all of them ask for `auto` in the same fields.
+        budget: the memory that a training may use; None: that of the GPU, or what is available.
+        report: called with lines about the progress and the result.
+
+    Returns:
+        The fields that were `auto`, with their numbers. If both were, the whole batch passes through the network.
+
+    Raises:
+        ConfigError: a model cannot be trained, or not even one example of it fits.
+
+    Example:
+        >>> config = ExperimentConfig.of(model="resnet20", batch_size="auto")
+        >>> result = run_experiment(config.replace(**choose_batch_size([config])))
+    """
+    budget = budget or find_budget()
+    candidates = unlike_candidates(configs)
+    data = candidates[0].config.data
+    field = "batch_size" if data.batch_size == AUTO else "micro_batch_size"
+    if field == "batch_size" and data.micro_batch_size > 0:
+        raise ConfigError(
+            f"batch_size=auto cannot be chosen with micro_batch_size={data.micro_batch_size}, as slices of that size "
+            "fit for any batch: give a number as --batch_size, or leave --micro_batch_size out"
+        )
+    fixed = {"micro_batch_size": 0} if field == "batch_size" and data.micro_batch_size == AUTO else {}
+    found = find_largest_batches(
+        [Candidate(name=one.name, config=one.config.replace(**{field: 1} | fixed)) for one in candidates],
+        budget,
+        SearchSettings(field=field),
+        report=report,
+    )
+    for one in found:
+        if one.size is None:
+            raise ConfigError(f"{field}=auto finds no batch for {one.name}: {one.problem}: give a number")
+    heaviest = heaviest_of(found)
+    assert heaviest is not None  # all have a batch
+    size = min(one.size for one in found if one.size is not None)
+    report(describe_choice(heaviest, size, field, budget))
+    return {field: size} | fixed
+
+
+def describe_choice(heaviest: LargestBatch, size: int, field: str, budget: Budget) -> str:
+    """Returns the choice in a sentence."""
+    return (
+        f"{field}={size}: {heaviest.name} needs {format_bytes(int(heaviest.peak_at(size)))} of the budget of "
+        f"{format_bytes(budget.total_bytes)} with it"
+    )
+
+
+def unlike_candidates(configs: Iterable[ExperimentConfig]) -> list[Candidate]:
+    """Returns a candidate for every config that may need another amount of memory, with a name that distinguishes it.
+
+    Its name is that of the model, and the fields whose values differ among the configs of this model.
+    """
+    by_key = {repr([(name, config.flat()[name]) for name in sorted(MEMORY_FIELDS)]): config for config in configs}
+    unlike = list(by_key.values())
+    return [Candidate(name=_name(config, unlike), config=config) for config in unlike]
+
+
+def _name(config: ExperimentConfig, others: list[ExperimentConfig]) -> str:
+    values, model = config.flat(), config.model.model
+    same_model = [other.flat() for other in others if other.model.model == model]
+    differing = [
+        name
+        for name in sorted(MEMORY_FIELDS)
+        if name != "model" and any(other[name] != values[name] for other in same_model)
+    ]
+    return " ".join([model, *(f"{name}={values[name]}" for name in differing)])

@@ -1,0 +1,53 @@
+"""Draws the peak memory over the batch size: a line per model, and the budget."""
+
+import pathlib
+from collections.abc import Sequence
+
+from matplotlib.ticker import FuncFormatter
+
+from dlexp.memory.batch_sizes import LargestBatch
+from dlexp.memory.budget import Budget
+from dlexp.reports.figure import make_figure, save_figure, shorten
+
+_GIB = 2**30
+_LONGEST_NAME = 40
+
+
+def draw_memory(found: Sequence[LargestBatch], budget: Budget, path: pathlib.Path) -> None:
+    """Writes a PNG: batch size on a logarithmic axis, peak memory in GiB; the chosen batches are filled points.
+
+    Args:
+        found: the models; those of which nothing was measured are left out.
+        budget: drawn as a line, and the margin below it as a band.
+        path: of the file.
+    """
+    figure = make_figure(8, 5)
+    axes = figure.add_subplot()
+    shown = [one for one in found if one.line is not None]
+    largest = max((one.size or max(one.probes) for one in shown), default=1)
+    for one in shown:
+        sizes = sorted(size for size, probe in one.probes.items() if probe.report)
+        ends = [sizes[0] * (2 * largest / sizes[0]) ** (step / 60) for step in range(61)]
+        name = f"{shorten(one.name, _LONGEST_NAME)}: {one.size or 'none'}"
+        (line,) = axes.plot(ends, [one.peak_at(size) / _GIB for size in ends], linewidth=1.2, label=name)
+        measured = [one.peak_at(size) / _GIB for size in sizes]
+        axes.plot(sizes, measured, "o", color=line.get_color(), fillstyle="none", markersize=5)
+        if one.size:
+            axes.plot([one.size], [one.peak_at(one.size) / _GIB], "o", color=line.get_color(), markersize=7)
+    total, usable = budget.total_bytes / _GIB, budget.usable_bytes / _GIB
+    axes.axhline(total, color="black", linewidth=1.2)
+    axes.axhspan(usable, total, color="black", alpha=0.1, linewidth=0)
+    axes.annotate(
+        "budget, and its margin", (0.01, total), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        textcoords="offset points", fontsize=9,
+    )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(0, 1.25 * total)
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("peak memory of a training [GiB]")
+    axes.set_title("Memory over batch size (circles: measured, filled: the largest that fits)")
+    axes.grid(alpha=0.3)
+    if shown:
+        axes.legend(title="largest batch", fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    save_figure(figure, path)

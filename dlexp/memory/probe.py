@@ -1,0 +1,91 @@
+"""One measurement of memory: a process that trains for a few steps, as `dlexp train` would, and reports its peak."""
+
+import contextlib
+import os
+import traceback
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+import tensorflow as tf
+
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.errors import DlexpError, PrunedError
+from dlexp.experiment import run_experiment
+from dlexp.machine.forking import end_with_parent, printing_to
+from dlexp.machine.memory import peak_memory_bytes
+from dlexp.machine.resident_files import load_noted_files
+from dlexp.memory.messages import ProbeReport, ProbeRequest, decode, encode
+from dlexp.memory.short_run import ShortTraining, prepare_short, shorten_config
+from dlexp.training.preparation import Setup
+
+
+def work(connection: Connection) -> None:
+    """Carries out the request that the pipe holds; sends a report, `no_memory` or `failed`, and ends."""
+    os.setsid()
+    end_with_parent()
+    _, values = decode(connection.recv_bytes())
+    request = ProbeRequest(**values)
+    os.chdir(request.folder)
+    load_noted_files()
+    with printing_to(request.log_path):
+        try:
+            connection.send_bytes(encode("report", measure(request, connection)))
+        except DlexpError as err:
+            connection.send_bytes(encode("no_memory" if _is_out_of_memory(err) else "failed", str(err)))
+        except BaseException as err:  # noqa: BLE001
+            # A model of a plug-in may raise anything; its probe fails, and the others go on.
+            traceback.print_exc()
+            kind = "no_memory" if _is_out_of_memory(err) else "failed"
+            connection.send_bytes(encode(kind, f"{type(err).__name__}: {err}"))
+
+
+def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
+    """Trains for a few steps and returns what they took."""
+    config = shorten_config(ExperimentConfig.from_json(request.config), store=request.store)
+    built: list[Setup] = []
+
+    def prepare_setup(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
+        built.append(prepare_short(config, initialize=initialize))
+        return built[0]
+
+    short = ShortTraining(
+        config.data.batch_size,
+        measure=_peak,
+        whole_run=request.whole_run,
+        while_timing=_alone(connection) if request.is_timed else contextlib.nullcontext(),
+    )
+    with contextlib.suppress(PrunedError):
+        run_experiment(config, callbacks=[short], prepare_setup=prepare_setup)
+    (setup,) = built
+    return ProbeReport(
+        training_bytes=short.training_bytes,
+        whole_bytes=_peak(),
+        images_per_second=short.images_per_second,
+        num_parameters=setup.model.count_params(),
+        estimated_fixed_bytes=0,
+        estimated_bytes_per_example=0,
+    )
+
+
+def _peak() -> int:
+    return peak_memory_bytes() or 0
+
+
+@contextlib.contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Asks the searching process to hold all other probes during the block."""
+    connection.send_bytes(encode("hold"))
+    connection.recv_bytes()
+    try:
+        yield
+    finally:
+        connection.send_bytes(encode("release"))
+
+
+def _is_out_of_memory(err: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that of an allocator."""
+    while err is not None:
+        if isinstance(err, (MemoryError, tf.errors.ResourceExhaustedError)):
+            return True
+        err = err.__cause__ or err.__context__
+    return False
