@@ -39,6 +39,7 @@ from dlexp.training.callbacks.build import build_callbacks
 from dlexp.training.callbacks.point_logger import make_points
 from dlexp.training.callbacks.progress import build_progress, print_dataset
 from dlexp.training.loop import train_model
+from dlexp.training.peak_memory import PeakMeter
 from dlexp.training.preparation import Setup, prepare
 from dlexp.training.process_state import keeping_the_callers_state
 
@@ -77,8 +78,13 @@ def run_experiment(
     """
     started = time.perf_counter()
     with only_training(), _process_of(trial), catch_signals() as requests:
+        peak = PeakMeter()
         setup = prepare_setup(resolve_recipe(config))
-        with requests.defer(), open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session:
+        with (
+            requests.defer(),
+            open_run(setup.config, setup.datasets.dataset, setup.facts, trial) as session,
+            peak.recording(session.run),
+        ):
             train_and_evaluate(setup, session, requests, extra_callbacks=callbacks)
     return read_result(session.run, seconds=time.perf_counter() - started)
 
@@ -130,13 +136,18 @@ def resume_run(
     if plan.is_finished:
         return read_result(run, seconds=time.perf_counter() - started)
     with only_training(), _process_of(trial), catch_signals() as requests, run.hold():
+        peak = PeakMeter()
         remove_leftovers(run)
         point = find_resume_point(run)
         setup = prepare_setup(plan.config, initialize=point.path is None)
         if point.path is not None:
             num_classes = setup.datasets.dataset.num_classes
             restore_model(setup.model, setup.portable.model, point, num_classes=num_classes)
-        with requests.defer(), reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session:
+        with (
+            requests.defer(),
+            reopen_run(run, plan.config, setup.datasets.dataset, setup.facts, trial) as session,
+            peak.recording(run),
+        ):
             train_and_evaluate(setup, session, requests, start=point, extra_callbacks=callbacks)
     return read_result(run, seconds=time.perf_counter() - started)
 

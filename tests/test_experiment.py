@@ -101,6 +101,13 @@ def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult,
     assert {"checkpoints", "evaluation", "config.json", "model_summary.txt"} <= artifacts
 
 
+def test_peak_memory_is_recorded_and_in_mlflow(result: ExperimentResult, store: pathlib.Path) -> None:
+    record = result.run.record()
+    assert record["peak_memory_of"] == "process"
+    assert 50 * 2**20 < record["peak_memory_bytes"] < 2**40
+    assert client_of(store).get_run(result.run.id).data.metrics["peak_memory_bytes"] == record["peak_memory_bytes"]
+
+
 def test_no_metric_of_autolog_is_repeated_at_one_step(result: ExperimentResult, store: pathlib.Path) -> None:
     client = client_of(store)
     for key in client.get_run(result.run.id).data.metrics:
@@ -233,6 +240,7 @@ def test_training_that_fails_is_recorded_with_its_reason(tmp_path: pathlib.Path,
         run_experiment(tiny(tmp_path))
     (row,) = list_runs(tmp_path).to_dict("records")
     assert (row["status"], row["error"]) == ("FAILED", "DataError: the disk is on fire")
+    assert row["peak_memory_bytes"] > 0
     run = client_of(tmp_path).get_run(row["run_id"])
     assert run.info.status == "FAILED"
 

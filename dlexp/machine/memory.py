@@ -2,7 +2,7 @@
 
 import pathlib
 
-_STATUS = "/proc/{}/status"
+_PROC = pathlib.Path("/proc")
 _CLEAR_REFS = pathlib.Path("/proc/self/clear_refs")
 _PEAK_FIELD = "VmHWM:"
 _RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs
@@ -20,7 +20,7 @@ def peak_memory_bytes(pid: int | None = None) -> int | None:
         Bytes; None if the system does not report them, or if the process has ended.
     """
     try:
-        lines = pathlib.Path(_STATUS.format(pid or "self")).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (_PROC / str(pid or "self") / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     found = [line.split() for line in lines if line.startswith(_PEAK_FIELD)]

@@ -12,10 +12,10 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import DlexpError, PrunedError
 from dlexp.experiment import run_experiment
 from dlexp.machine.forking import end_with_parent, printing_to
-from dlexp.machine.memory import peak_memory_bytes
 from dlexp.machine.resident_files import load_noted_files
 from dlexp.memory.messages import ProbeReport, ProbeRequest, decode, encode
 from dlexp.memory.short_run import ShortTraining, prepare_short, shorten_config
+from dlexp.training.peak_memory import peak_so_far
 from dlexp.training.preparation import Setup
 
 
@@ -50,7 +50,7 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
 
     short = ShortTraining(
         config.data.batch_size,
-        measure=_peak,
+        measure=peak_so_far,
         whole_run=request.whole_run,
         while_timing=_alone(connection) if request.is_timed else contextlib.nullcontext(),
     )
@@ -59,16 +59,12 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
     (setup,) = built
     return ProbeReport(
         training_bytes=short.training_bytes,
-        whole_bytes=_peak(),
+        whole_bytes=peak_so_far(),
         images_per_second=short.images_per_second,
         num_parameters=setup.model.count_params(),
         estimated_fixed_bytes=0,
         estimated_bytes_per_example=0,
     )
-
-
-def _peak() -> int:
-    return peak_memory_bytes() or 0
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import keras
@@ -45,6 +45,22 @@ _REMEMBERED: Mapping[type, tuple[str, tuple[str, ...]]] = {
 }
 
 _in_training_step = contextvars.ContextVar("in_training_step", default=False)
+
+
+class LayerCall(NamedTuple):
+    """A call of a layer or operation in a model, on Keras tensors."""
+
+    operation: Any
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+
+
+class LayerGraph(NamedTuple):
+    """The calls in a model, each after those that it takes its inputs from; `inputs` and `outputs` are the model's."""
+
+    inputs: Sequence[Any]
+    calls: Sequence[LayerCall]
+    outputs: Sequence[Any]
 
 
 class KerasChangedError(DlexpError, AttributeError):
@@ -371,6 +387,28 @@ def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
     only. With fewer layers, an error about a model could not name the layer.
     """
     return list(_read(model, "_flatten_layers", "layers/layer.py")(include_self=False))
+
+
+def layer_graph(model: Any) -> LayerGraph | None:
+    """Returns how the layers of a model call each other; None if Python code calls them, as in a subclass of Model.
+
+    Relies on `_nodes_by_depth` of Function (ops/function.py), deepest first, on its nodes (ops/node.py), and on
+    `_functional` of Sequential (models/sequential.py). Without it the memory that a training needs could only be
+    estimated by tracing the model, which takes seconds.
+
+    Args:
+        model: a built model, or another layer or operation, which has no graph.
+    """
+    if not isinstance(model, keras.Model) or has_own(model, "call"):
+        return None
+    if isinstance(model, keras.Sequential):
+        model = _read(model, "_functional", "models/sequential.py")
+    if not isinstance(model, keras.Function):
+        return None
+    by_depth = _read(model, "_nodes_by_depth", "ops/function.py")
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    calls = [LayerCall(node.operation, node.input_tensors, node.outputs) for node in nodes]
+    return LayerGraph(model.inputs, calls, model.outputs)
 
 
 def has_own_validation(model: keras.Model) -> bool:

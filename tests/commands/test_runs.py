@@ -8,6 +8,7 @@ import pytest
 from dlexp.commands.cli import main
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.runs.run import Status, create_run
+from dlexp.runs.store import iterate_runs
 
 RUN = "a1b2c3d4" + "0" * 24
 
@@ -44,6 +45,26 @@ def test_runs_as_table_show_the_short_id(store: pathlib.Path, capsys: pytest.Cap
     header, row = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["run_id", "name", "status"]
     assert row.split()[:3] == [RUN[:8], "first", "FINISHED"]
+
+
+def test_runs_as_table_show_the_peak_memory_in_words(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = iterate_runs(store)
+    run.update(peak_memory_bytes=5 * 2**28, peak_memory_of="process")
+    create_run(store, "b" * 32, name="of an earlier version", config=ExperimentConfig())
+    assert call("runs", f"--store={store}", "--sort_by=name") == 0
+    header, first, earlier = capsys.readouterr().out.splitlines()
+    column = header.index("peak_memory")
+    assert first[column:].strip() == "1.25 GiB"
+    assert not earlier[column:].strip()
+
+
+def test_runs_as_json_have_the_peak_memory_in_bytes(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = iterate_runs(store)
+    run.update(peak_memory_bytes=5 * 2**28, peak_memory_of="GPU")
+    assert call("runs", f"--store={store}", "--format=json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["peak_memory_bytes"], row["peak_memory_of"]) == (5 * 2**28, "GPU")
+    assert "peak_memory" not in row
 
 
 def test_empty_store_is_no_error_and_says_what_to_do(

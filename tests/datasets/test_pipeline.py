@@ -307,7 +307,7 @@ def test_a_cache_that_cannot_fit_in_memory_is_refused_with_both_figures(
     folder_config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "available_memory_bytes", lambda: 1000)
-    with pytest.raises(DataError, match=r"needs 0\.00 GiB of memory, but 0\.00 GiB are available"):
+    with pytest.raises(DataError, match=r"needs 14\.1 KiB of memory, but 1,000 bytes are available"):
         build_datasets(folder_config.replace(cache="memory"))
 
 

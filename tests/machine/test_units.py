@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlexp.errors import ConfigError
-from dlexp.machine.units import format_seconds, parse_bytes, parse_seconds
+from dlexp.machine.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,37 @@ from dlexp.machine.units import format_seconds, parse_bytes, parse_seconds
 )
 def test_a_time_is_read_with_its_unit(text: str, seconds: float) -> None:
     assert parse_seconds("time_budget", text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1KiB", 1024), ("2 MiB", 2 * 2**20), ("0.5gib", 2**29), ("1TiB", 2**40)],
+)
+def test_a_size_in_a_binary_unit_counts_in_powers_of_1024(text: str, size: int) -> None:
+    assert parse_bytes("memory_budget", text) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1,023 bytes"),
+        (1024, "1.00 KiB"),
+        (5 * 2**28, "1.25 GiB"),
+        (640 * 2**20, "640 MiB"),
+        (2**20 - 1, "1.00 MiB"),
+        (int(9.996 * 2**30), "10.0 GiB"),
+        (int(99.96 * 2**30), "100 GiB"),
+        (3000 * 2**40, "3,000 TiB"),
+    ],
+)
+def test_a_size_is_written_in_its_largest_binary_unit(size: int, text: str) -> None:
+    assert format_bytes(size) == text
+
+
+@given(st.integers(1024, 2**50))
+def test_a_written_size_is_read_as_the_size_but_for_what_it_leaves_out(size: int) -> None:
+    assert parse_bytes("memory_budget", format_bytes(size).replace(",", "")) == pytest.approx(size, rel=0.006)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +64,11 @@ def test_what_is_no_time_is_refused_with_the_flag_and_an_example(text: str) -> N
     assert str(refusal.value) == f"--time_budget={text} must be a number with a unit, such as 90s, 45m or 2h"
 
 
-@pytest.mark.parametrize("text", ["4", "GB", "4G", "4GiB", "2h", "-1GB", "0MB", "9" * 400 + "GB"])
+@pytest.mark.parametrize("text", ["4", "GB", "4G", "4Gi", "4GiBs", "GiB", "2h", "-1GB", "0MB", "9" * 400 + "GB"])
 def test_what_is_no_size_is_refused_with_the_flag_and_an_example(text: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         parse_bytes("trial_memory_limit", text)
-    assert str(refusal.value) == f"--trial_memory_limit={text} must be a number with a unit, such as 800MB or 4GB"
+    assert str(refusal.value) == f"--trial_memory_limit={text} must be a number with a unit, such as 800MB or 4GiB"
 
 
 @given(st.text())

@@ -107,14 +107,16 @@ def test_bent_line_is_followed_to_nine_tenths_of_the_largest(fixed: float, slope
 
     search = searched(peak_at, multiple_of=1, estimate=slope * MIB)
     best = largest_that_fits(search, peak_at)
-    assert best is not None and search.largest is not None
+    assert best is not None
+    assert search.largest is not None
     assert search.largest >= 0.9 * best - 1
 
 
 def test_small_batches_with_equal_peaks_do_not_mislead() -> None:
     """Below a batch of 100 the peak is that of a step between epochs."""
     search = searched(lambda size: max(0.5 * GIB, 0.4 * GIB + MIB * size), estimate=0.8 * MIB)
-    assert search.largest is not None and 0.9 * 614 <= search.largest <= 614
+    assert search.largest is not None
+    assert 0.9 * 614 <= search.largest <= 614
     assert search.count <= 4
 
 
@@ -125,7 +127,8 @@ def test_training_set_that_fits_as_a_whole_needs_two_probes() -> None:
 
 def test_end_of_a_run_with_the_higher_peak_limits_the_batch() -> None:
     search = searched(lambda size: 0.2 * GIB + MIB * size, end_at=lambda size: 0.3 * GIB + 2 * MIB * size)
-    assert search.largest is not None and 300 <= search.largest <= 358
+    assert search.largest is not None
+    assert 300 <= search.largest <= 358
 
 
 def test_model_that_does_not_fit_with_one_example_has_no_batch() -> None:

@@ -394,6 +394,33 @@ def test_layers_at_any_depth_are_found_once() -> None:
     assert len([layer for layer in found if layer is shared]) == 1
 
 
+@keras_pin("_nodes_by_depth", "ops/function.py")
+def test_graph_of_a_model_has_each_call_after_those_that_it_takes_its_inputs_from() -> None:
+    pixels = keras.Input((2,))
+    shared = keras.layers.Dense(2)
+    model = keras.Model(pixels, keras.layers.Add()([shared(shared(pixels)), pixels]))
+    graph = keras_internals.layer_graph(model)
+    assert graph is not None
+    assert [type(call.operation).__name__ for call in graph.calls] == ["Dense", "Dense", "Add"]
+    known = set(map(id, graph.inputs))
+    for call in graph.calls:
+        assert known.issuperset(map(id, call.inputs))
+        known.update(map(id, call.outputs))
+    assert known.issuperset(map(id, graph.outputs))
+
+
+@keras_pin("_functional", "models/sequential.py")
+def test_graph_of_a_sequential_model_is_that_of_its_layers() -> None:
+    graph = keras_internals.layer_graph(build_model())
+    assert graph is not None
+    assert [type(call.operation).__name__ for call in graph.calls] == ["Dense", "Dense"]
+
+
+def test_what_python_calls_has_no_graph() -> None:
+    assert keras_internals.layer_graph(OwnTestStep()) is None
+    assert keras_internals.layer_graph(keras.layers.Dense(2)) is None
+
+
 @keras_pin("make_train_function, which takes train_step from the model", "backend/tensorflow/trainer.py")
 def test_training_step_is_watched_while_it_is_traced() -> None:
     calls: list[int] = []

@@ -27,6 +27,7 @@ MLFLOW_STATUS = {
 }
 _OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has no such status: a tag records it
 _STATUS_TAG = "dlexp.status"
+_PEAK_METRIC = "peak_memory_bytes"  # the name of the field in the record, too
 _MAX_PARAM_CHARS = 6000
 _MAX_BATCH, _MAX_METRICS = 100, 1000  # limits of one request to MLflow
 
@@ -113,14 +114,24 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     return Filled(len(params), len(missing), dataset=not has_dataset)
 
 
-def close_as_recorded(client: MlflowClient, run_id: str, *, status: Status, ended: str) -> None:
-    """Closes an MLflow run with the recorded status and end, an ISO 8601 time."""
+def close_as_recorded(
+    client: MlflowClient, run_id: str, record: Mapping[str, Any], *, status: Status, ended: str
+) -> None:
+    """Closes an MLflow run with what is recorded of its end: peak memory, status, and when, an ISO 8601 time."""
     run = client.get_run(run_id)
+    write_peak_memory(client, run_id, record)
     if run.data.tags.get(_STATUS_TAG) != status:
         tag_own_status(client, run_id, status)
     # If the status is right, MLflow already has an end, which is more exact by milliseconds.
     if run.info.status != MLFLOW_STATUS[status]:
         client.set_terminated(run_id, MLFLOW_STATUS[status], milliseconds(ended))
+
+
+def write_peak_memory(client: MlflowClient, run_id: str, record: Mapping[str, Any]) -> None:
+    """Writes the recorded peak memory as a metric, if it is known and MLflow lacks it."""
+    peak = record.get(_PEAK_METRIC)
+    if peak is not None and client.get_run(run_id).data.metrics.get(_PEAK_METRIC) != peak:
+        client.log_metric(run_id, _PEAK_METRIC, float(peak))
 
 
 def tag_own_status(client: MlflowClient, run_id: str, status: Status) -> None:

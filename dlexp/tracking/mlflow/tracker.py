@@ -98,7 +98,7 @@ class MlflowTracker(Tracker):
             registered = contents.best is not None and register_best(client, run_id, description, contents.best)
             if tracking.tracking_uri:
                 client.log_artifacts(run_id, str(description.run.path))
-            close_as_recorded(client, run_id, status=contents.status, ended=contents.ended)
+            close_as_recorded(client, run_id, description.run.record(), status=contents.status, ended=contents.ended)
         except Exception as err:
             raise unusable(tracking, err) from err
         parts = [

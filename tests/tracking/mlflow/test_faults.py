@@ -224,9 +224,10 @@ def test_resume_changes_no_param_and_repeats_nothing(tmp_path: pathlib.Path, cap
     assert "MLflow failed" not in caplog.text
     client = client_of(tmp_path)
     found = client.get_run(run.id)
-    for key in found.data.metrics:
+    for key in found.data.metrics.keys() - {"peak_memory_bytes"}:
         steps = [metric.step for metric in client.get_metric_history(run.id, key)]
         assert len(steps) == len(set(steps)), key
+    assert found.data.metrics["peak_memory_bytes"] == run.record()["peak_memory_bytes"]
     assert len(found.inputs.dataset_inputs) == 1
 
 
@@ -341,8 +342,10 @@ def test_run_of_an_unreachable_server_is_complete_and_sync_fills_another_one_in(
         assert {"checkpoints", "evaluation", "metrics.jsonl"} <= {
             artifact.path for artifact in client.list_artifacts(run_id)
         }
-        for key in found.data.metrics:
+        for key in found.data.metrics.keys() - {"peak_memory_bytes"}:
             assert len(client.get_metric_history(run_id, key)) == len(run.points().query("key == @key"))
+        (peak,) = client.get_metric_history(run_id, "peak_memory_bytes")
+        assert peak.value == run.record()["peak_memory_bytes"]
     assert "up to date" in capsys.readouterr().out
 
 
