@@ -16,7 +16,7 @@ from dlexp.machine.capacity import available_memory_bytes, count_cores
 from dlexp.machine.units import format_bytes
 from dlexp.memory.budget import CPU, Budget
 from dlexp.memory.prober import Outcome, Probe, Prober
-from dlexp.memory.search import Line, Search
+from dlexp.memory.search import Line, Purpose, Search
 from dlexp.memory.sizes import Sizes
 from dlexp.memory.unmeasured import unmeasured_bytes
 from dlexp.runs.preflight import check_names
@@ -176,8 +176,10 @@ def _search(
     config, examples = candidate.config, dataset.count("train")
     most = examples if settings.field == "batch_size" else config.data.batch_size
 
-    def measure(size: int, whole: bool) -> Probe:
-        probe = prober.measure(config.replace(**{settings.field: size}), whole_run=whole, is_timed=whole)
+    def measure(size: int, purpose: Purpose) -> Probe:
+        confirms = purpose is Purpose.CONFIRMATION
+        sized = config.replace(**{settings.field: size} | ({} if confirms else _one_step_per_call(config)))
+        probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, is_timed=confirms)
         report(_describe(candidate.name, size, probe, settings))
         return probe
 
@@ -198,6 +200,11 @@ def _search(
         num_probes=search.count,
         seconds=0.0,
     )
+
+
+def _one_step_per_call(config: ExperimentConfig) -> dict[str, str]:
+    """What keeps small batches on the line of larger ones, for which auto takes one step per call."""
+    return {"steps_per_execution": "1"} if config.execution.steps_per_execution == "auto" else {}
 
 
 def _explain(search: Search, budget: Budget, unmeasured: int) -> str:

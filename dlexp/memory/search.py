@@ -5,6 +5,7 @@ every example its activations. Two small batches give the line, the line predict
 probe at that size confirms it. If the confirmation is off the line, the search continues from the new point.
 """
 
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,7 +19,16 @@ _LEAST_SHARE = 0.7  # of the estimated bytes per example, which is rather too lo
 _MUCH_LARGER = 1.1
 _MOST_PROBES = 10
 
-Measure = Callable[[int, bool], Probe]  # of a size; True: the whole run
+
+class Purpose(enum.Enum):
+    """What a size is probed for."""
+
+    FIRST = "a point of the lines of training and of the whole run"
+    SECOND = "a point of the line of training"
+    CONFIRMATION = "the size may be chosen, so that all must be as in a real training"
+
+
+Measure = Callable[[int, Purpose], Probe]
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class Search:
         """Measures a small batch, or a smaller one if that does not fit; returns whether one was measured."""
         size = self.sizes.at_most(_FIRST)
         while size is not None:
-            self._probe(size, whole=True, confirm=size == self.sizes.at_most(self.sizes.most))
+            self._probe(size, self._purpose(size, Purpose.FIRST))
             if self.probes[size].outcome is Outcome.FAILED:
                 return False
             if self._fits(size):
@@ -115,7 +125,7 @@ class Search:
         wanted = small + _SHARE_OF_SECOND * free / slope if slope else 8 * small
         size = max(int(min(wanted, top, self._too_large() - 1)), self.sizes.above(small) or 0)
         if small < size < self._too_large():
-            self._probe(size, confirm=size == top)
+            self._probe(size, self._purpose(size, Purpose.SECOND))
 
     def _next(self) -> int | None:
         """The size to confirm next; None if the largest one that fits is confirmed, or if a probe has failed."""
@@ -137,16 +147,20 @@ class Search:
     def _confirm(self, size: int) -> None:
         """Measures the whole run at a size; accepts it if it fits and no much larger size seems to fit."""
         predicted = self.predict(size)
-        self._probe(size, confirm=True)
+        self._probe(size, Purpose.CONFIRMATION)
         if self._fits(size) and (self._guess() or size) <= _MUCH_LARGER * size:
             self.largest, self.predicted_bytes = size, predicted
 
-    def _probe(self, size: int, *, confirm: bool, whole: bool = False) -> None:
+    def _purpose(self, size: int, otherwise: Purpose) -> Purpose:
+        """The largest size of all can only be chosen or not: its first probe confirms it."""
+        return Purpose.CONFIRMATION if size == self.sizes.at_most(self.sizes.most) else otherwise
+
+    def _probe(self, size: int, purpose: Purpose) -> None:
         self.count += 1
-        self.probes[size] = self.measure(size, whole or confirm)
-        if whole or confirm:
+        self.probes[size] = self.measure(size, purpose)
+        if purpose is not Purpose.SECOND:
             self._whole.add(size)
-        if confirm:
+        if purpose is Purpose.CONFIRMATION:
             self._confirmed.add(size)
 
     def _fits(self, size: int) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dlexp.memory.messages import ProbeReport
 from dlexp.memory.prober import Outcome, Probe
-from dlexp.memory.search import Search
+from dlexp.memory.search import Purpose, Search
 from dlexp.memory.sizes import Sizes
 
 GIB = 2**30
@@ -26,9 +26,9 @@ def searched(
 ) -> Search:
     """Searches with probes that follow a function from batch size to bytes, and are killed above the limit."""
 
-    def measure(size: int, confirm: bool) -> Probe:
+    def measure(size: int, purpose: Purpose) -> Probe:
         training = peak_at(size)
-        whole = max(training, end_at(size)) if confirm else training
+        whole = max(training, end_at(size)) if purpose is not Purpose.SECOND else training
         if whole > limit:
             return Probe(outcome=Outcome.NO_MEMORY, peak_bytes=int(limit), reason="killed", report=None, seconds=1.0)
         report = ProbeReport(
@@ -138,6 +138,6 @@ def test_model_that_does_not_fit_with_one_example_has_no_batch() -> None:
 
 def test_probe_that_fails_ends_the_search() -> None:
     failed = Probe(outcome=Outcome.FAILED, peak_bytes=0, reason="model x needs larger images", report=None, seconds=1.0)
-    search = Search(lambda size, confirm: failed, Sizes(most=100), GIB)
+    search = Search(lambda size, purpose: failed, Sizes(most=100), GIB)
     search.run()
     assert (search.largest, search.count, search.failure) == (None, 1, "model x needs larger images")
