@@ -15,6 +15,7 @@ from dlexp.machine.forking import end_with_parent, printing_to
 from dlexp.machine.resident_files import load_noted_files
 from dlexp.memory.messages import ProbeReport, ProbeRequest, decode, encode
 from dlexp.memory.short_run import ShortTraining, prepare_short, shorten_config
+from dlexp.training.memory_estimate import estimate_memory
 from dlexp.training.peak_memory import peak_so_far
 from dlexp.training.preparation import Setup
 
@@ -57,13 +58,15 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
     with contextlib.suppress(PrunedError):
         run_experiment(config, callbacks=[short], prepare_setup=prepare_setup)
     (setup,) = built
+    dataset = setup.datasets.dataset
+    estimate = estimate_memory(setup.model, config, dataset.image_shape, dataset.num_classes)
     return ProbeReport(
         training_bytes=short.training_bytes,
         whole_bytes=peak_so_far(),
         images_per_second=short.images_per_second,
         num_parameters=setup.model.count_params(),
-        estimated_fixed_bytes=0,
-        estimated_bytes_per_example=0,
+        estimated_fixed_bytes=estimate.fixed_bytes,
+        estimated_bytes_per_example=estimate.bytes_per_example,
     )
 
 

@@ -16,7 +16,9 @@ from dlexp.memory.sizes import Sizes
 _FIRST = 8
 _SHARE_OF_SECOND = 0.3  # of the memory that the first probe left free: more is slower, less is less exact
 _LEAST_SHARE = 0.7  # of the estimated bytes per example, which is rather too low than too high
-_MUCH_LARGER = 1.1
+_FAR_ENOUGH = 0.8  # of the size; of closer ones, noise makes the slope
+_MUCH_LARGER = 1.05
+_NOISE = 0.005  # of the memory: by so much two equal probes may differ
 _MOST_PROBES = 10
 
 
@@ -92,7 +94,7 @@ class Search:
         return max((line.at(size) for line in self._lines()), default=0.0)
 
     def training_line(self) -> Line | None:
-        """The line through the peaks of training at the two largest sizes; None if nothing was measured."""
+        """The line through the peaks of training; None if nothing was measured."""
         measured = [size for size, probe in sorted(self.probes.items()) if probe.report is not None]
         peaks = {size: self._report(size).training_bytes for size in measured}
         return _line_through(peaks, least_slope=_LEAST_SHARE * self._estimated_slope())
@@ -142,7 +144,7 @@ class Search:
 
     def _guess(self) -> int | None:
         """The largest size that fits by the lines."""
-        return self.sizes.at_most(min(line.largest(self.usable_bytes) for line in self._lines()))
+        return self.sizes.at_most(min(line.largest((1 - _NOISE) * self.usable_bytes) for line in self._lines()))
 
     def _confirm(self, size: int) -> None:
         """Measures the whole run at a size; accepts it if it fits and no much larger size seems to fit."""
@@ -181,18 +183,18 @@ class Search:
 
 
 def _line_through(peaks: Mapping[int, int], *, least_slope: float) -> Line | None:
-    """The line through the two largest sizes, at least as steep as given if there are no more than two sizes.
+    """The line through the largest size and the next one that is not close to it.
 
-    The peak of a small batch may be that of a step between two epochs, such as the writing of a checkpoint, and not the
-    memory of its examples. Two sizes cannot show that.
+    It is at least as steep as given if there are no more than two sizes: the peak of a small batch may be that of a step between two epochs, such as the writing of a checkpoint, and not the
+    memory of its examples, and two sizes cannot show that.
     """
     if not peaks:
         return None
-    *_, size = peaks
+    *smaller, size = peaks
     slope = least_slope
-    if len(peaks) > 1:
-        smaller = [*peaks][-2]
-        slope = (peaks[size] - peaks[smaller]) / (size - smaller)
+    if smaller:
+        other = max((one for one in smaller if one <= _FAR_ENOUGH * size), default=smaller[-1])
+        slope = (peaks[size] - peaks[other]) / (size - other)
     if len(peaks) == 2:
         slope = max(slope, least_slope)
     return Line(peaks[size] - slope * size, slope)
