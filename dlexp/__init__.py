@@ -11,6 +11,7 @@ _PUBLIC = {
     "ExperimentResult": "dlexp.runs.result",
     "run_experiment": "dlexp.experiment",
     "resume_experiment": "dlexp.experiment",
+    "choose_batch_size": "dlexp.memory.choice",
     "list_runs": "dlexp.runs.store",
     "find_run": "dlexp.runs.store",
     "list_checkpoints": "dlexp.checkpoints.search",

@@ -7,7 +7,8 @@ from dlexp.config.command import Command, CommandLine
 from dlexp.config.early_flags import is_debug
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.presets import preset_names
-from dlexp.machine.console import leave, report_errors, silence_pillow
+from dlexp.config.setting import AUTO
+from dlexp.machine.console import leave, note, report_errors, silence_pillow
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
 from dlexp.runs.preflight import check_names
@@ -46,11 +47,21 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
     with importing_tensorflow():
         check_names(config)
         check_store(config.tracking.store)
+        config = _choose_batch_size(config)
         from dlexp.experiment import run_experiment
 
         TRACKERS.import_builtin()
 
     return run_experiment(config)
+
+
+def _choose_batch_size(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with numbers in place of `auto`."""
+    if AUTO not in (config.data.batch_size, config.data.micro_batch_size):
+        return config
+    from dlexp.memory.choice import choose_batch_size
+
+    return config.replace(**choose_batch_size([config], report=note))
 
 
 def _resume(plan: "ResumePlan") -> "ExperimentResult":

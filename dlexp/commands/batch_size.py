@@ -1,9 +1,8 @@
 """`dlexp batch-size`: measures which model needs the most memory, and the largest batch that fits all of them."""
 
 import pathlib
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlexp.commands.tables import check_format, write_table
 from dlexp.config.command import Command, CommandLine
@@ -11,9 +10,13 @@ from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.spelling import parse_names
 from dlexp.errors import ConfigError
 from dlexp.machine.atomic import write_text_atomically
-from dlexp.machine.units import parse_seconds
+from dlexp.machine.console import note
+from dlexp.machine.units import format_bytes, parse_seconds
 from dlexp.sweeps.space.candidates import read_candidates
 from dlexp.sweeps.space.runs_file import Commands
+
+if TYPE_CHECKING:
+    from dlexp.memory.throughput import Speed
 
 _SOURCES = ("models", "space", "space_file", "runs_file", "flagfiles")
 _FLAGS: dict[str, tuple[Any, str]] = {
@@ -30,6 +33,11 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "device": ("auto", "Device to measure on: auto (the first GPU, or the CPU if there is none), cpu, gpu or gpu:N."),
     "multiple_of": (0, "Choose multiples of this number; 0: powers of two."),
     "probe_time_limit": ("10m", "Give up a model if one of its probes takes longer: 90s, 10m."),
+    "throughput": (
+        False,
+        "Then measure how fast the heaviest model trains with this batch and smaller ones, whole and in micro-batches, "
+        "and choose the fastest.",
+    ),
     "output": ("batch_size.flags", "Flagfile to write, with --batch_size and how it was found."),
     "picture": ("", "PNG file to draw; by default that of --output, with .png."),
     "format": ("table", "Output format: table (for people), json or csv (sizes in bytes)."),
@@ -43,10 +51,11 @@ _DESCRIPTION = (
 
 def _find_batch_size(line: CommandLine) -> int:
     """Runs `dlexp batch-size`; returns 0, or 1 if no batch size was found."""
-    from dlexp.memory.batch_sizes import SearchSettings, find_largest_batches
+    from dlexp.memory.batch_sizes import SearchSettings, find_largest_batches, heaviest_of
     from dlexp.memory.budget import find_budget
     from dlexp.memory.choice import unlike_candidates
     from dlexp.memory.results import advice_lines, common_size, flagfile_text, result_sentence
+    from dlexp.memory.throughput import measure_speeds
 
     options = line.options
     check_format(options["format"])
@@ -55,25 +64,29 @@ def _find_batch_size(line: CommandLine) -> int:
     budget = find_budget(device=options["device"], memory=options["memory_budget"], margin=options["margin"])
     limit = parse_seconds("probe_time_limit", options["probe_time_limit"])
     candidates = unlike_candidates(_read_configs(options, line.config))
-    _note(f"measuring {len(candidates)} models within {budget}, {budget.margin:.0%} of it free")
+    note(f"measuring {len(candidates)} models within {budget}, {budget.margin:.0%} of it free")
     found = find_largest_batches(
-        candidates, budget, SearchSettings(multiple_of=options["multiple_of"], time_limit_s=limit), report=_note
+        candidates, budget, SearchSettings(multiple_of=options["multiple_of"], time_limit_s=limit), report=note
     )
     _print_table(found, options["format"])
-    size = common_size(found)
-    _note(result_sentence(found, budget))
-    if size is None:
+    size, heaviest = common_size(found), heaviest_of(found)
+    note(result_sentence(found, budget))
+    if size is None or heaviest is None:
         return 1
+    flags = {"batch_size": size}
+    if options["throughput"]:
+        speeds = measure_speeds(heaviest.config, size, budget, time_limit_s=limit, report=note)
+        flags = _print_speeds(speeds, heaviest.name) or flags
     for advice in advice_lines(found, line.config):
-        _note(advice)
+        note(advice)
     output = pathlib.Path(options["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(output, flagfile_text(found, budget, {"batch_size": size}))
+    write_text_atomically(output, flagfile_text(found, budget, flags))
     picture = pathlib.Path(options["picture"] or output.with_suffix(".png"))
     from dlexp.memory.picture import draw_memory
 
     draw_memory(found, budget, picture)
-    _note(f"{output} fixes --batch_size={size} for dlexp train and dlexp sweep; {picture} shows the measurements")
+    note(f"{output} fixes {_spelled(flags)} for dlexp train and dlexp sweep; {picture} shows the measurements")
     return 0
 
 
@@ -94,6 +107,32 @@ def _read_configs(options: Mapping[str, Any], base: ExperimentConfig) -> Iterabl
     return read_candidates(options, base).combinations(MEMORY_FIELDS)
 
 
+def _print_speeds(speeds: Sequence["Speed"], name: str) -> dict[str, int]:
+    """Prints the speeds; returns the flags of the fastest training, or none if nothing was measured."""
+    if not speeds:
+        return {}
+    rows = [
+        {
+            "batch size": str(speed.batch_size),
+            "micro-batch": str(speed.micro_batch_size or "whole"),
+            "images/s": f"{speed.images_per_second:,.0f}",
+            "peak": format_bytes(speed.peak_bytes),
+        }
+        for speed in speeds
+    ]
+    note(f"speed of {name}, the fastest first:")
+    import pandas as pd
+
+    write_table(pd.DataFrame(rows), output_format="table", columns=list(rows[0]))
+    best = speeds[0]
+    micro = {"micro_batch_size": best.micro_batch_size} if best.micro_batch_size else {}
+    return {"batch_size": best.batch_size, **micro}
+
+
+def _spelled(flags: Mapping[str, int]) -> str:
+    return " ".join(f"--{name}={value}" for name, value in flags.items())
+
+
 def _print_table(found: Sequence[Any], output_format: str) -> None:
     import pandas as pd
 
@@ -104,10 +143,6 @@ def _print_table(found: Sequence[Any], output_format: str) -> None:
     if output_format == "table" and not any(table["problem"]):
         table = table.drop(columns="problem")
     write_table(table, output_format=output_format, columns=list(table.columns))
-
-
-def _note(text: str) -> None:
-    print(f"dlexp: {text}", file=sys.stderr, flush=True)
 
 
 COMMAND = Command(

@@ -9,7 +9,9 @@ from typing import Any
 
 from dlexp.config.command import Command, CommandLine
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
+from dlexp.machine.console import note
 from dlexp.machine.units import parse_bytes, parse_seconds
 from dlexp.runs.preflight import check_store
 from dlexp.sweeps.display import print_status
@@ -22,7 +24,7 @@ from dlexp.sweeps.folder import (
     find_sweep,
 )
 from dlexp.sweeps.judging import judge_again
-from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, choose_launcher
+from dlexp.sweeps.launchers.choice import LAUNCHER_FLAGS, LauncherChoice, choose_launcher
 from dlexp.sweeps.objective import parse_objectives
 from dlexp.sweeps.plan import Candidates, SweepPlan, check_same, check_trials, read_plan
 from dlexp.sweeps.search import PRUNERS, SEARCHES, check_search
@@ -86,6 +88,7 @@ def _sweep(line: CommandLine) -> int:
     else:
         resumed, plan = None, _make_plan(line, launcher.threads)
         check_new_name(store, plan.name)
+        plan = _with_batch_size(plan, launcher)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.closing(launcher.open(RUNNER)) as launched:
         folder = resumed or create_sweep(store, plan.name, plan.to_dict())
@@ -109,6 +112,26 @@ def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
     )
     check_plan(plan, given)
     return plan
+
+
+def _with_batch_size(plan: SweepPlan, launcher: LauncherChoice) -> SweepPlan:
+    """Returns the plan with numbers in place of `auto`: one batch size that fits all of its trials."""
+    if AUTO not in (plan.base.data.batch_size, plan.base.data.micro_batch_size):
+        return plan
+    from dlexp.memory.budget import CPU, find_budget
+    from dlexp.memory.choice import MEMORY_FIELDS, choose_batch_size, is_auto
+
+    if launcher.name != "local":
+        raise ConfigError(
+            f"batch_size=auto measures on this machine, and --launcher={launcher.name} trains on others: find it there "
+            "with dlexp batch-size, and give the number"
+        )
+    configs = filter(is_auto, plan.candidates.combinations(MEMORY_FIELDS))
+    budget = find_budget()
+    chosen = choose_batch_size(
+        configs, budget=budget.shared_by(launcher.workers) if budget.device == CPU else budget, report=note
+    )
+    return dataclasses.replace(plan, candidates=plan.candidates.with_base(plan.base.replace(**chosen)))
 
 
 def _trial_config(line: CommandLine, threads: int) -> ExperimentConfig:

@@ -34,6 +34,11 @@ def report_errors(command: Callable[[], int], *, debug: bool) -> int:
         return _print_error(err)
 
 
+def note(text: str) -> None:
+    """Prints a line about the progress of a command to stderr; stdout holds results only."""
+    print(f"dlexp: {text}", file=sys.stderr, flush=True)
+
+
 def silence_pillow() -> None:
     """Ignores warnings of Pillow in a process of dlexp's own: they name no file, and what matters is a finding."""
     warnings.filterwarnings("ignore", module=r"PIL\.")

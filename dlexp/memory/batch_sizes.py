@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from dlexp.checkpoints.search import find_referenced
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset, open_dataset
@@ -23,6 +25,7 @@ from dlexp.runs.preflight import check_names
 from dlexp.runs.recipe import resolve_recipe
 
 _MOST_AT_ONCE = 2
+_TIMED_CALLS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,31 @@ class LargestBatch:
         report = self.probes[self.size].report if self.size else None
         return report.images_per_second if report else None
 
-    def peak_at(self, size: int) -> float:
-        """Returns the peak memory of a training at a batch size, in bytes: measured, or predicted by the line."""
-        probe = self.probes.get(size)
-        if probe is not None and probe.report is not None:
-            return probe.peak_bytes + self.unmeasured_bytes
-        return (self.line.at(size) if self.line else float("inf")) + self.unmeasured_bytes
+    def peaks(self) -> dict[int, float]:
+        """Returns the peak memory of the whole run by the batch sizes that were probed, in bytes, smallest size first.
+
+        Where only the training was probed, the rest is added as the smallest size shows it.
+        """
+        reports = {size: probe.report for size, probe in sorted(self.probes.items()) if probe.report}
+        end = next((report.whole_bytes - report.training_bytes for report in reports.values()), 0)
+        return {
+            size: self.unmeasured_bytes + max(report.whole_bytes, report.training_bytes + end * report.is_training_only)
+            for size, report in reports.items()
+        }
+
+    def peak_at(self, size: float) -> float:
+        """Returns the peak memory of a run at a batch size, in bytes.
+
+        Between the sizes that were probed it is interpolated, beyond them it follows the line.
+        """
+        peaks, slope = self.peaks(), self.line.bytes_per_example if self.line else 0.0
+        if not peaks:
+            return float("inf")
+        first, *_, last = [*peaks, *peaks]
+        if first <= size <= last:
+            return float(np.interp(size, list(peaks), list(peaks.values())))
+        nearest = first if size < first else last
+        return peaks[nearest] + slope * (size - nearest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +201,7 @@ def _search(
     def measure(size: int, purpose: Purpose) -> Probe:
         confirms = purpose is Purpose.CONFIRMATION
         sized = config.replace(**{settings.field: size} | ({} if confirms else _one_step_per_call(config)))
-        probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, is_timed=confirms)
+        probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, timed_calls=_TIMED_CALLS * confirms)
         report(_describe(candidate.name, size, probe, settings))
         return probe
 

@@ -1,7 +1,7 @@
 """The memory that trainings may use: of a GPU or of this machine, and the margin that stays free."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlexp.errors import ConfigError
 from dlexp.machine.capacity import available_memory_bytes
@@ -31,6 +31,14 @@ class Budget:
     def usable_bytes(self) -> int:
         """The memory that a measured run may use."""
         return int(self.total_bytes * (1 - self.margin))
+
+    def shared_by(self, trainings: int) -> "Budget":
+        """Returns the budget of one of several trainings at once."""
+        if trainings == 1:
+            return self
+        return replace(
+            self, total_bytes=self.total_bytes // trainings, origin=f"{self.origin}, for {trainings} at once"
+        )
 
     def __str__(self) -> str:
         return f"{format_bytes(self.total_bytes)} ({self.origin})"

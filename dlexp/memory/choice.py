@@ -43,6 +43,8 @@ def choose_batch_size(
     """
     budget = budget or find_budget()
     candidates = unlike_candidates(configs)
+    if not candidates:
+        return {}
     data = candidates[0].config.data
     field = "batch_size" if data.batch_size == AUTO else "micro_batch_size"
     if field == "batch_size" and data.micro_batch_size > 0:

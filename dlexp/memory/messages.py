@@ -18,7 +18,7 @@ class ProbeRequest:
         device: `cpu`, `gpu` or `gpu:N`.
         limit_bytes: memory that the process may use.
         whole_run: evaluate the best checkpoint and write the report too, as a training does at its end.
-        is_timed: measure images per second, while all other probes stand still.
+        timed_calls: how many calls of the train function are timed, while all other probes stand still; 0: none.
     """
 
     config: str
@@ -28,7 +28,7 @@ class ProbeRequest:
     device: str
     limit_bytes: int
     whole_run: bool
-    is_timed: bool
+    timed_calls: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class ProbeReport:
     Attributes:
         training_bytes: peak memory of the training and its validation.
         whole_bytes: peak memory of the whole run; that of the training if the rest was not run.
+        is_training_only: the rest was not run.
         images_per_second: of training, after the first step; 0 if it was not timed.
         num_parameters: parameters of the model.
         estimated_fixed_bytes: by the analytic estimate, what does not depend on the batch.
@@ -46,6 +47,7 @@ class ProbeReport:
 
     training_bytes: int
     whole_bytes: int
+    is_training_only: bool
     images_per_second: float
     num_parameters: int
     estimated_fixed_bytes: int

@@ -21,17 +21,23 @@ def draw_memory(found: Sequence[LargestBatch], budget: Budget, path: pathlib.Pat
         budget: drawn as a line, and the margin below it as a band.
         path: of the file.
     """
-    figure = make_figure(8, 5)
+    figure = make_figure(9, 5)
     axes = figure.add_subplot()
-    shown = [one for one in found if one.line is not None]
+    shown = [one for one in found if one.peaks()]
     largest = max((one.size or max(one.probes) for one in shown), default=1)
     for one in shown:
-        sizes = sorted(size for size, probe in one.probes.items() if probe.report)
-        ends = [sizes[0] * (2 * largest / sizes[0]) ** (step / 60) for step in range(61)]
+        sizes = list(one.peaks())
+        ends = sorted({*sizes, *(sizes[0] * (2 * largest / sizes[0]) ** (step / 60) for step in range(61))})
         name = f"{shorten(one.name, _LONGEST_NAME)}: {one.size or 'none'}"
         (line,) = axes.plot(ends, [one.peak_at(size) / _GIB for size in ends], linewidth=1.2, label=name)
-        measured = [one.peak_at(size) / _GIB for size in sizes]
-        axes.plot(sizes, measured, "o", color=line.get_color(), fillstyle="none", markersize=5)
+        axes.plot(
+            sizes,
+            [peak / _GIB for peak in one.peaks().values()],
+            "o",
+            color=line.get_color(),
+            fillstyle="none",
+            markersize=5,
+        )
         if one.size:
             axes.plot([one.size], [one.peak_at(one.size) / _GIB], "o", color=line.get_color(), markersize=7)
     total, usable = budget.total_bytes / _GIB, budget.usable_bytes / _GIB

@@ -15,6 +15,7 @@ from dlexp.machine.forking import end_with_parent, printing_to
 from dlexp.machine.resident_files import load_noted_files
 from dlexp.memory.messages import ProbeReport, ProbeRequest, decode, encode
 from dlexp.memory.short_run import ShortTraining, prepare_short, shorten_config
+from dlexp.training.device import use_device
 from dlexp.training.memory_estimate import estimate_memory
 from dlexp.training.peak_memory import peak_so_far
 from dlexp.training.preparation import Setup
@@ -30,6 +31,7 @@ def work(connection: Connection) -> None:
     load_noted_files()
     with printing_to(request.log_path):
         try:
+            use_device(request.device, limit_bytes=request.limit_bytes)
             connection.send_bytes(encode("report", measure(request, connection)))
         except DlexpError as err:
             connection.send_bytes(encode("no_memory" if _is_out_of_memory(err) else "failed", str(err)))
@@ -46,14 +48,14 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
     built: list[Setup] = []
 
     def prepare_setup(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
-        built.append(prepare_short(config, initialize=initialize))
+        built.append(prepare_short(config, initialize=initialize, calls=request.timed_calls))
         return built[0]
 
     short = ShortTraining(
         config.data.batch_size,
         measure=peak_so_far,
         whole_run=request.whole_run,
-        while_timing=_alone(connection) if request.is_timed else contextlib.nullcontext(),
+        while_timing=_alone(connection) if request.timed_calls else contextlib.nullcontext(),
     )
     with contextlib.suppress(PrunedError):
         run_experiment(config, callbacks=[short], prepare_setup=prepare_setup)
@@ -63,6 +65,7 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
     return ProbeReport(
         training_bytes=short.training_bytes,
         whole_bytes=peak_so_far(),
+        is_training_only=not request.whole_run,
         images_per_second=short.images_per_second,
         num_parameters=setup.model.count_params(),
         estimated_fixed_bytes=estimate.fixed_bytes,

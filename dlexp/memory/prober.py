@@ -107,13 +107,13 @@ class Prober:
             running.process.join()
         self._folder.cleanup()
 
-    def measure(self, config: ExperimentConfig, *, whole_run: bool, is_timed: bool = False) -> Probe:
+    def measure(self, config: ExperimentConfig, *, whole_run: bool, timed_calls: int = 0) -> Probe:
         """Trains a config for a few steps in a new process, and waits for its report.
 
         Args:
             config: with the batch size to measure.
             whole_run: evaluate and report too.
-            is_timed: measure images per second, while all other probes stand still.
+            timed_calls: how many calls of the train function are timed, while all other probes stand still; 0: none.
         """
         started = time.monotonic()
         with self._start() as (running, log_path):
@@ -125,7 +125,7 @@ class Prober:
                 device=self._device,
                 limit_bytes=self._limit_bytes,
                 whole_run=whole_run,
-                is_timed=is_timed,
+                timed_calls=timed_calls,
             )
             running.connection.send_bytes(encode("request", request))
             probe = self._watch(running, log_path)

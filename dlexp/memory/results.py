@@ -29,7 +29,7 @@ def table_rows(found: Sequence[LargestBatch]) -> list[dict[str, Any]]:
             "estimated_bytes": one.estimated_bytes,
             "bytes_per_example": int(one.line.bytes_per_example) if one.line else None,
             "images_per_second": one.images_per_second,
-            "measured": {str(size): probe.peak_bytes for size, probe in sorted(one.probes.items()) if probe.report},
+            "measured_bytes": {str(size): int(peak) for size, peak in one.peaks().items()},
             "probes": one.num_probes,
             "seconds": round(one.seconds, 1),
             "problem": one.problem,
@@ -45,11 +45,7 @@ def table_texts(found: Sequence[LargestBatch]) -> list[dict[str, str]]:
             "model": one.name,
             "parameters": "" if one.num_parameters is None else f"{one.num_parameters:,}",
             "estimate": "" if one.estimated_bytes is None else format_bytes(one.estimated_bytes),
-            "measured peaks": ", ".join(
-                f"{format_bytes(probe.peak_bytes)} at {size}"
-                for size, probe in sorted(one.probes.items())
-                if probe.report
-            ),
+            "measured peaks": ", ".join(f"{format_bytes(int(peak))} at {size}" for size, peak in one.peaks().items()),
             "per example": format_bytes(int(one.line.bytes_per_example)) if one.line else "",
             "batch size": str(one.size or "none"),
             "images/s": "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",

@@ -185,8 +185,8 @@ class Search:
 def _line_through(peaks: Mapping[int, int], *, least_slope: float) -> Line | None:
     """The line through the largest size and the next one that is not close to it.
 
-    It is at least as steep as given if there are no more than two sizes: the peak of a small batch may be that of a step between two epochs, such as the writing of a checkpoint, and not the
-    memory of its examples, and two sizes cannot show that.
+    It is at least as steep as given if there are no more than two sizes: the peak of a small batch may be that of a
+    step between two epochs, such as the writing of a checkpoint, and two sizes cannot show that.
     """
     if not peaks:
         return None

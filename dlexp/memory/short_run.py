@@ -15,7 +15,7 @@ from dlexp.errors import PrunedError
 from dlexp.models.keras_internals import steps_per_call
 from dlexp.training.preparation import Setup, prepare
 
-_CALLS = 2  # of the train function in an epoch
+_CALLS = 2  # of the train function in an epoch, at least
 _EPOCHS = 2  # the second one trains while the checkpoint of the first is written
 _BATCHES = 2  # of the validation and of the test split
 
@@ -36,12 +36,18 @@ def shorten_config(config: ExperimentConfig, *, store: str) -> ExperimentConfig:
     )  # fmt: skip
 
 
-def prepare_short(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
-    """Prepares a training whose epochs, validation and test end after a few batches."""
+def prepare_short(config: ExperimentConfig, *, initialize: bool, calls: int) -> Setup:
+    """Prepares a training whose epochs, validation and test end after a few batches.
+
+    Args:
+        config: of the training.
+        initialize: see `prepare`.
+        calls: calls of the train function in an epoch; fewer than two are two.
+    """
     setup = prepare(
         config, initialize=initialize, choose_examples=lambda dataset: shorten_splits(dataset, config.data.batch_size)
     )
-    setup.datasets.end_epochs_after(_CALLS * steps_per_call(setup.model))
+    setup.datasets.end_epochs_after(max(calls, _CALLS) * steps_per_call(setup.model))
     return setup
 
 

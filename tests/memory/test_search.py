@@ -34,6 +34,7 @@ def searched(
         report = ProbeReport(
             training_bytes=int(training),
             whole_bytes=int(whole),
+            is_training_only=purpose is Purpose.SECOND,
             images_per_second=10.0,
             num_parameters=1,
             estimated_fixed_bytes=0,
