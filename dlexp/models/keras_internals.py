@@ -138,6 +138,31 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     optimizer.apply = watched_apply
 
 
+@contextlib.contextmanager
+def collecting_gradients(optimizer: keras.optimizers.Optimizer) -> Iterator[list[tuple[Sequence[Any], Any]]]:
+    """Collects gradients during the block, in place of updating weights.
+
+    Relies on the same as `watch_gradients`; those of a LossScaleOptimizer are scaled. If they took another way, every
+    micro-batch would update the weights.
+
+    Args:
+        optimizer: built.
+
+    Returns:
+        One tuple for each update: the gradients, and the variables that they belong to, None for all of the optimizer.
+    """
+    apply, calls = optimizer.apply, list[tuple[Sequence[Any], Any]]()
+
+    def collect(gradients: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        calls.append((gradients, trainable_variables))
+
+    optimizer.apply = collect
+    try:
+        yield calls
+    finally:
+        optimizer.apply = apply
+
+
 def watch_steps(model: keras.Model, count: Callable[[], Any]) -> None:
     """Calls a function once in every training step, after its update, even if the optimizer skips the update.
 
