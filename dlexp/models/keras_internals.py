@@ -295,11 +295,18 @@ def steps_per_call(model: keras.Model) -> int:
 
 
 def metrics_so_far(model: keras.Model) -> dict[str, float]:
-    """Returns all metrics of the epoch so far, including the loss, by name; waits for the device.
+    """Returns all metrics of the epoch so far, including the loss, by name; waits for the device."""
+    return without_idle(model, {name: float(value) for name, value in metric_results(model).items()})
 
-    Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch.
+
+def metric_results(model: keras.Model) -> dict[str, Any]:
+    """Returns what all metrics have measured since the last reset, by name, as tensors, inside a traced step too.
+
+    Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch, and a training
+    step its own. Without it an epoch would have no metrics.
     """
-    return without_idle(model, {name: float(value) for name, value in model.get_metrics_result().items()})
+    results: dict[str, Any] = model.get_metrics_result()
+    return results
 
 
 def without_idle(model: keras.Model, values: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from dlexp.config.sections import DataConfig
 from dlexp.errors import ConfigError, ModelError
-from dlexp.models.keras_internals import collecting_gradients, inner_optimizer, wrap_train_step
+from dlexp.models.keras_internals import collecting_gradients, inner_optimizer, metric_results, wrap_train_step
 
 _MEANS = ("sum_over_batch_size", "mean")
 _HALVES = (tf.float16, tf.bfloat16)
@@ -165,7 +165,7 @@ def _logs(model: keras.Model, means: Mapping[str, Any]) -> dict[str, Any]:
 
     A metric that is 0 may be one that the step does not update, see `without_idle`.
     """
-    results = model.get_metrics_result()
+    results = metric_results(model)
     return {
         name: tf.where(results[name] == 0, mean, tf.cast(results[name], tf.float32)) if name in results else mean
         for name, mean in means.items()
