@@ -78,6 +78,20 @@ def test_network_trains_resumes_bit_for_bit_evaluates_and_opens(name: str, tmp_p
     np.testing.assert_array_equal(plain(pixels, training=False), checkpoint.model(pixels, training=False))
 
 
+@pytest.mark.parametrize("name", ["own_step", "own_loss", "stochastic_depth", "separable", "moving_center"])
+def test_network_that_trains_in_micro_batches_resumes_bit_for_bit(name: str, tmp_path: pathlib.Path) -> None:
+    runs: list[Run] = []
+    for store, stop in (("whole", ()), ("stopped", (StopAt(),))):
+        config = ExperimentConfig.of(**values_of(name, tmp_path / store, micro_batch_size=50))
+        with contextlib.suppress(InterruptedRunError):
+            run_experiment(config, callbacks=stop)
+        runs += iterate_runs(tmp_path / store)
+    assert killing.differences(resume_experiment(runs[1].path).run, runs[0]) == []
+    record = runs[0].record()
+    assert record["verified"]
+    assert "cautions" not in record
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_subclass_trains_and_resumes_in_half_precision(policy: str, tmp_path: pathlib.Path) -> None:
     runs: list[Run] = []
@@ -139,6 +153,7 @@ def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> 
     assert killing.differences(killing.train(values), reference) == []
 
 
+@pytest.mark.parametrize("micro_batch_size", [0, 50])
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -149,10 +164,10 @@ def test_own_step_that_is_killed_resumes_bit_for_bit(tmp_path: pathlib.Path) -> 
     ],
 )
 def test_state_that_no_checkpoint_holds_is_named_and_recorded(
-    name: str, cause: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    name: str, cause: str, micro_batch_size: int, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert name in NOT_EXACT
-    result = train(name, tmp_path)
+    result = run_experiment(ExperimentConfig.of(**values_of(name, tmp_path, micro_batch_size=micro_batch_size)))
     warnings = [record.getMessage() for record in caplog.records if "bit for bit" in record.getMessage()]
     assert len(warnings) == 1
     record = result.run.record()
@@ -162,15 +177,17 @@ def test_state_that_no_checkpoint_holds_is_named_and_recorded(
     assert client_of(tmp_path).get_run(result.run.id).data.tags[CAUTION_TAG] == "resume not exact"
 
 
+@pytest.mark.parametrize("micro_batch_size", [0, 50])
 @pytest.mark.parametrize(
     ("name", "owner"),
-    [("python_noise", r"layer python_noise\w* \(PythonNoise\)"), ("mixing", r"model mixing \(Mixing\)")],
+    [("python_noise", r"layer python_noise\w* \(PythonNoise\)"), ("mixing", r"model mixing\w* \(Mixing\)")],
 )
 def test_random_numbers_that_are_drawn_while_tracing_are_named_and_recorded(
-    name: str, owner: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    name: str, owner: str, micro_batch_size: int, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert name in CONSTANT_DRAWS
-    record = train(name, tmp_path).run.record()
+    values = values_of(name, tmp_path, micro_batch_size=micro_batch_size)
+    record = run_experiment(ExperimentConfig.of(**values)).run.record()
     (warning,) = [record.getMessage() for record in caplog.records if "same in every step" in record.getMessage()]
     assert re.match(owner, warning)
     assert re.match(rf"{owner} draws random numbers", record["cautions"]["random numbers stay the same"])

@@ -142,6 +142,11 @@ class DataConfig:
         makes_dataset=False,
     )
 
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Examples in a batch without a training step, which passes the network at once: no more than in a slice."""
+        return self.micro_batch_size or self.batch_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

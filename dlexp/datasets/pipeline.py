@@ -51,7 +51,8 @@ class Datasets:
 
     Attributes:
         dataset: the examples.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch of the training.
+        evaluation_batch_size: examples in a batch of a split, which takes no more memory than a training step.
         examples_per_epoch: training examples in an epoch; those of a source of weight 2 count twice.
         steps_per_epoch: steps in an epoch.
         total_steps: steps in the whole training.
@@ -61,7 +62,7 @@ class Datasets:
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.batch_size = config.data.batch_size
+        self.batch_size, self.evaluation_batch_size = config.data.batch_size, config.data.evaluation_batch_size
         self._config = config
         self._pixels = _open_pixels(config, dataset)
         check_augmentations(config.data.augment, dataset.image_shape, dataset.num_classes)
@@ -142,7 +143,7 @@ class Datasets:
 
     def _in_order(self, positions: np.ndarray) -> Any:
         """Makes batches of the examples at these positions of the manifest, in this order."""
-        batch_size, all_rows = self.batch_size, tf.constant(positions)
+        batch_size, all_rows = self.evaluation_batch_size, tf.constant(positions)
         if (
             isinstance(self._pixels, HeldPixels)
             and 0 < len(positions) * math.prod(self.dataset.image_shape) <= _FIXED_BYTES

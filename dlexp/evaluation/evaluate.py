@@ -87,5 +87,5 @@ def _subject(checkpoint: LoadedCheckpoint, datasets: Datasets, split: str, tta: 
         dataset_id=datasets.dataset.id,
         split=split,
         tta=tuple(tta),
-        batch_size=datasets.batch_size,
+        batch_size=datasets.evaluation_batch_size,
     )

@@ -40,7 +40,7 @@ def predict_images(
         paths: of image files; `find_images` expands folders and patterns.
         top_k: return only the `top_k` most probable classes; 0: the probability of every class.
         probabilities: whether there are columns for the probability of every class.
-        batch_size: images in a batch; 0: the batch size of the training.
+        batch_size: images in a batch; 0: as many as pass the network at once in the training.
         num_workers: images decoded in parallel; 0: one per core.
         store: folder where a run is looked up.
         on_unreadable: called with the path and the reason for each file that cannot be read; such a file has no row.
@@ -67,7 +67,7 @@ def predict_images(
     stream = ImageStream(
         (os.fspath(path) for path in paths),
         image_shape=tuple(loaded.metadata["input_shape"]),
-        batch_size=batch_size or loaded.config.data.batch_size,
+        batch_size=batch_size or loaded.config.data.evaluation_batch_size,
         num_workers=num_workers,
         bits=int(loaded.config.data.bits),
         on_unreadable=on_unreadable,

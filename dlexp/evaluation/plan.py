@@ -21,6 +21,8 @@ from dlexp.runs.recipe import config_of_moved_data, resolve_recipe
 from dlexp.runs.run import RECORD_FILE, Run
 from dlexp.runs.store import find_run
 
+_SIZES = ("batch_size", "micro_batch_size")
+
 
 @dataclass(frozen=True)
 class EvaluationPlan:
@@ -72,7 +74,7 @@ def plan_evaluation(
     recorded = (
         _is_best(path, run)
         and dataset.id == metadata["dataset_id"]
-        and config.data.batch_size == trained.data.batch_size
+        and config.data.evaluation_batch_size == trained.data.evaluation_batch_size
         and metric_names == trained.selection.metrics
         and not tta
         and not output
@@ -119,9 +121,11 @@ def _config_of(
         if name not in DATA_FIELDS:
             raise unknown_name("field of the data", name, DATA_FIELDS)
     height, width, _ = metadata["input_shape"]
-    fixed = {"image_size": (height, width), "cache": "none", "bits": trained.data.bits}
+    fixed: dict[str, Any] = {"image_size": (height, width), "cache": "none", "bits": trained.data.bits}
+    if "batch_size" in data:
+        fixed["micro_batch_size"] = 0  # the given number passes the network at once
     if "dataset" in data:
-        plain = {name: getattr(DataConfig(), name) for name in config_sections()["data"] if name != "batch_size"}
+        plain = {name: getattr(DataConfig(), name) for name in config_sections()["data"] if name not in _SIZES}
         return resolve_recipe(trained.replace(**{**plain, **data, **fixed}))
     misplaced = [name for name in data if name not in OWN_DATA_FIELDS]
     if misplaced:

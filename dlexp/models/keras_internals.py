@@ -154,6 +154,31 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
     optimizer.apply = watched_apply
 
 
+@contextlib.contextmanager
+def collecting_gradients(optimizer: keras.optimizers.Optimizer) -> Iterator[list[tuple[Sequence[Any], Any]]]:
+    """Collects gradients during the block, in place of updating weights.
+
+    Relies on the same as `watch_gradients`; those of a LossScaleOptimizer are scaled. If they took another way, every
+    micro-batch would update the weights.
+
+    Args:
+        optimizer: built.
+
+    Returns:
+        One tuple for each update: the gradients, and the variables that they belong to, None for all of the optimizer.
+    """
+    apply, calls = optimizer.apply, list[tuple[Sequence[Any], Any]]()
+
+    def collect(gradients: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        calls.append((gradients, trainable_variables))
+
+    optimizer.apply = collect
+    try:
+        yield calls
+    finally:
+        optimizer.apply = apply
+
+
 def watch_steps(model: keras.Model, count: Callable[[], Any]) -> None:
     """Calls a function once in every training step, after its update, even if the optimizer skips the update.
 
@@ -286,11 +311,18 @@ def steps_per_call(model: keras.Model) -> int:
 
 
 def metrics_so_far(model: keras.Model) -> dict[str, float]:
-    """Returns all metrics of the epoch so far, including the loss, by name; waits for the device.
+    """Returns all metrics of the epoch so far, including the loss, by name; waits for the device."""
+    return without_idle(model, {name: float(value) for name, value in metric_results(model).items()})
 
-    Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch.
+
+def metric_results(model: keras.Model) -> dict[str, Any]:
+    """Returns what all metrics have measured since the last reset, by name, as tensors, inside a traced step too.
+
+    Relies on `get_metrics_result` (trainers/trainer.py), with which `fit` makes the logs of an epoch, and a training
+    step its own. Without it an epoch would have no metrics.
     """
-    return without_idle(model, {name: float(value) for name, value in model.get_metrics_result().items()})
+    results: dict[str, Any] = model.get_metrics_result()
+    return results
 
 
 def without_idle(model: keras.Model, values: Mapping[str, float]) -> dict[str, float]:

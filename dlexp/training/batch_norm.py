@@ -28,11 +28,34 @@ def set_momentum(model: keras.Model, config: ModelConfig, *, steps_per_epoch: in
     if config.batch_norm_momentum == "keep" or (config.batch_norm_momentum == "auto" and not is_own):
         return None
     momentum = choose_momentum(steps_per_epoch)
-    layers = [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    changed = [layer for layer in layers if layer.trainable and layer.momentum > momentum]
+    changed = [layer for layer in _moving_layers(model) if layer.momentum > momentum]
     for layer in changed:
         layer.momentum = momentum
     return momentum if changed else None
+
+
+def spread_momentum(model: keras.Model, *, micro_batches: int) -> float | None:
+    """Changes the momentum m of the layers of a model to m^(1 / micro_batches).
+
+    The statistics move once for each micro-batch. After all of them the earlier statistics count m, as after one batch.
+
+    Args:
+        model: built, and not traced.
+        micro_batches: slices of a batch.
+
+    Returns:
+        The new momentum, for the record; of layers that differ the greatest; None if there is no layer.
+    """
+    layers = _moving_layers(model)
+    for layer in layers:
+        layer.momentum **= 1 / micro_batches
+    return max((layer.momentum for layer in layers), default=None)
+
+
+def _moving_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The layers whose statistics move: all but the frozen ones."""
+    layers = [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    return [layer for layer in layers if layer.trainable]
 
 
 def choose_momentum(steps_per_epoch: int) -> float:

@@ -20,6 +20,7 @@ from dlexp.models.contract import describe_error
 from dlexp.models.keras_internals import has_own, not_compiled, wrap_train_step
 from dlexp.models.own_loss import has_own_loss
 from dlexp.registry import MODELS
+from dlexp.training.micro_batches import count_micro_batches, use_micro_batches
 from dlexp.training.optimizers import build_optimizer
 from dlexp.training.step_counter import StepCounter
 
@@ -85,7 +86,8 @@ def compile_model(
         steps: will count the steps of the model.
 
     Returns:
-        Facts for the record: num_parameters, steps_per_epoch, and the steps_per_execution_chosen.
+        Facts for the record: num_parameters, steps_per_epoch, the steps_per_execution_chosen, and the number of
+        micro_batches in a step, if it takes more than one.
     """
     _check_class_weights(model, config)
     dataset, steps_per_epoch, num_parameters = datasets.dataset, datasets.steps_per_epoch, model.count_params()
@@ -124,6 +126,8 @@ def compile_model(
         )
     if not MODELS.is_builtin(config.model.model):
         wrap_train_step(model, functools.partial(_checked_step, config.model.model))
+    if (micro_batches := count_micro_batches(config.data)) > 1:
+        use_micro_batches(model, config.model.model, size=config.data.micro_batch_size)
     # Build now: otherwise the first step creates the variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
     steps.watch(model)
@@ -131,6 +135,7 @@ def compile_model(
         "num_parameters": num_parameters,
         "steps_per_epoch": steps_per_epoch,
         "steps_per_execution_chosen": steps_per_execution,
+        **({"micro_batches": micro_batches} if micro_batches > 1 else {}),
     }
 
 

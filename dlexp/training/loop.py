@@ -69,10 +69,7 @@ def train_model(
                 start=start or ResumePoint(),
             )
     except tf.errors.ResourceExhaustedError as err:
-        raise ConfigError(
-            f"a batch of {datasets.batch_size} images does not fit into memory: choose a smaller --batch_size or "
-            "--image_size"
-        ) from err
+        raise ConfigError(_out_of_memory(datasets)) from err
     hooks.on_train_end()
 
 
@@ -105,6 +102,16 @@ def _run_epochs(
         if any(map(math.isnan, val_logs.values())):  # a custom step returns what its traced metrics gave
             val_logs = _over_all_batches(model, val_logs)
         hooks.on_epoch_end(epoch, train_logs | {f"val_{name}": value for name, value in val_logs.items()})
+
+
+def _out_of_memory(datasets: Datasets) -> str:
+    """What to do after an out-of-memory."""
+    at_once, batch = datasets.evaluation_batch_size, datasets.batch_size
+    fewer = f"give --micro_batch_size={at_once // 2} to train the same batches of {batch} in smaller slices, "
+    return (
+        f"training with {at_once} images at once does not fit into memory: {fewer if at_once > 1 else ''}find the "
+        "batch size that fits with dlexp batch-size, or choose a smaller --image_size"
+    )
 
 
 def _train_logs(model: keras.Model, last_logs: Mapping[str, Any]) -> dict[str, float]:

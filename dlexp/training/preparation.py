@@ -28,7 +28,7 @@ from dlexp.models.probe import validate_once
 from dlexp.registry import MODELS
 from dlexp.runs.metric_names import check_monitor
 from dlexp.runs.preflight import check_names, check_store
-from dlexp.training.batch_norm import set_momentum
+from dlexp.training.batch_norm import set_momentum, spread_momentum
 from dlexp.training.compiling import compile_model, reseed_python, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
@@ -193,13 +193,17 @@ def initialize_and_compile(
     if config.model.init_checkpoint and initialize:
         parent = initialize_weights(model, config.model, store=config.tracking.store)
     facts = compile_model(model, config, datasets, steps=steps) | parent
+    spread = None
+    if micro_batches := facts.get("micro_batches"):
+        spread = spread_momentum(model, micro_batches=micro_batches)
     check_own_validation(model, config, datasets.dataset)
     facts |= facts_of_statistics(datasets)
     warn_of_left_out(datasets.dataset.source)
     if message := unused_bits(datasets.dataset):
         _log.warning("%s", message)
     of_data = {"split_method_chosen": datasets.dataset.split_method, "exact_leaks": warn_of_leaks(datasets.dataset)}
-    return facts | of_data | ({} if momentum is None else {"batch_norm_momentum_chosen": momentum})
+    of_momentum = {"batch_norm_momentum_chosen": momentum, "batch_norm_momentum_of_micro_batches": spread}
+    return facts | of_data | {name: value for name, value in of_momentum.items() if value is not None}
 
 
 def check_monitor_of(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -105,6 +105,15 @@ def test_the_last_batch_of_an_epoch_is_smaller(digits: Datasets) -> None:
     assert int(digits.train_dataset(20).cardinality()) == 6
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_batches_of_a_split_are_no_larger_than_what_passes_the_network_in_training(split: str) -> None:
+    datasets = build_datasets(DIGITS.replace(micro_batch_size=30))
+    sizes = [len(images) for images, _ in batches(datasets.split_batches(split))]
+    assert set(sizes[:-1]) == {30}
+    assert sum(sizes) == datasets.dataset.count(split)
+    assert len(next(iter(datasets.train_dataset()))[0]) == 100
+
+
 def shuffle(count: int, key: int) -> np.ndarray:
     shuffled: np.ndarray = shuffle_positions(
         tf.range(count, dtype=tf.int64), count, tf.constant(key, tf.uint32)

@@ -114,6 +114,24 @@ def test_other_metrics_than_the_recorded_ones_are_an_error_and_the_record_stays(
     assert evaluate_checkpoint(copy, store=store, output=tmp_path / "out")["test"].path == tmp_path / "out" / "test"
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_run_of_micro_batches_is_evaluated_in_batches_of_their_size(tmp_path: pathlib.Path) -> None:
+    run = train(tmp_path, batch_size=64, micro_batch_size=20)
+    again = evaluate_checkpoint(run.id, store=tmp_path)["test"]
+    assert again.path == run.path / "evaluation" / "test"
+    assert again.report["batch_size"] == 20
+    other = evaluate_checkpoint(run.id, store=tmp_path, dataset="digits", split_seed=3, dataset_name="other")["test"]
+    assert other.report["batch_size"] == 20
+
+
+@pytest.mark.parametrize("batch_size", [10, 64, 100])
+@pytest.mark.usefixtures("without_pictures")
+def test_given_batch_size_takes_the_place_of_that_of_micro_batches(batch_size: int, tmp_path: pathlib.Path) -> None:
+    run = train(tmp_path, batch_size=64, micro_batch_size=20)
+    written = evaluate_checkpoint(run.id, store=tmp_path, batch_size=batch_size)["test"]
+    assert written.report["batch_size"] == batch_size
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

@@ -134,6 +134,26 @@ def test_gradients_are_watched_before_clipping_and_unscaled(is_wrapped: bool) ->
             np.testing.assert_allclose(variable.numpy(), gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("is_wrapped", [False, True])
+@keras_pin("the way of the gradients from train_step to Optimizer.apply", "backend/tensorflow/trainer.py")
+def test_gradients_are_collected_in_place_of_an_update_and_applied_after_it(is_wrapped: bool) -> None:
+    optimizer = keras.optimizers.SGD(0.1)
+    model = build_model(keras.optimizers.LossScaleOptimizer(optimizer) if is_wrapped else optimizer)
+    model.optimizer.build(model.trainable_variables)
+    scale = float(model.optimizer.dynamic_scale) if is_wrapped else 1.0
+    expected, before = true_gradients(model), model.get_weights()
+    with keras_internals.collecting_gradients(model.optimizer) as calls:
+        model.train_step((IMAGES, TARGETS))
+    ((gradients, variables),) = calls
+    assert list(variables) == model.trainable_variables
+    for gradient, true, weight, old in zip(gradients, expected, model.get_weights(), before, strict=True):
+        np.testing.assert_allclose(gradient / scale, true, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(weight, old)
+    model.train_step((IMAGES, TARGETS))
+    for true, weight, old in zip(expected, model.get_weights(), before, strict=True):
+        np.testing.assert_allclose(weight, old - 0.1 * true, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 @keras_pin("train_step, dynamic_scale or _iterations", "backend/tensorflow/trainer.py")
 def test_steps_are_counted_when_updates_are_skipped(steps_per_execution: int) -> None:

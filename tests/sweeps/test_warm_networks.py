@@ -64,6 +64,12 @@ KINDS: dict[str, Sequence[Mapping[str, Any]]] = {
         | {"learning_rate": rate}
         for rate in (0.01, 0.003)
     ],
+    "micro-batches": [
+        {"model": "batchnorm_net", "model_args": {}, "plugins": PLUGINS, "batch_norm_momentum": "steps"}
+        | {"micro_batch_size": 50, "learning_rate": rate}
+        for rate in (0.01, 0.003)
+    ],
+    "micro-batches of another seed": [CNN | {"micro_batch_size": 50, "seed": seed} for seed in (0, 1)],
     "mixed": [{"dtype_policy": "mixed_float16", "seed": seed} for seed in (0, 1)],
 }  # fmt: skip
 TRIALS = [(kind, number) for kind, configs in KINDS.items() for number in range(len(configs))]
@@ -173,7 +179,8 @@ def test_code_of_others_is_traced_anew_for_another_seed(foreign: Mapping[str, An
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": "mlp"}, {"image_size": (16, 16)}, {"batch_size": 32}, {"dtype_policy": "mixed_bfloat16"},
+        {"model": "mlp"}, {"image_size": (16, 16)}, {"batch_size": 32}, {"micro_batch_size": 32},
+        {"dtype_policy": "mixed_bfloat16"},
         {"optimizer": "adam"}, {"ema_decay": 0.5}, {"gradient_clip_norm": 1.0}, {"weight_decay": 0.1}, {"epochs": 3},
         {"lr_schedule": "cosine"}, {"steps_per_execution": "1"}, {"metrics": ("AUC",)}, {"histograms": True},
         {"log_every_steps": 2}, {"model_args": {"filters": [8]}}, {"freeze_backbone": True},

@@ -9,7 +9,7 @@ import pytest
 from dlexp.config.sections import ModelConfig
 from dlexp.models import build_model
 from dlexp.models.keras_internals import flatten_layers
-from dlexp.training.batch_norm import choose_momentum, set_momentum
+from dlexp.training.batch_norm import choose_momentum, set_momentum, spread_momentum
 
 
 def momenta(model: keras.Model) -> set[float]:
@@ -46,6 +46,20 @@ def test_frozen_backbone_and_network_without_batch_normalisation_are_left_alone(
     assert set_momentum(model, frozen, steps_per_epoch=1) is None
     mlp = ModelConfig(model="mlp")
     assert set_momentum(build_model(mlp, (8, 8, 1), 2, dtype_policy="float32"), mlp, steps_per_epoch=1) is None
+
+
+def test_momentum_of_micro_batches_is_that_of_the_batch_after_all_of_them() -> None:
+    layers = [keras.layers.BatchNormalization(momentum=momentum) for momentum in (0.9, 0.5)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    assert spread_momentum(model, micro_batches=4) == pytest.approx(0.9**0.25)
+    assert [layer.momentum**4 for layer in layers] == pytest.approx([0.9, 0.5])
+
+
+def test_momentum_of_frozen_layers_is_that_of_the_batch() -> None:
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.BatchNormalization()])
+    model.trainable = False
+    assert spread_momentum(model, micro_batches=4) is None
+    assert momenta(model) == {0.99}
 
 
 def test_saved_network_has_the_momentum(tmp_path: pathlib.Path) -> None:

@@ -84,6 +84,28 @@ def test_loop_gives_what_fit_gives() -> None:
     assert weights_digest(ours.model.get_weights()) == weights_digest(keras_own.model.get_weights())
 
 
+class RunsOutOfMemory(keras.callbacks.Callback):
+    """Fails as TensorFlow does on a GPU."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"batch_size": 96}, "training with 96 images at once .*--micro_batch_size=48 .* same batches of 96 in"),
+        ({"batch_size": 96, "micro_batch_size": 5}, "training with 5 images .*_size=2 to train the same batches of 96"),
+        ({"batch_size": 1}, "with 1 images at once does not fit into memory: find the batch size that fits with dlexp"),
+    ],
+)
+def test_out_of_memory_names_what_helps(sizes: dict[str, int], message: str) -> None:
+    setup = prepare(ExperimentConfig.of(model="mlp", epochs=1, **sizes))
+    with pytest.raises(ConfigError, match=message) as caught:
+        train_model(setup.model, setup.datasets, epochs=1, callbacks=[RunsOutOfMemory()])
+    assert "dlexp batch-size" in str(caught.value)
+
+
 def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     setup = prepare(ExperimentConfig.of(dataset="digits", model="mlp", epochs=1, verbose=0))
     traced = []
