@@ -54,7 +54,7 @@ def _find_batch_size(line: CommandLine) -> int:
     from dlexp.memory.batch_sizes import SearchSettings, find_largest_batches, heaviest_of
     from dlexp.memory.budget import find_budget
     from dlexp.memory.choice import unlike_candidates
-    from dlexp.memory.results import advice_lines, common_size, flagfile_text, result_sentence
+    from dlexp.memory.results import advice_lines, common_size, flagfile_text, problem_lines, result_sentence
     from dlexp.memory.throughput import measure_speeds
 
     options = line.options
@@ -70,6 +70,8 @@ def _find_batch_size(line: CommandLine) -> int:
     )
     _print_table(found, options["format"])
     size, heaviest = common_size(found), heaviest_of(found)
+    for line_of_problem in problem_lines(found):
+        note(line_of_problem)
     note(result_sentence(found, budget))
     if size is None or heaviest is None:
         return 1
@@ -138,10 +140,7 @@ def _print_table(found: Sequence[Any], output_format: str) -> None:
 
     from dlexp.memory.results import table_rows, table_texts
 
-    rows = table_texts(found) if output_format == "table" else table_rows(found)
-    table = pd.DataFrame(rows)
-    if output_format == "table" and not any(table["problem"]):
-        table = table.drop(columns="problem")
+    table = pd.DataFrame(table_texts(found) if output_format == "table" else table_rows(found))
     write_table(table, output_format=output_format, columns=list(table.columns))
 
 

@@ -209,11 +209,14 @@ def _search(
     unmeasured = unmeasured_bytes(config, dataset)
     search = Search(measure, Sizes(most=most, multiple_of=settings.multiple_of), budget.usable_bytes - unmeasured)
     search.run()
+    problem = ""
+    if search.largest is None:
+        problem = search.failure or _explain(search, budget, unmeasured, lambda: _need_of_one(prober, config, settings))
     return LargestBatch(
         name=candidate.name,
         config=config,
         size=search.largest,
-        problem="" if search.largest else _explain(search, budget, unmeasured),
+        problem=problem,
         probes=search.probes,
         line=search.training_line(),
         predicted_bytes=search.predicted_bytes + unmeasured,
@@ -229,19 +232,24 @@ def _one_step_per_call(config: ExperimentConfig) -> dict[str, str]:
     return {"steps_per_execution": "1"} if config.execution.steps_per_execution == "auto" else {}
 
 
-def _explain(search: Search, budget: Budget, unmeasured: int) -> str:
-    if search.failure:
-        return search.failure
-    size, probe = min(search.probes.items())
-    if size > 1:
+def _explain(search: Search, budget: Budget, unmeasured: int, need_of_one: Callable[[], int | None]) -> str:
+    """Why no batch fits, and by how much."""
+    if search.probes.get(1) is None or search.probes[1].outcome is Outcome.FAILED:
         return f"no batch could be confirmed in {search.count} probes"
-    needed = probe.peak_bytes + unmeasured
-    if probe.outcome is Outcome.NO_MEMORY:
-        return f"one example needs more than the budget of {format_bytes(budget.total_bytes)}: {probe.reason}"
-    return (
-        f"one example needs {format_bytes(needed)}, {format_bytes(needed - budget.usable_bytes)} more than the budget "
-        f"without its margin, {format_bytes(budget.usable_bytes)}"
-    )
+    limit = f"the {format_bytes(budget.usable_bytes)} of the budget without its margin"
+    probe = search.probes[1]
+    needed = probe.peak_bytes if probe.report else need_of_one()
+    if needed is None:
+        return f"one example needs more than {limit}"
+    excess = format_bytes(needed + unmeasured - budget.usable_bytes)
+    return f"one example needs {format_bytes(needed + unmeasured)}, {excess} more than {limit}"
+
+
+def _need_of_one(prober: Prober, config: ExperimentConfig, settings: SearchSettings) -> int | None:
+    """The peak of a training with one example at once, which may use all memory that there is; None if unknown."""
+    sized = config.replace(**{settings.field: 1} | _one_step_per_call(config))
+    probe = prober.measure(sized, whole_run=True, limit_bytes=available_memory_bytes() or 0)
+    return probe.peak_bytes if probe.report else None
 
 
 def _describe(name: str, size: int, probe: Probe, settings: SearchSettings) -> str:

@@ -107,14 +107,18 @@ class Prober:
             running.process.join()
         self._folder.cleanup()
 
-    def measure(self, config: ExperimentConfig, *, whole_run: bool, timed_calls: int = 0) -> Probe:
+    def measure(
+        self, config: ExperimentConfig, *, whole_run: bool, timed_calls: int = 0, limit_bytes: int = 0
+    ) -> Probe:
         """Trains a config for a few steps in a new process, and waits for its report.
 
         Args:
             config: with the batch size to measure.
             whole_run: evaluate and report too.
             timed_calls: how many calls of the train function are timed, while all other probes stand still; 0: none.
+            limit_bytes: memory that this probe may use; 0: as all others.
         """
+        limit_bytes = limit_bytes or self._limit_bytes
         started = time.monotonic()
         with self._start() as (running, log_path):
             request = ProbeRequest(
@@ -123,12 +127,12 @@ class Prober:
                 store=self._store,
                 log_path=str(log_path),
                 device=self._device,
-                limit_bytes=self._limit_bytes,
+                limit_bytes=limit_bytes,
                 whole_run=whole_run,
                 timed_calls=timed_calls,
             )
             running.connection.send_bytes(encode("request", request))
-            probe = self._watch(running, log_path)
+            probe = self._watch(running, log_path, limit_bytes)
         return dataclasses.replace(probe, seconds=time.monotonic() - started)
 
     @contextlib.contextmanager
@@ -152,7 +156,7 @@ class Prober:
             ours.close()
             self._running.remove(running)
 
-    def _watch(self, running: _Running, log_path: pathlib.Path) -> Probe:
+    def _watch(self, running: _Running, log_path: pathlib.Path, limit_bytes: int) -> Probe:
         """Reads the messages of a probe until it ends, and kills it if it uses too much memory or time."""
         deadline, peak = time.monotonic() + self._time_limit_s, 0
 
@@ -163,8 +167,8 @@ class Prober:
         with contextlib.ExitStack() as held:
             while True:
                 peak = max(peak, self._peak_of(running))
-                if peak > self._limit_bytes:
-                    return ended(Outcome.NO_MEMORY, f"needs more than {format_bytes(self._limit_bytes)}")
+                if peak > limit_bytes:
+                    return ended(Outcome.NO_MEMORY, f"needs more than {format_bytes(limit_bytes)}")
                 if time.monotonic() > deadline + running.held_seconds:
                     return ended(Outcome.FAILED, f"took longer than {format_seconds(self._time_limit_s)}")
                 if not running.connection.poll(_POLL_SECONDS):

@@ -16,6 +16,7 @@ from dlexp.memory.budget import Budget
 
 _VERSIONS = ("dlexp", "tensorflow", "keras", "numpy")
 _SMALL_BATCH = 32
+_FEW_STEPS = 10
 
 
 def table_rows(found: Sequence[LargestBatch]) -> list[dict[str, Any]]:
@@ -51,7 +52,6 @@ def table_texts(found: Sequence[LargestBatch]) -> list[dict[str, str]]:
             "images/s": "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
             "probes": str(one.num_probes),
             "seconds": f"{one.seconds:.0f}",
-            "problem": one.problem,
         }
         for one in ranked(found)
     ]
@@ -80,13 +80,17 @@ def result_sentence(found: Sequence[LargestBatch], budget: Budget) -> str:
     peak = format_bytes(int(heaviest.peak_at(size)))
     if len(found) == 1:
         return f"{heaviest.name} needs {peak} with a batch of {size}, the largest that fits the budget of {budget}"
-    without = [one.name for one in found if one.size is None]
-    left_out = f"; {', '.join(without)} cannot be trained" if without else ""
+    trained = sum(one.size is not None for one in found)
     limit = " (the whole training set)" if 2 * size > heaviest.training_examples else ""
     return (
-        f"{heaviest.name} is the heaviest of {len(found)} models: it needs {peak} with a batch of {size}{limit}, the "
-        f"largest that fits all in the budget of {budget}{left_out}"
+        f"{heaviest.name} is the heaviest of {trained} models: it needs {peak} with a batch of {size}{limit}, the "
+        f"largest that fits all in the budget of {budget}"
     )
+
+
+def problem_lines(found: Sequence[LargestBatch]) -> list[str]:
+    """Returns a line for every model without a batch, which says why."""
+    return [f"{one.name} has no batch: {one.problem}" for one in found if one.size is None]
 
 
 def advice_lines(found: Sequence[LargestBatch], base: ExperimentConfig) -> list[str]:
@@ -95,15 +99,22 @@ def advice_lines(found: Sequence[LargestBatch], base: ExperimentConfig) -> list[
     lines = []
     if size is not None:
         lines += _rate_advice(size, base)
-    small = [one for one in found if one.size is None or one.size < _SMALL_BATCH]
-    if small and size is not None:
-        larger = max(_SMALL_BATCH, *(one.size or 0 for one in found))
-        lines.append(
-            f"for larger batches of {', '.join(one.name for one in small if one.size) or 'these models'}, give "
-            f"--batch_size={larger} --micro_batch_size={size}: a step goes through its batch in slices of {size} "
-            "images, and updates the weights once"
-        )
+        lines += _steps_advice(size, found)
+        small = [one.name for one in found if one.size is not None and one.size < _SMALL_BATCH]
+        if small:
+            larger = max(_SMALL_BATCH, *(one.size or 0 for one in found))
+            lines.append(
+                f"for a larger batch with {', '.join(small)}, give --batch_size={larger} --micro_batch_size={size}: a "
+                f"step goes through its batch in slices of {size} images, and updates the weights once"
+            )
     return lines
+
+
+def _steps_advice(size: int, found: Sequence[LargestBatch]) -> list[str]:
+    steps = min(-(-one.training_examples // size) for one in found if one.size is not None)
+    if steps >= _FEW_STEPS:
+        return []
+    return [f"an epoch has {steps} steps of {size} images: the largest batch is rarely the best one for so few images"]
 
 
 def _rate_advice(size: int, base: ExperimentConfig) -> list[str]:

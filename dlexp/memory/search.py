@@ -109,15 +109,13 @@ class Search:
         return [training] if of_whole is None else [training, of_whole]
 
     def _measure_small(self) -> bool:
-        """Measures a small batch, or a smaller one if that does not fit; returns whether one was measured."""
-        size = self.sizes.at_most(_FIRST)
-        while size is not None:
+        """Measures a small batch, or one example if that does not fit; returns whether one was measured that fits."""
+        for size in sorted({self.sizes.at_most(_FIRST) or 1, 1}, reverse=True):
             self._probe(size, self._purpose(size, Purpose.FIRST))
             if self.probes[size].outcome is Outcome.FAILED:
                 return False
             if self._fits(size):
                 return True
-            size = self.sizes.at_most(size / 2)
         return False
 
     def _measure_second(self) -> None:

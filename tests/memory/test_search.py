@@ -134,7 +134,7 @@ def test_end_of_a_run_with_the_higher_peak_limits_the_batch() -> None:
 
 def test_model_that_does_not_fit_with_one_example_has_no_batch() -> None:
     search = searched(lambda size: 2 * GIB + MIB * size)
-    assert (search.largest, list(search.probes)) == (None, [8, 4, 2, 1])
+    assert (search.largest, list(search.probes)) == (None, [8, 1])
 
 
 def test_probe_that_fails_ends_the_search() -> None:
