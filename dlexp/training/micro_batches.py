@@ -20,6 +20,8 @@ from dlexp.models.keras_internals import collecting_gradients, inner_optimizer, 
 _MEANS = ("sum_over_batch_size", "mean")
 _HALVES = (tf.float16, tf.bfloat16)
 Step = Callable[[Any], Any]
+# The number of slices, and a function from the number of one to its tensors.
+Loop = tuple[Any, Callable[[Any], tuple[Any, ...]]]
 
 
 def count_micro_batches(data: DataConfig) -> int:
@@ -97,9 +99,7 @@ def _collecting(model: keras.Model, name: str) -> Iterator[list[Any]]:
         )
 
 
-def _cut(
-    data: Sequence[Any], size: int, *, sizes_are_fixed: bool
-) -> list[tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
+def _cut(data: Sequence[Any], size: int, *, sizes_are_fixed: bool) -> list[Loop]:
     """Cuts a batch into as few slices as possible whose sizes differ by at most one.
 
     Args:
@@ -107,9 +107,6 @@ def _cut(
         size: the most examples in a slice.
         sizes_are_fixed: XLA compiles a loop only for slices of one size: there is then one loop for the smaller ones,
             and one for those with an example more.
-
-    Returns:
-        For each loop the number of its slices, and a function from the number of a slice to its tensors.
     """
     batch = tf.shape(data[0])[0]
     slices = (batch + size - 1) // size
@@ -132,7 +129,7 @@ def _blocks(tensor: Any, blocks: Any, rows: Any) -> Any:
 
 
 def _mean_over_slices(
-    step: Any, data: Sequence[Any], loops: Sequence[tuple[Any, Callable[[Any], tuple[Any, ...]]]]
+    step: Any, data: Sequence[Any], loops: Sequence[Loop]
 ) -> tuple[Mapping[int, Any], Mapping[str, Any]]:
     """Calls a traced step for each slice; returns the mean of what it returns over the examples of the batch."""
     total = tf.cast(tf.shape(data[0])[0], tf.float32)

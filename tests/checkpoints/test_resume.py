@@ -149,7 +149,15 @@ def test_resume_of_a_finished_run_changes_no_file(reference: Run) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"learning_rate": 0.5}, {"model": "mlp"}, {"image_size": (4, 4)}, {"batch_size": 3}, {"seed": 7}, {"epochs": 1}],
+    [
+        {"learning_rate": 0.5},
+        {"model": "mlp"},
+        {"image_size": (4, 4)},
+        {"batch_size": 3},
+        {"micro_batch_size": 3},
+        {"seed": 7},
+        {"epochs": 1},
+    ],
 )
 def test_resume_with_another_value_is_refused_with_the_difference(reference: Run, changes: dict[str, Any]) -> None:
     (name,) = changes

@@ -30,7 +30,7 @@ BASE: dict[str, Any] = {
     "optimizer": "sgd", "learning_rate": 0.05, "epochs": 2, "steps_per_execution": "1", "log_every_steps": 1,
     "histograms": True, "verbose": 0,
 }  # fmt: skip
-VIT = {"model": "vit_tiny", "model_args": {"dropout": 0}}
+VIT = {"model": "vit_tiny", "model_args": {"width": 32, "depth": 2}}
 SIZES = (64, 50, 7)  # 128 examples in slices of 64; of 42 and 43; of 6 and 7
 
 
@@ -65,17 +65,17 @@ def train(**values: Any) -> tuple[keras.Model, dict[str, list[float]]]:
     return setup.model, history.history
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("network", [{}, VIT, {"optimizer": "adamw", "class_weights": "balanced"}], ids=str)
-def test_gradients_are_those_of_the_whole_batch(network: dict[str, Any], size: int) -> None:
-    assert distance(first_gradients(**network, micro_batch_size=size), first_gradients(**network)) < 1e-6
+def test_gradients_are_those_of_the_whole_batch(network: dict[str, Any]) -> None:
+    whole = first_gradients(**network)
+    for size in SIZES:
+        assert distance(first_gradients(**network, micro_batch_size=size), whole) < 1e-6, size
 
 
 CASES: list[dict[str, Any]] = [
     {},
     {"lr_schedule": "cosine", "gradient_clip_norm": 0.5, "ema_decay": 0.9, "weight_decay": 0.01},
     {"class_weights": "balanced", "loss": "focal", "label_smoothing": 0.1, "augment": ("mixup",)},
-    {"jit_compile": "true"},
     {"steps_per_execution": "5"},
 ]
 
@@ -98,6 +98,11 @@ def test_weights_averages_and_metrics_after_20_steps_are_those_of_whole_batches(
         assert history[name] == pytest.approx(values, abs=1e-5), name
 
 
+def test_weights_of_slices_compiled_with_xla_are_those_of_whole_batches() -> None:
+    (whole, _), (sliced, _) = (train(jit_compile="true", micro_batch_size=size) for size in (0, 50))
+    assert distance(sliced.get_weights(), whole.get_weights()) < 2e-6
+
+
 def test_number_of_steps_in_a_call_changes_no_bit() -> None:
     one, five = (train(micro_batch_size=50, steps_per_execution=steps)[0].get_weights() for steps in ("1", "5"))
     assert all(map(np.array_equal, one, five))
@@ -111,8 +116,9 @@ def test_gradient_norm_and_metrics_of_a_step_are_those_of_the_whole_batch() -> N
     assert count_updates(sliced.model.optimizer) == 1
 
 
-@pytest.mark.parametrize("jit_compile", ["auto", "true"])
-@pytest.mark.parametrize("examples", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize(
+    ("examples", "jit_compile"), [*((examples, "auto") for examples in (1, 3, 4, 5, 9)), (1, "true"), (9, "true")]
+)
 def test_batch_of_any_size_is_trained_as_a_whole(examples: int, jit_compile: str) -> None:
     images, labels = next(iter(prepared().datasets.train_dataset()))
     gradients = []
@@ -123,13 +129,12 @@ def test_batch_of_any_size_is_trained_as_a_whole(examples: int, jit_compile: str
     assert distance(*gradients) < 1e-6
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
-def test_gradients_in_half_precision_are_no_further_from_full_precision_than_those_of_the_whole_batch(
-    policy: str,
-) -> None:
-    exact = first_gradients()
-    whole, sliced = (first_gradients(dtype_policy=policy, micro_batch_size=size) for size in (0, 16))
-    assert distance(sliced, exact) < 1.5 * distance(whole, exact)
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("mixed_float16", 2e-3), ("float16", 2e-3), ("mixed_bfloat16", 4e-3), ("bfloat16", 4e-3)]
+)
+def test_many_slices_in_half_precision_differ_by_no_more_than_its_rounding(policy: str, tolerance: float) -> None:
+    whole, sliced = (first_gradients(dtype_policy=policy, micro_batch_size=size) for size in (0, 2))
+    assert distance(sliced, whole) < tolerance
 
 
 def test_overflow_in_one_slice_skips_the_update_of_the_step_once() -> None:
@@ -264,26 +269,15 @@ def test_own_step_gives_what_it_gives_for_the_whole_batch(own: Any) -> None:
     assert distance(sliced.model.get_weights(), whole.model.get_weights()) < 1e-7
 
 
-@registered
-class Sparse(Base):
-    """Looks up a vector for each pixel: the gradient of the table is sparse."""
-
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(num_classes, **kwargs)
-        self.table = keras.layers.Embedding(256, 2)
-
-    def call(self, images: Any, training: bool | None = None) -> Any:
-        return self.logits(self.flatten(self.table(self.flatten(images))))
-
-
 def test_sparse_gradients_are_added() -> None:
-    assert distance(*[gradients_of_sparse(micro_batch_size=size) for size in (50, 0)]) < 1e-6
+    def build(shape: Any, num_classes: int) -> keras.Model:
+        layers = keras.layers
+        inner = [layers.Flatten(), layers.Embedding(256, 2), layers.Flatten(), layers.Dense(num_classes)]
+        return keras.Sequential([keras.Input(shape), *inner])
 
-
-def gradients_of_sparse(**values: Any) -> list[np.ndarray]:
-    setup = prepared_with(Sparse, **values)
-    take_step(setup)
-    return list(setup.meters.gradients.gradients().values())
+    with MODELS.override("variant", build):
+        own = {"model": "variant", "model_args": {}}
+        assert distance(first_gradients(**own, micro_batch_size=50), first_gradients(**own)) < 1e-6
 
 
 def updates_twice(self: keras.Model, data: Any) -> Any:
