@@ -40,12 +40,14 @@ def train(line: CommandLine) -> int:
 
 
 def _start(config: ExperimentConfig) -> "ExperimentResult":
+    from dlexp.runs.batch_sizes import check_batch_size
     from dlexp.runs.preflight import check_store
 
     # The checks come first, because they do not need TensorFlow; a plug-in that `check_names` loads may import it.
     with importing_tensorflow():
         check_names(config)
         check_store(config.tracking.store)
+        check_batch_size(config)
         from dlexp.experiment import run_experiment
 
         TRACKERS.import_builtin()
