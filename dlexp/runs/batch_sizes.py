@@ -1,8 +1,8 @@
 """The one batch size that the runs of an experiment, and the trials of a sweep, have in common.
 
-The store remembers it in `batch_sizes.json`. The first run sets it. If all runs with it have failed or diverged, as
-with a batch that does not fit into memory, the next run sets another. A run that has trained to its end confirms it for
-good.
+The store remembers it in `batch_sizes.json`. The first run sets it. If all runs with it have failed, diverged, or were
+killed before their first checkpoint, as with a batch that does not fit into memory, the next run sets another. A run
+that has trained to its end confirms it for good.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, Self
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError, StoreError
-from dlexp.machine.json_files import read_json, read_json_if_there, write_json
+from dlexp.machine.json_files import read_json_if_there, write_json
 from dlexp.machine.lock import hold_lock
 from dlexp.runs.run import RECORD_FILE, Run, Status, run_folder
 
@@ -92,7 +92,7 @@ def claim_batch_size(run: Run, config: ExperimentConfig, *, sweep: str = "") -> 
     is allowed gets a caution, and `batch_size_change` in its record: "64 -> 128".
 
     Args:
-        run: the new run, whose folder exists.
+        run: the new run, whose lock this process holds.
         config: of the run.
         sweep: name of the sweep that it is a trial of, if any.
 
@@ -222,6 +222,12 @@ def _as_json(entries: Mapping[_Group, _Entry]) -> dict[str, dict[str, Any]]:
 
 
 def _status(store: pathlib.Path, run_id: str) -> Status | None:
-    """The recorded status of a run; None if its folder is gone."""
-    path = run_folder(store, run_id) / RECORD_FILE
-    return Status(read_json(path)["status"]) if path.is_file() else None
+    """The status of a run; None if nothing is left of it.
+
+    Its folder is gone, or it was killed before its first checkpoint, as a system that is short of memory does.
+    """
+    run = Run(run_id, run_folder(store, run_id))
+    if not (run.path / RECORD_FILE).is_file():
+        return None
+    status, has_checkpoint = run.status(), any(run.checkpoints_folder.glob("*.keras"))
+    return status if status is not Status.KILLED or has_checkpoint else None

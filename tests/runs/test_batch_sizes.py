@@ -22,10 +22,12 @@ def config_of(store: pathlib.Path, batch_size: int | str, **values: Any) -> Expe
 
 
 def start(store: pathlib.Path, batch_size: int, *, sweep: str = "", **values: Any) -> Run:
-    """Starts a run as a training does."""
+    """Starts a run as a training does, up to its first checkpoint."""
     config = config_of(store, batch_size, **values)
     run = create_run(store, uuid.uuid4().hex, name="run", config=config)
-    claim_batch_size(run, config, sweep=sweep)
+    with run.hold():
+        claim_batch_size(run, config, sweep=sweep)
+        (run.checkpoints_folder / "last.keras").touch()
     return run
 
 
@@ -111,6 +113,19 @@ def test_a_first_run_that_runs_or_can_be_resumed_or_has_trained_keeps_its_batch_
 ) -> None:
     end(start(tmp_path, 64), status)
     assert "batch_size=64" in refusal(tmp_path, 128)
+
+
+def test_a_first_run_that_was_killed_before_its_first_checkpoint_gave_nothing(tmp_path: pathlib.Path) -> None:
+    run = start(tmp_path, 4096)
+    (run.checkpoints_folder / "last.keras").unlink()
+    start(tmp_path, 64)
+
+
+def test_a_first_run_that_has_no_checkpoint_yet_keeps_its_batch_size_while_it_runs(tmp_path: pathlib.Path) -> None:
+    run = start(tmp_path, 64)
+    (run.checkpoints_folder / "last.keras").unlink()
+    with run.hold():
+        assert "batch_size=64" in refusal(tmp_path, 128)
 
 
 def test_a_failed_run_does_not_free_the_batch_size_of_another_that_runs(tmp_path: pathlib.Path) -> None:
