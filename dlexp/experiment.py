@@ -27,6 +27,7 @@ from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.dataset_samples import write_samples
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
+from dlexp.runs.batch_sizes import check_batch_size
 from dlexp.runs.metric_keys import metric_key
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
@@ -69,6 +70,7 @@ def run_experiment(
 
     Raises:
         DlexpError: a field of the config, the data, the model or the store is not usable.
+        ConfigError: the experiment or the sweep has another batch size, see `check_batch_size`.
         TrainingError: another training is under way in this process.
         InterruptedRunError: a signal has stopped the training.
 
@@ -79,6 +81,7 @@ def run_experiment(
     started = time.perf_counter()
     with only_training(), _process_of(trial), catch_signals() as requests:
         peak = PeakMeter()
+        check_batch_size(config, sweep=trial.sweep if trial else "")
         setup = prepare_setup(resolve_recipe(config))
         with (
             requests.defer(),

@@ -41,13 +41,15 @@ def train(line: CommandLine) -> int:
 
 
 def _start(config: ExperimentConfig) -> "ExperimentResult":
+    from dlexp.runs.batch_sizes import check_batch_size
     from dlexp.runs.preflight import check_store
 
     # The checks come first, because they do not need TensorFlow; a plug-in that `check_names` loads may import it.
     with importing_tensorflow():
         check_names(config)
         check_store(config.tracking.store)
-        config = _choose_batch_size(config)
+        config = _with_batch_size(config)
+        check_batch_size(config)
         from dlexp.experiment import run_experiment
 
         TRACKERS.import_builtin()
@@ -55,13 +57,13 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
     return run_experiment(config)
 
 
-def _choose_batch_size(config: ExperimentConfig) -> ExperimentConfig:
+def _with_batch_size(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the config with numbers in place of `auto`."""
     if AUTO not in (config.data.batch_size, config.data.micro_batch_size):
         return config
-    from dlexp.memory.choice import choose_batch_size
+    from dlexp.memory.choice import keep_or_choose
 
-    return config.replace(**choose_batch_size([config], report=note))
+    return config.replace(**keep_or_choose([config], config.tracking, report=note))
 
 
 def _resume(plan: "ResumePlan") -> "ExperimentResult":

@@ -108,6 +108,29 @@ def test_peak_memory_is_recorded_and_in_mlflow(result: ExperimentResult, store: 
     assert client_of(store).get_run(result.run.id).data.metrics["peak_memory_bytes"] == record["peak_memory_bytes"]
 
 
+def test_another_batch_size_in_the_experiment_is_refused_with_nothing_left_behind(
+    result: ExperimentResult, store: pathlib.Path
+) -> None:
+    runs = {run.id for run in iterate_runs(store)}
+    with pytest.raises(ConfigError, match="experiment 'dlexp' trains with batch_size=64"):
+        run_experiment(tiny(store, batch_size=32))
+    assert {run.id for run in iterate_runs(store)} == runs
+    assert len(client_of(store).search_runs(["1"])) == len(runs)
+
+
+def test_another_batch_size_that_is_allowed_is_marked_wherever_the_run_is_shown(
+    result: ExperimentResult, store: pathlib.Path
+) -> None:
+    run = run_experiment(tiny(store, batch_size=32, allow_batch_size_change=True, epochs=1)).run
+    assert run.record()["batch_size_change"] == "64 -> 32"
+    tags = client_of(store).get_run(run.id).data.tags
+    assert (tags["batch_size_change"], tags["dlexp.caution"]) == ("64 -> 32", "batch size differs")
+    report = json.loads((run.path / "evaluation/test/report.json").read_text())
+    assert "another number of steps" in report["cautions"]["batch size differs"]
+    rows = list_runs(store, where="caution == 'batch size differs'")
+    assert rows["batch_size_change"].tolist() == ["64 -> 32"]
+
+
 def test_no_metric_of_autolog_is_repeated_at_one_step(result: ExperimentResult, store: pathlib.Path) -> None:
     client = client_of(store)
     for key in client.get_run(result.run.id).data.metrics:

@@ -15,6 +15,7 @@ from dlexp.machine.console import note
 from dlexp.machine.units import parse_bytes, parse_seconds
 from dlexp.runs.preflight import check_store
 from dlexp.sweeps.display import print_status
+from dlexp.sweeps.batch_size_check import check_batch_sizes
 from dlexp.sweeps.driver import SweepLimits
 from dlexp.sweeps.folder import (
     SweepFolder,
@@ -119,7 +120,7 @@ def _with_batch_size(plan: SweepPlan, launcher: LauncherChoice) -> SweepPlan:
     if AUTO not in (plan.base.data.batch_size, plan.base.data.micro_batch_size):
         return plan
     from dlexp.memory.budget import CPU, find_budget
-    from dlexp.memory.choice import MEMORY_FIELDS, choose_batch_size, is_auto
+    from dlexp.memory.choice import MEMORY_FIELDS, is_auto, keep_or_choose
 
     if launcher.name != "local":
         raise ConfigError(
@@ -128,10 +129,11 @@ def _with_batch_size(plan: SweepPlan, launcher: LauncherChoice) -> SweepPlan:
         )
     configs = filter(is_auto, plan.candidates.combinations(MEMORY_FIELDS))
     budget = find_budget()
-    chosen = choose_batch_size(
-        configs, budget=budget.shared_by(launcher.workers) if budget.device == CPU else budget, report=note
-    )
-    return dataclasses.replace(plan, candidates=plan.candidates.with_base(plan.base.replace(**chosen)))
+    shared = budget.shared_by(launcher.workers) if budget.device == CPU else budget
+    chosen = keep_or_choose(configs, plan.base.tracking, budget=shared, report=note)
+    plan = dataclasses.replace(plan, candidates=plan.candidates.with_base(plan.base.replace(**chosen)))
+    check_batch_sizes(plan)
+    return plan
 
 
 def _trial_config(line: CommandLine, threads: int) -> ExperimentConfig:

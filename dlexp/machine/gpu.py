@@ -1,41 +1,37 @@
-"""Lists the NVIDIA GPUs of this machine and their memory, without loading CUDA."""
+"""Reads the memory of the GPUs of this machine from NVIDIA's driver, without taking any of it."""
 
 import shutil
 import subprocess
 from dataclasses import dataclass
 
-_QUERY = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
-_SECONDS = 10
-_MIB = 2**20
+_COMMAND = "nvidia-smi"
+_QUERY = ("--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits")  # in MiB
+_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU, as `nvidia-smi` lists it.
+@dataclass(frozen=True)
+class GpuMemory:
+    """The memory of a GPU, in bytes: all of it, and what no process has taken."""
 
-    Attributes:
-        name: of its model.
-        total_bytes: its memory.
-        free_bytes: what no process uses now.
-    """
-
-    name: str
     total_bytes: int
     free_bytes: int
 
 
-def list_gpus() -> list[Gpu]:
-    """Returns the GPUs by number; empty if `nvidia-smi` is not there, fails, or does not know their memory."""
-    program = shutil.which("nvidia-smi")
+def read_gpu_memory() -> list[GpuMemory]:
+    """Returns the memory of each GPU, in the order of the driver; none if there is no driver, or it does not answer.
+
+    GPUs that report no memory, such as parts of a shared one, are left out. `CUDA_VISIBLE_DEVICES` is not considered.
+    """
+    program = shutil.which(_COMMAND)
     if program is None:
         return []
     try:
-        printed = subprocess.run(
-            [program, *_QUERY], capture_output=True, text=True, timeout=_SECONDS, check=True, stdin=subprocess.DEVNULL
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
+        answer = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
-    rows = [line.rsplit(",", 2) for line in printed.splitlines() if line.strip()]
-    if not all(len(row) == 3 and row[1].strip().isdecimal() and row[2].strip().isdecimal() for row in rows):
-        return []
-    return [Gpu(name=n.strip(), total_bytes=int(t) * _MIB, free_bytes=int(f) * _MIB) for n, t, f in rows]
+    found = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines()]
+    return [
+        GpuMemory(*(int(part) * 2**20 for part in parts))
+        for parts in found
+        if len(parts) == 2 and all(map(str.isdecimal, parts))
+    ]

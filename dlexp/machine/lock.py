@@ -12,19 +12,20 @@ _LOOKING_SECONDS = 1.0  # `is_held` itself holds the lock for a moment
 
 
 @contextlib.contextmanager
-def hold_lock(path: pathlib.Path, refusal: Callable[[], str]) -> Iterator[None]:
+def hold_lock(path: pathlib.Path, refusal: Callable[[], str], *, wait_s: float = _LOOKING_SECONDS) -> Iterator[None]:
     """Holds a lock during the block.
 
     Args:
         path: of the lock file.
         refusal: returns the error message for the case that another process holds the lock.
+        wait_s: seconds to wait for another process.
 
     Raises:
         StoreError: another process holds the lock.
     """
     lock = filelock.FileLock(path, is_singleton=False)
     try:
-        lock.acquire(timeout=_LOOKING_SECONDS)
+        lock.acquire(timeout=wait_s)
     except filelock.Timeout as err:
         raise StoreError(refusal()) from err
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from dlexp.errors import ConfigError
 from dlexp.machine.capacity import available_memory_bytes
-from dlexp.machine.gpu import Gpu, list_gpus
+from dlexp.machine.gpu import GpuMemory, read_gpu_memory
 from dlexp.machine.units import format_bytes, parse_bytes
 
 CPU = "cpu"
@@ -56,7 +56,7 @@ def find_budget(*, device: str = "auto", memory: str = "", margin: str = "10%") 
     Raises:
         ConfigError: a text cannot be read, there is no such device, or its memory is not known.
     """
-    gpus = list_gpus()
+    gpus = read_gpu_memory()
     name = _choose_device(device, gpus)
     given, share = parse_bytes("memory_budget", memory), _parse_margin(margin)
     if given:
@@ -72,7 +72,7 @@ def find_budget(*, device: str = "auto", memory: str = "", margin: str = "10%") 
     return Budget(device=name, total_bytes=available, margin=share, origin="the memory that is available")
 
 
-def _choose_device(device: str, gpus: list[Gpu]) -> str:
+def _choose_device(device: str, gpus: list[GpuMemory]) -> str:
     if device == CPU or (device == "auto" and not gpus):
         return CPU
     found = re.fullmatch(r"gpu(?::(\d+))?", "gpu" if device == "auto" else device)

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
+from dlexp.config.sections import TrackingConfig
 from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 from dlexp.machine.units import format_bytes
 from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
 from dlexp.memory.budget import Budget, find_budget
+from dlexp.runs.batch_sizes import remembered_batch_size
 
 _CHOSEN = ("batch_size", "micro_batch_size")
 MEMORY_FIELDS = frozenset((*field_names("traced"), *field_names("makes_dataset"))) - frozenset(_CHOSEN)
@@ -41,11 +43,10 @@ def choose_batch_size(
         >>> config = ExperimentConfig.of(model="resnet20", batch_size="auto")
         >>> result = run_experiment(config.replace(**choose_batch_size([config])))
     """
-    budget = budget or find_budget()
     candidates = unlike_candidates(configs)
     if not candidates:
         return {}
-    data = candidates[0].config.data
+    budget, data = budget or find_budget(), candidates[0].config.data
     field = "batch_size" if data.batch_size == AUTO else "micro_batch_size"
     if field == "batch_size" and data.micro_batch_size > 0:
         raise ConfigError(
@@ -67,6 +68,31 @@ def choose_batch_size(
     size = min(one.size for one in found if one.size is not None)
     report(describe_choice(heaviest, size, field, budget))
     return {field: size} | fixed
+
+
+def keep_or_choose(
+    configs: Iterable[ExperimentConfig],
+    tracking: TrackingConfig,
+    *,
+    budget: Budget | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, int]:
+    """Returns the batch size that the runs of an experiment have; if there is none yet, that of `choose_batch_size`.
+
+    Args:
+        configs: see `choose_batch_size`.
+        tracking: names the experiment and its store.
+        budget: see `choose_batch_size`.
+        report: see `choose_batch_size`.
+    """
+    configs = list(configs)
+    kept = {}
+    size = remembered_batch_size(tracking.store, tracking.experiment)
+    if size is not None and any(config.data.batch_size == AUTO for config in configs):
+        report(f"batch_size={size}, which all runs of experiment {tracking.experiment!r} have")
+        kept = {"batch_size": size}
+        configs = [config.replace(**kept) for config in configs]
+    return kept | choose_batch_size(filter(is_auto, configs), budget=budget, report=report)
 
 
 def describe_choice(heaviest: LargestBatch, size: int, field: str, budget: Budget) -> str:

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from dlexp.models.keras_internals import LayerGraph, layer_graph
-from dlexp.models.probe import trace_call
+from dlexp.models.probe import trace_call, unchanged
 
 _LAYERS = keras.layers
 # Layers by what the backward pass through them needs. What is needed of an activation comes in addition.
@@ -66,7 +66,8 @@ def activation_bytes(model: keras.Model, input_shape: Sequence[int]) -> int:
     """
     graph = layer_graph(model)
     if graph is None:
-        return _kept_of_trace(trace_call(model, input_shape, training=True).graph)
+        with unchanged(model):
+            return _kept_of_trace(trace_call(model, input_shape, training=True).graph)
     step = _Step()
     step.follow(graph, [step.tensor(input_shape, "uint8", learns=False)])
     return step.peak
@@ -111,7 +112,8 @@ class _Step:
         return [known[id(tensor)] for tensor in graph.outputs]
 
     def _call(self, operation: Any, inputs: Sequence[_Tensor], outputs: Sequence[Any]) -> list[_Tensor]:
-        if (inner := layer_graph(operation)) is not None:
+        inner = layer_graph(operation)
+        if inner is not None and len(inner.inputs) == len(inputs):
             return self.follow(inner, inputs)
         learns = bool(getattr(operation, "trainable_variables", ())) or any(tensor.learns for tensor in inputs)
         if isinstance(operation, _SAME_MEMORY):

@@ -13,6 +13,7 @@ from dlexp.machine.capacity import count_cores
 from dlexp.machine.units import format_seconds
 from dlexp.runs.preflight import check_names
 from dlexp.runs.run import Status
+from dlexp.sweeps.batch_size_check import check_batch_sizes
 from dlexp.sweeps.display import build_display, print_status
 from dlexp.sweeps.driver import SweepDriver, SweepLimits
 from dlexp.sweeps.folder import (
@@ -37,6 +38,7 @@ def check_plan(plan: SweepPlan, given: Mapping[str, Any]) -> None:
     """
     for config in plan.candidates.corner_configs():
         check_names(config)
+    check_batch_sizes(plan)
     from dlexp.sweeps.objective_check import check_objectives  # imported here: --help needs no pandas
 
     check_objectives(plan)

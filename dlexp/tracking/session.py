@@ -15,6 +15,7 @@ from dlexp.datasets.sources.combined import damage_of
 from dlexp.errors import DataError, DivergedError, InterruptedRunError, PrunedError, StoreError
 from dlexp.machine.atomic import atomic_file, write_text_atomically
 from dlexp.machine.json_files import write_json
+from dlexp.runs.batch_sizes import claim_batch_size, mark_batch_size
 from dlexp.runs.environment import write_environment
 from dlexp.runs.points import PointLog
 from dlexp.runs.recipe import make_recipe, recipe_text
@@ -65,6 +66,7 @@ def open_run(
     A trial of a sweep does not call trackers that the driver of the sweep copies trials to.
 
     Raises:
+        ConfigError: the experiment or the sweep has another batch size, see `claim_batch_size`.
         DlexpError: a tracker cannot be built, for example because a library is not installed.
     """
     built = _build_trackers(config, trial)
@@ -75,6 +77,7 @@ def open_run(
     tracker = _compose(run, usable, lacking=_names_left_out(config, trial) + [t.name for t in built if t not in usable])
     session = RunSession(run, name, tracker, run.point_log(), resumed=False)
     with run.hold(), _recording_the_end(session):
+        claim_batch_size(run, config, sweep=trial.sweep if trial else "")
         description = _describe(session, config, dataset, facts)
         write_run_files(description, dataset)
         tracker.start(description)
@@ -112,6 +115,7 @@ def reopen_run(
     tracker = _compose(run, built, lacking=_names_left_out(config, trial))
     session = RunSession(run, name, tracker, run.point_log(), resumed=True)
     with _recording_the_end(session):
+        mark_batch_size(run, config, sweep=record.get("sweep", ""))
         write_text_atomically(run.path / FLAGS_FILE, config_to_flagfile(config))
         write_text_atomically(run.path / CONFIG_FILE, config.to_json())
         tracker.resume(_describe(session, config, dataset, facts), session.log.points)

@@ -32,6 +32,7 @@ from dlexp.training.batch_norm import set_momentum, spread_momentum
 from dlexp.training.compiling import compile_model, reseed_python, seed_everything, use_threads
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch
+from dlexp.training.memory_check import warn_of_memory
 from dlexp.training.statistics import facts_of_statistics, measure_channels
 from dlexp.training.step_counter import StepCounter
 from dlexp.training.trace_draws import TraceDraws
@@ -139,6 +140,7 @@ def prepare(
         check_saved_network(model, portable_model, input_shape=dataset.image_shape, name=config.model.model)
     datasets, steps = make_datasets(), StepCounter()
     facts = initialize_and_compile(model, config, datasets, initialize=initialize, steps=steps)
+    warn_of_memory(model, config, dataset.image_shape, dataset.num_classes)
     set_momentum(portable_model, config.model, steps_per_epoch=datasets.steps_per_epoch)
     gradients = GradientWatch(
         model,

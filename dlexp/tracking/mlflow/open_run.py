@@ -28,6 +28,7 @@ from dlexp.tracking.mlflow.runs import (
     fill_in,
     find_or_make_run,
     is_there,
+    tag_batch_size_change,
     tag_own_status,
     write_dataset,
     write_params,
@@ -157,9 +158,10 @@ class OpenRun:
             raise unusable(claimed.tracking, err) from err
 
     def write_description(self) -> None:
-        """Writes the params and the dataset."""
+        """Writes the params, the dataset, and whether the batch size differs from that of other runs."""
         self._put(lambda: write_params(self._client, self._id, self._description.params()))
         self._put(lambda: write_dataset(self._client, self._id, self._description))
+        self._put(lambda: tag_batch_size_change(self._client, self._id, self._description.run.record()))
 
     def fill_in(self, points: Sequence[Point]) -> None:
         """Writes the params, the dataset and the points that MLflow lacks."""

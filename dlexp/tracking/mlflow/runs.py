@@ -27,7 +27,7 @@ MLFLOW_STATUS = {
 }
 _OWN_STATUSES = (Status.DIVERGED, Status.PRUNED)  # MLflow has no such status: a tag records it
 _STATUS_TAG = "dlexp.status"
-_PEAK_METRIC = "peak_memory_bytes"  # the name of the field in the record, too
+_PEAK_METRIC, _CHANGE_TAG = "peak_memory_bytes", "batch_size_change"  # so called in the record, too
 _MAX_PARAM_CHARS = 6000
 _MAX_BATCH, _MAX_METRICS = 100, 1000  # limits of one request to MLflow
 
@@ -111,6 +111,7 @@ def fill_in(client: MlflowClient, run_id: str, description: RunDescription, poin
     }
     missing = [point for point in points if (point.key, point.step) not in known]
     write_points(client, run_id, missing)
+    tag_batch_size_change(client, run_id, description.run.record())
     return Filled(len(params), len(missing), dataset=not has_dataset)
 
 
@@ -132,6 +133,12 @@ def write_peak_memory(client: MlflowClient, run_id: str, record: Mapping[str, An
     peak = record.get(_PEAK_METRIC)
     if peak is not None and client.get_run(run_id).data.metrics.get(_PEAK_METRIC) != peak:
         client.log_metric(run_id, _PEAK_METRIC, float(peak))
+
+
+def tag_batch_size_change(client: MlflowClient, run_id: str, record: Mapping[str, Any]) -> None:
+    """Writes as a tag that a run has another batch size than its experiment or sweep: "64 -> 128"."""
+    if _CHANGE_TAG in record:
+        client.set_tag(run_id, _CHANGE_TAG, record[_CHANGE_TAG])
 
 
 def tag_own_status(client: MlflowClient, run_id: str, status: Status) -> None:

@@ -1,0 +1,26 @@
+"""Checks before the first trial that all trials of a sweep have one batch size, that of their experiment."""
+
+from dlexp.errors import ConfigError
+from dlexp.runs.batch_sizes import check_batch_size
+from dlexp.sweeps.plan import SweepPlan
+
+
+def check_batch_sizes(plan: SweepPlan) -> None:
+    """Raises ConfigError if trials would have several batch sizes, or another one than their experiment or sweep.
+
+    Trials with `allow_batch_size_change` are not checked.
+    """
+    fixed = {
+        (config.tracking.experiment, config.data.batch_size): config
+        for config in plan.candidates.corner_configs()
+        if not config.tracking.allow_batch_size_change
+    }
+    sizes = sorted({batch_size for _, batch_size in fixed})
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"trials of sweep {plan.name!r} have batch_size={' and '.join(map(str, sizes))}, so they cannot be "
+            "compared: an epoch has another number of steps with each, and a learning rate another meaning; give one "
+            "--batch_size, or --allow_batch_size_change"
+        )
+    for config in fixed.values():
+        check_batch_size(config, sweep=plan.name)
