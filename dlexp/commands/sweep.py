@@ -14,8 +14,8 @@ from dlexp.errors import ConfigError
 from dlexp.machine.console import note
 from dlexp.machine.units import parse_bytes, parse_seconds
 from dlexp.runs.preflight import check_store
-from dlexp.sweeps.display import print_status
 from dlexp.sweeps.batch_size_check import check_batch_sizes
+from dlexp.sweeps.display import print_status
 from dlexp.sweeps.driver import SweepLimits
 from dlexp.sweeps.folder import (
     SweepFolder,
