@@ -31,7 +31,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
         "Exit with 1 if a file cannot be read or is an image in a format that is not read; the predictions for all "
         "others are still written.",
     ),
-    "batch_size": (0, "Images per batch; 0: as in the training of the model."),
+    "batch_size": (0, "Images per batch; 0: as many as passed the network at once in training."),
     "kind": ("best", "Which checkpoint of a run: best or last."),
     "store": ("mlruns", "Folder of the runs."),
     "plugins": ("", "Python files or modules that define layers of the model; empty: the plug-ins of its run."),

@@ -37,7 +37,8 @@ def set_momentum(model: keras.Model, config: ModelConfig, *, steps_per_epoch: in
 def spread_momentum(model: keras.Model, *, micro_batches: int) -> float | None:
     """Changes the momentum m of the layers of a model to m^(1 / micro_batches).
 
-    The statistics move once for each micro-batch. After all of them the earlier statistics count m, as after one batch.
+    The statistics move once for each micro-batch. After all of them the earlier statistics count m, as after one batch;
+    after the last batch of an epoch, which may have fewer of them, a little more.
 
     Args:
         model: built, and not traced.
