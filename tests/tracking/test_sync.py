@@ -108,6 +108,14 @@ def test_empty_database_is_filled(run: Run) -> None:
     assert len(contents(run)["points"]) > 10
 
 
+def test_peak_memory_and_a_change_of_the_batch_size_are_filled_in(run: Run) -> None:
+    run.update(batch_size_change="64 -> 128", peak_memory_bytes=3 * 2**30)
+    assert sync(run) == 0
+    found = client_of(run.path.parents[2]).get_run(run.id).data
+    assert found.tags["batch_size_change"] == "64 -> 128"
+    assert found.metrics["peak_memory_bytes"] == 3 * 2**30
+
+
 def test_garbage_is_named_and_after_it_is_moved_away_a_new_one_is_made(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
