@@ -33,7 +33,7 @@ def list_gpus() -> list[Gpu]:
         printed = subprocess.run(
             [program, *_QUERY], capture_output=True, text=True, timeout=_SECONDS, check=True, stdin=subprocess.DEVNULL
         ).stdout
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
     rows = [line.rsplit(",", 2) for line in printed.splitlines() if line.strip()]
     if not all(len(row) == 3 and row[1].strip().isdecimal() and row[2].strip().isdecimal() for row in rows):
