@@ -7,7 +7,6 @@ from dlexp.config.command import Command, CommandLine
 from dlexp.config.early_flags import is_debug
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.presets import preset_names
-from dlexp.config.setting import AUTO
 from dlexp.machine.console import leave, note, report_errors, silence_pillow
 from dlexp.machine.startup import importing_tensorflow
 from dlexp.registry import TRACKERS, registered_names
@@ -59,7 +58,7 @@ def _start(config: ExperimentConfig) -> "ExperimentResult":
 
 def _with_batch_size(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the config with numbers in place of `auto`."""
-    if AUTO not in (config.data.batch_size, config.data.micro_batch_size):
+    if not config.data.has_auto_size:
         return config
     from dlexp.memory.choice import keep_or_choose
 

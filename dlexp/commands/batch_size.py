@@ -1,6 +1,7 @@
 """`dlexp batch-size`: measures which model needs the most memory, and the largest batch that fits all of them."""
 
 import pathlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,13 @@ def _find_batch_size(line: CommandLine) -> int:
         raise ConfigError(f"--multiple_of={options['multiple_of']} must be 0 (powers of two) or more")
     budget = find_budget(device=options["device"], memory=options["memory_budget"], margin=options["margin"])
     limit = parse_seconds("probe_time_limit", options["probe_time_limit"])
-    candidates = unlike_candidates(_read_configs(options, line.config))
-    note(f"measuring {len(candidates)} models within {budget}, {budget.margin:.0%} of it free")
+    output = pathlib.Path(options["output"])
+    _make_folder(output)
+    candidates = unlike_candidates(
+        config.replace(batch_size=1, micro_batch_size=0) for config in _read_configs(options, line.config)
+    )
+    models = "1 model" if len(candidates) == 1 else f"{len(candidates)} models"
+    note(f"measuring {models} within {budget}, {budget.margin:.0%} of it free")
     found = find_largest_batches(
         candidates, budget, SearchSettings(multiple_of=options["multiple_of"], time_limit_s=limit), report=note
     )
@@ -78,11 +84,12 @@ def _find_batch_size(line: CommandLine) -> int:
     flags = {"batch_size": size}
     if options["throughput"]:
         speeds = measure_speeds(heaviest.config, size, budget, time_limit_s=limit, report=note)
-        flags = _print_speeds(speeds, heaviest.name) or flags
+        if speeds and options["format"] == "table":
+            note(f"speed of {heaviest.name}, the fastest first:")
+            _print_speeds(speeds)
+        flags = _flags_of_fastest(speeds) or flags
     for advice in advice_lines(found, line.config):
         note(advice)
-    output = pathlib.Path(options["output"])
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(output, flagfile_text(found, budget, flags))
     picture = pathlib.Path(options["picture"] or output.with_suffix(".png"))
     from dlexp.memory.picture import draw_memory
@@ -98,21 +105,32 @@ def _read_configs(options: Mapping[str, Any], base: ExperimentConfig) -> Iterabl
     given = [name for name in _SOURCES if options[name]]
     if len(given) > 1:
         raise ConfigError(f"--{' and --'.join(given)} each name models: give one of them")
-    base = base.replace(batch_size=1, micro_batch_size=0)
     if not given:
         return [base]
     if options["models"]:
-        return [base.replace(model=name) for name in parse_names(options["models"])]
+        names = parse_names(options["models"])
+        if not names:
+            raise ConfigError(f"--models={options['models']} names no model: give names, such as resnet20,vit_tiny")
+        return [base.replace(model=name) for name in names]
     if options["flagfiles"]:
-        lines = [f"--flagfile={path}" for path in parse_names(options["flagfiles"])]
+        lines = [f"--flagfile={shlex.quote(path)}" for path in parse_names(options["flagfiles"])]
         return Commands.parse(lines, base, origin="--flagfiles").corner_configs()
     return read_candidates(options, base).combinations(MEMORY_FIELDS)
 
 
-def _print_speeds(speeds: Sequence["Speed"], name: str) -> dict[str, int]:
-    """Prints the speeds; returns the flags of the fastest training, or none if nothing was measured."""
-    if not speeds:
-        return {}
+def _make_folder(output: pathlib.Path) -> None:
+    """Makes the folder of a file, before minutes are spent on what it will hold."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(f"--output={output} cannot be written: {err}: give another path") from err
+    if output.is_dir():
+        raise ConfigError(f"--output={output} is a folder: give the path of a file")
+
+
+def _print_speeds(speeds: Sequence["Speed"]) -> None:
+    import pandas as pd
+
     rows = [
         {
             "batch size": str(speed.batch_size),
@@ -122,10 +140,13 @@ def _print_speeds(speeds: Sequence["Speed"], name: str) -> dict[str, int]:
         }
         for speed in speeds
     ]
-    note(f"speed of {name}, the fastest first:")
-    import pandas as pd
-
     write_table(pd.DataFrame(rows), output_format="table", columns=list(rows[0]))
+
+
+def _flags_of_fastest(speeds: Sequence["Speed"]) -> dict[str, int]:
+    """The flags of the fastest training; none if nothing was measured."""
+    if not speeds:
+        return {}
     best = speeds[0]
     micro = {"micro_batch_size": best.micro_batch_size} if best.micro_batch_size else {}
     return {"batch_size": best.batch_size, **micro}

@@ -9,7 +9,6 @@ from typing import Any
 
 from dlexp.config.command import Command, CommandLine
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
-from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 from dlexp.machine.console import note
 from dlexp.machine.units import parse_bytes, parse_seconds
@@ -117,17 +116,23 @@ def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
 
 def _with_batch_size(plan: SweepPlan, launcher: LauncherChoice) -> SweepPlan:
     """Returns the plan with numbers in place of `auto`: one batch size that fits all of its trials."""
-    if AUTO not in (plan.base.data.batch_size, plan.base.data.micro_batch_size):
+    if not plan.base.data.has_auto_size:
+        if any(config.data.has_auto_size for config in plan.candidates.corner_configs()):
+            raise ConfigError(
+                "auto is one batch size for all trials of a sweep, not a value of one of them: give --batch_size=auto "
+                "or --micro_batch_size=auto as a flag of the sweep, or leave it out"
+            )
         return plan
     from dlexp.memory.budget import CPU, find_budget
-    from dlexp.memory.choice import MEMORY_FIELDS, is_auto, keep_or_choose
+    from dlexp.memory.choice import MEMORY_FIELDS, keep_or_choose
 
     if launcher.name != "local":
         raise ConfigError(
             f"batch_size=auto measures on this machine, and --launcher={launcher.name} trains on others: find it there "
             "with dlexp batch-size, and give the number"
         )
-    configs = filter(is_auto, plan.candidates.combinations(MEMORY_FIELDS))
+    combinations = plan.candidates.combinations({*MEMORY_FIELDS, "batch_size"})
+    configs = [config for config in combinations if config.data.has_auto_size]
     budget = find_budget()
     shared = budget.shared_by(launcher.workers) if budget.device == CPU else budget
     chosen = keep_or_choose(configs, plan.base.tracking, budget=shared, report=note)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlexp.config.range import Range
-from dlexp.config.setting import setting
+from dlexp.config.setting import AUTO, setting
 
 SPLIT_METHODS = ("auto", "stratified", "hash", "group", "official", "folds")
 BAD_IMAGES = ("fail", "skip")
@@ -141,6 +141,11 @@ class DataConfig:
         "Augmentations of the training images, applied in the given order, such as flip,crop,mixup.",
         makes_dataset=False,
     )
+
+    @property
+    def has_auto_size(self) -> bool:
+        """Whether a batch size, or a micro-batch size, is still to be chosen by measurements."""
+        return AUTO in (self.batch_size, self.micro_batch_size)
 
     @property
     def evaluation_batch_size(self) -> int:

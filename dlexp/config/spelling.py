@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.experiment_config import ExperimentConfig, config_fields
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 
 DEFAULTS = ExperimentConfig().flat()
@@ -13,7 +14,11 @@ DEFAULTS = ExperimentConfig().flat()
 
 def config_to_flagfile(config: ExperimentConfig) -> str:
     """Returns the text of a flagfile that sets every field: `dlexp train --flagfile=run.flags` repeats the run."""
-    lines = [f"--{name}={flag_text(value)}" for name, value in config.flat().items()]
+    fields = config_fields()
+    lines = [
+        f"--{name}={'auto' if fields[name].metadata['auto'] and value == AUTO else flag_text(value)}"
+        for name, value in config.flat().items()
+    ]
     return "\n".join(["# Every flag of this run: dlexp train --flagfile=run.flags", *lines]) + "\n"
 
 

@@ -26,7 +26,9 @@ def read_gpu_memory() -> list[GpuMemory]:
     if program is None:
         return []
     try:
-        answer = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+        answer = subprocess.run(
+            [program, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
     found = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines()]

@@ -54,7 +54,7 @@ class LargestBatch:
         line: of the peak memory of training over the batch size; None if nothing was measured.
         predicted_bytes: what the line predicted for `size` before it was measured.
         unmeasured_bytes: what a training needs beyond what the probes saw, see `unmeasured_bytes`.
-        training_examples: examples of the training split.
+        largest_allowed: the largest batch size that was to choose from, by the number of training examples.
         num_probes: how many probes were made.
         seconds: wall-clock time of the search.
     """
@@ -67,7 +67,7 @@ class LargestBatch:
     line: Line | None
     predicted_bytes: float
     unmeasured_bytes: int
-    training_examples: int
+    largest_allowed: int | None
     num_probes: int
     seconds: float
 
@@ -84,9 +84,9 @@ class LargestBatch:
 
     @property
     def images_per_second(self) -> float | None:
-        """Speed of training at `size`; None if there is none."""
+        """Speed of training at `size`; None if there is none, or if it was too short to be timed."""
         report = self.probes[self.size].report if self.size else None
-        return report.images_per_second if report else None
+        return (report.images_per_second or None) if report else None
 
     def peaks(self) -> dict[int, float]:
         """Returns the peak memory of the whole run by the batch sizes that were probed, in bytes, smallest size first.
@@ -154,9 +154,9 @@ def find_largest_batches(
     def find(candidate: Candidate) -> LargestBatch:
         started = time.monotonic()
         try:
-            check_names(candidate.config)
-            config = with_own_paths(resolve_recipe(candidate.config))
-            with opening:
+            with opening:  # a plug-in is imported, and a dataset opened, by one thread at a time
+                check_names(candidate.config)
+                config = with_own_paths(resolve_recipe(candidate.config))
                 dataset = open_once(config.data)
         except DlexpError as err:
             return _without_probes(candidate, str(err))
@@ -164,8 +164,8 @@ def find_largest_batches(
         return dataclasses.replace(found, seconds=time.monotonic() - started)
 
     with (
+        ThreadPoolExecutor(_count_at_once(budget)) as pool,  # its end waits for all threads, so that of probes is first
         Prober(device=budget.device, limit_bytes=budget.total_bytes, time_limit_s=settings.time_limit_s) as prober,
-        ThreadPoolExecutor(_count_at_once(budget)) as pool,
     ):
         return list(pool.map(find, candidates))
 
@@ -195,8 +195,8 @@ def _search(
     prober: Prober,
     report: Callable[[str], None],
 ) -> LargestBatch:
-    config, examples = candidate.config, dataset.count("train")
-    most = examples if settings.field == "batch_size" else config.data.batch_size
+    config = candidate.config
+    most = dataset.count("train") if settings.field == "batch_size" else config.data.batch_size
 
     def measure(size: int, purpose: Purpose) -> Probe:
         confirms = purpose is Purpose.CONFIRMATION
@@ -207,7 +207,8 @@ def _search(
 
     # The largest batch has the fewest examples that are not measured: for any other, this is a little too much.
     unmeasured = unmeasured_bytes(config, dataset)
-    search = Search(measure, Sizes(most=most, multiple_of=settings.multiple_of), budget.usable_bytes - unmeasured)
+    sizes = Sizes(most=most, multiple_of=settings.multiple_of)
+    search = Search(measure, sizes, budget.usable_bytes - unmeasured)
     search.run()
     problem = ""
     if search.largest is None:
@@ -221,7 +222,7 @@ def _search(
         line=search.training_line(),
         predicted_bytes=search.predicted_bytes + unmeasured,
         unmeasured_bytes=unmeasured,
-        training_examples=examples,
+        largest_allowed=sizes.at_most(most),
         num_probes=search.count,
         seconds=0.0,
     )
@@ -269,7 +270,7 @@ def _without_probes(candidate: Candidate, problem: str) -> LargestBatch:
         line=None,
         predicted_bytes=0.0,
         unmeasured_bytes=0,
-        training_examples=0,
+        largest_allowed=None,
         num_probes=0,
         seconds=0.0,
     )
@@ -279,5 +280,5 @@ def _count_at_once(budget: Budget) -> int:
     """How many probes may run at once: one on a GPU, else two, if the machine has memory and cores for both."""
     if budget.device != CPU:
         return 1
-    fitting = (available_memory_bytes() or 0) // budget.total_bytes
+    fitting = (available_memory_bytes() or 0) // max(budget.total_bytes, 1)
     return max(1, min(_MOST_AT_ONCE, count_cores(), fitting))

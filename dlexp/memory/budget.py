@@ -56,7 +56,7 @@ def find_budget(*, device: str = "auto", memory: str = "", margin: str = "10%") 
     Raises:
         ConfigError: a text cannot be read, there is no such device, or its memory is not known.
     """
-    gpus = read_gpu_memory()
+    gpus = [] if device == CPU else read_gpu_memory()
     name = _choose_device(device, gpus)
     given, share = parse_bytes("memory_budget", memory), _parse_margin(margin)
     if given:
@@ -80,8 +80,8 @@ def _choose_device(device: str, gpus: list[GpuMemory]) -> str:
         raise ConfigError(f"--device={device} is not known: give auto, cpu, gpu or gpu:N")
     number = int(found[1] or 0)
     if number >= len(gpus):
-        there = f"there are {len(gpus)} GPUs" if gpus else "nvidia-smi lists no GPU"
-        raise ConfigError(f"--device={device} cannot be used, as {there}: give another --device, such as cpu")
+        there = f"only gpu:0 to gpu:{len(gpus) - 1}" if len(gpus) > 1 else "only gpu:0" if gpus else "no GPU"
+        raise ConfigError(f"--device={device} is not there, as nvidia-smi lists {there}: give another --device")
     return f"gpu:{number}"
 
 

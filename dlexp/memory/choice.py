@@ -1,6 +1,6 @@
 """Chooses the batch size of a training that asks for `auto`, before it starts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.config.sections import TrackingConfig
@@ -12,12 +12,8 @@ from dlexp.memory.budget import Budget, find_budget
 from dlexp.runs.batch_sizes import remembered_batch_size
 
 _CHOSEN = ("batch_size", "micro_batch_size")
-MEMORY_FIELDS = frozenset((*field_names("traced"), *field_names("makes_dataset"))) - frozenset(_CHOSEN)
-
-
-def is_auto(config: ExperimentConfig) -> bool:
-    """Whether a config asks for a batch size, or a micro-batch size, that is still to be chosen."""
-    return AUTO in (config.data.batch_size, config.data.micro_batch_size)
+_ALSO_TAKE_MEMORY = ("cache", "evaluation_report")  # although neither the training step nor the data depends on them
+MEMORY_FIELDS = frozenset((*field_names("traced"), *field_names("makes_dataset"), *_ALSO_TAKE_MEMORY)) - {*_CHOSEN}
 
 
 def choose_batch_size(
@@ -29,7 +25,7 @@ def choose_batch_size(
     """Measures the largest batch that fits all of some trainings.
 
     Args:
-        configs: of the trainings; all of them ask for `auto` in the same fields.
+        configs: of the trainings; all of them ask for `auto`, in the same fields.
         budget: the memory that a training may use; None: that of the GPU, or what is available.
         report: called with lines about the progress and the result.
 
@@ -37,23 +33,20 @@ def choose_batch_size(
         The fields that were `auto`, with their numbers. If both were, the whole batch passes through the network.
 
     Raises:
-        ConfigError: a model cannot be trained, or not even one example of it fits.
+        ConfigError: a model cannot be trained, not even one example of it fits, or the configs do not ask for `auto` in
+            the same fields.
 
     Example:
         >>> config = ExperimentConfig.of(model="resnet20", batch_size="auto")
         >>> result = run_experiment(config.replace(**choose_batch_size([config])))
     """
-    candidates = unlike_candidates(configs)
-    if not candidates:
+    # Of configs that differ in their batch size alone, the last one is measured: that of the largest batch.
+    given = sorted(configs, key=lambda config: config.data.batch_size)
+    if not given:
         return {}
-    budget, data = budget or find_budget(), candidates[0].config.data
-    field = "batch_size" if data.batch_size == AUTO else "micro_batch_size"
-    if field == "batch_size" and data.micro_batch_size > 0:
-        raise ConfigError(
-            f"batch_size=auto cannot be chosen with micro_batch_size={data.micro_batch_size}, as slices of that size "
-            "fit for any batch: give a number as --batch_size, or leave --micro_batch_size out"
-        )
-    fixed = {"micro_batch_size": 0} if field == "batch_size" and data.micro_batch_size == AUTO else {}
+    field, fixed = _field_to_find(given)
+    budget = budget or find_budget()
+    candidates = unlike_candidates(given)
     found = find_largest_batches(
         [Candidate(name=one.name, config=one.config.replace(**{field: 1} | fixed)) for one in candidates],
         budget,
@@ -66,8 +59,27 @@ def choose_batch_size(
     heaviest = heaviest_of(found)
     assert heaviest is not None  # all have a batch
     size = min(one.size for one in found if one.size is not None)
+    if field == "micro_batch_size":
+        size = min(size, given[0].data.batch_size)
     report(describe_choice(heaviest, size, field, budget))
     return {field: size} | fixed
+
+
+def _field_to_find(configs: Sequence[ExperimentConfig]) -> tuple[str, dict[str, int]]:
+    """The field that is looked for, and values of others: if both are auto, the whole batch passes the network."""
+    asked = {(config.data.batch_size == AUTO, config.data.micro_batch_size == AUTO) for config in configs}
+    if len(asked) > 1 or asked == {(False, False)}:
+        raise ConfigError("a batch size is chosen for trainings that all ask for auto, and in the same fields")
+    ((batch_is_auto, micro_is_auto),) = asked
+    if not batch_is_auto:
+        return "micro_batch_size", {}
+    slices = max(config.data.micro_batch_size for config in configs)
+    if slices > 0:
+        raise ConfigError(
+            f"batch_size=auto cannot be chosen with micro_batch_size={slices}, as slices of that size fit for any "
+            "batch: give a number as --batch_size, or leave --micro_batch_size out"
+        )
+    return "batch_size", {"micro_batch_size": 0} if micro_is_auto else {}
 
 
 def keep_or_choose(
@@ -92,7 +104,9 @@ def keep_or_choose(
         report(f"batch_size={size}, which all runs of experiment {tracking.experiment!r} have")
         kept = {"batch_size": size}
         configs = [config.replace(**kept) for config in configs]
-    return kept | choose_batch_size(filter(is_auto, configs), budget=budget, report=report)
+    return kept | choose_batch_size(
+        [config for config in configs if config.data.has_auto_size], budget=budget, report=report
+    )
 
 
 def describe_choice(heaviest: LargestBatch, size: int, field: str, budget: Budget) -> str:

@@ -63,9 +63,36 @@ class Probe:
 
 @dataclass
 class _Running:
+    """A probe that runs.
+
+    Attributes:
+        process: leads a process group as soon as it has begun.
+        connection: to it.
+        held_seconds: how long it stood still while others were timed.
+        held_since: when it was held, by `time.monotonic`; None if it is not.
+    """
+
     process: ForkServerProcess
     connection: Connection
     held_seconds: float = 0.0
+    held_since: float | None = None
+
+    def hold(self) -> None:
+        """Makes it stand still."""
+        self.held_since = time.monotonic()
+        self.signal(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Lets it run again."""
+        if self.held_since is not None:
+            self.held_seconds += time.monotonic() - self.held_since
+        self.held_since = None
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kills the process and all that it has started."""
+        self.signal(signal.SIGKILL)
+        self.process.kill()  # it may not lead a group yet
 
     def signal(self, number: int) -> None:
         """Sends a signal to the process and all that it has started."""
@@ -75,7 +102,7 @@ class _Running:
 
 
 class Prober:
-    """Measures configs; several threads may call it at once. Use it in a `with` block, which removes what it wrote.
+    """Measures configs; several threads may call it at once. Use it in a `with` block, whose end kills what runs.
 
     Args:
         device: `cpu`, `gpu` or `gpu:N`.
@@ -91,7 +118,7 @@ class Prober:
         self._folder = tempfile.TemporaryDirectory(prefix="dlexp-probes-")
         self._running: list[_Running] = []
         self._starting, self._timing = threading.Lock(), threading.Lock()
-        self._count = 0
+        self._count, self._is_closed = 0, False
         self._store = str(pathlib.Path(self._folder.name, "store"))
 
     def __enter__(self) -> "Prober":
@@ -102,9 +129,12 @@ class Prober:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        with self._starting:
+            self._is_closed = True
         for running in list(self._running):
-            running.signal(signal.SIGKILL)
-            running.process.join()
+            running.kill()
+        while self._running:
+            time.sleep(_POLL_SECONDS)  # the threads that call `measure` see the end of their probes
         self._folder.cleanup()
 
     def measure(
@@ -139,6 +169,8 @@ class Prober:
     def _start(self) -> Iterator[tuple[_Running, pathlib.Path]]:
         ours, theirs = self._context.Pipe()
         with self._timing, self._starting:  # not while others are timed
+            if self._is_closed:
+                raise RuntimeError("the prober is closed, so it measures nothing more")
             self._count += 1
             log_path = pathlib.Path(self._folder.name, f"{self._count}.log")
             process = self._context.Process(target=_work, args=(theirs,), name="dlexp-probe", daemon=True)
@@ -150,8 +182,7 @@ class Prober:
         try:
             yield running, log_path
         finally:
-            running.signal(signal.SIGKILL)
-            process.kill()  # it may not lead a group yet
+            running.kill()
             process.join()
             ours.close()
             self._running.remove(running)
@@ -169,7 +200,7 @@ class Prober:
                 peak = max(peak, self._peak_of(running))
                 if peak > limit_bytes:
                     return ended(Outcome.NO_MEMORY, f"needs more than {format_bytes(limit_bytes)}")
-                if time.monotonic() > deadline + running.held_seconds:
+                if running.held_since is None and time.monotonic() > deadline + running.held_seconds:
                     return ended(Outcome.FAILED, f"took longer than {format_seconds(self._time_limit_s)}")
                 if not running.connection.poll(_POLL_SECONDS):
                     continue
@@ -198,15 +229,14 @@ class Prober:
     def _holding_others(self, timed: _Running) -> Iterator[None]:
         """Holds all other probes during the block, so that they do not slow down the one that is timed."""
         with self._timing:
-            others, started = [running for running in self._running if running is not timed], time.monotonic()
+            others = [running for running in self._running if running is not timed]
             for running in others:
-                running.signal(signal.SIGSTOP)
+                running.hold()
             try:
                 yield
             finally:
                 for running in others:
-                    running.held_seconds += time.monotonic() - started
-                    running.signal(signal.SIGCONT)
+                    running.release()
 
     def _explain_death(self, running: _Running, log_path: pathlib.Path) -> tuple[Outcome, str]:
         """What the end of a process without a report means: the kernel kills for memory, malloc aborts for it."""
@@ -214,7 +244,7 @@ class Prober:
         code = running.process.exitcode
         printed = log_path.read_text(errors="replace").strip() if log_path.exists() else ""
         if code == -signal.SIGKILL or (code == -signal.SIGABRT and "bad_alloc" in printed):
-            return Outcome.NO_MEMORY, f"its process {describe_exit(code)}, as the kernel does when memory runs out"
+            return Outcome.NO_MEMORY, f"its process {describe_exit(code)}, as happens when memory runs out"
         tail = f": {' '.join(printed[-_LAST_LINES:].split())}" if printed else ""
         return Outcome.FAILED, f"its process {describe_exit(code)}{tail}"
 

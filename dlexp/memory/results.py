@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.setting import AUTO
 from dlexp.config.spelling import flag_text
 from dlexp.machine.capacity import count_cores
 from dlexp.machine.units import format_bytes
@@ -78,13 +79,14 @@ def result_sentence(found: Sequence[LargestBatch], budget: Budget) -> str:
     if heaviest is None or size is None:
         return f"no model has a batch that fits the budget of {budget}"
     peak = format_bytes(int(heaviest.peak_at(size)))
+    is_whole = any(one.size == size == one.largest_allowed for one in found)
+    limit = "the largest for so few training images, within" if is_whole else "the largest that fits"
     if len(found) == 1:
-        return f"{heaviest.name} needs {peak} with a batch of {size}, the largest that fits the budget of {budget}"
+        return f"{heaviest.name} needs {peak} with a batch of {size}, {limit} the budget of {budget}"
     trained = sum(one.size is not None for one in found)
-    limit = " (the whole training set)" if 2 * size > heaviest.training_examples else ""
     return (
-        f"{heaviest.name} is the heaviest of {trained} models: it needs {peak} with a batch of {size}{limit}, the "
-        f"largest that fits all in the budget of {budget}"
+        f"{heaviest.name} is the heaviest of {trained} models: it needs {peak} with a batch of {size}, {limit} the "
+        f"budget of {budget}"
     )
 
 
@@ -96,31 +98,30 @@ def problem_lines(found: Sequence[LargestBatch]) -> list[str]:
 def advice_lines(found: Sequence[LargestBatch], base: ExperimentConfig) -> list[str]:
     """Returns what to consider with the batch size that was found: the learning rate, and micro-batches."""
     size = common_size(found)
-    lines = []
-    if size is not None:
-        lines += _rate_advice(size, base)
-        lines += _steps_advice(size, found)
-        small = [one.name for one in found if one.size is not None and one.size < _SMALL_BATCH]
-        if small:
-            larger = max(_SMALL_BATCH, *(one.size or 0 for one in found))
-            lines.append(
-                f"for a larger batch with {', '.join(small)}, give --batch_size={larger} --micro_batch_size={size}: a "
-                f"step goes through its batch in slices of {size} images, and updates the weights once"
-            )
+    if size is None:
+        return []
+    lines = [*_rate_advice(size, base), *_steps_advice(size, found)]
+    small = [one.name for one in found if one.size and one.size < _SMALL_BATCH and one.size != one.largest_allowed]
+    if small:
+        larger = max(_SMALL_BATCH, *(one.size or 0 for one in found))
+        lines.append(
+            f"for larger batches of {', '.join(small)}, give --batch_size={larger} --micro_batch_size={size}: a step "
+            f"goes through its batch in slices of {size} images, and updates the weights once"
+        )
     return lines
 
 
 def _steps_advice(size: int, found: Sequence[LargestBatch]) -> list[str]:
-    steps = min(-(-one.training_examples // size) for one in found if one.size is not None)
-    if steps >= _FEW_STEPS:
+    fewest = min(one.largest_allowed or size for one in found if one.size is not None)
+    if fewest >= _FEW_STEPS * size:
         return []
-    return [f"an epoch has {steps} steps of {size} images: the largest batch is rarely the best one for so few images"]
+    return [f"an epoch has few steps of {size} images: for small datasets the largest batch is rarely the best one"]
 
 
 def _rate_advice(size: int, base: ExperimentConfig) -> list[str]:
     """Scaled learning rates; see https://arxiv.org/abs/1706.02677 (linear), https://arxiv.org/abs/2205.10287 (root)."""
-    rate, before = base.optimization.learning_rate, max(base.data.batch_size, 1)
-    if size == before:
+    rate, before = base.optimization.learning_rate, base.data.batch_size
+    if before in (size, AUTO):
         return []
     ratio = size / before
     return [
@@ -140,6 +141,7 @@ def flagfile_text(found: Sequence[LargestBatch], budget: Budget, flags: dict[str
         f"Largest batch of every model: {models}.",
         f"Margin: {budget.margin:.0%}. Device: {_device(budget)}.",
         f"Dataset: {first.data.dataset}; image size: {size}; dtype policy: {first.execution.dtype_policy}.",
+        *(() if flags == {"batch_size": common_size(found)} else ("Of this batch and smaller ones, the fastest.",)),
         f"Found by dlexp batch-size on {datetime.date.today().isoformat()}, with {packages}, Python "
         f"{platform.python_version()}.",
     ]

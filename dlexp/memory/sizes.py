@@ -1,6 +1,5 @@
 """The batch sizes that may be chosen: powers of two, or multiples of a number."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,8 +49,3 @@ class Sizes:
         while size is not None:
             yield size
             size = self.above(size)
-
-
-def is_power_of_two(size: int) -> bool:
-    """Whether a size is 1, 2, 4, 8, ..."""
-    return size in itertools.takewhile(lambda power: power <= size, (1 << n for n in itertools.count()))

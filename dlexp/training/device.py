@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from dlexp.errors import ConfigError
+
 _MIB = 2**20
 
 
@@ -11,12 +13,20 @@ def use_device(device: str, *, limit_bytes: int = 0) -> None:
     Args:
         device: `cpu`, `gpu` or `gpu:N`.
         limit_bytes: memory that TensorFlow may take of the GPU; 0: it takes what it needs, and keeps it.
+
+    Raises:
+        ConfigError: TensorFlow sees no such GPU.
     """
     gpus = tf.config.list_physical_devices("GPU")
     name, _, number = device.partition(":")
     if name == "cpu":
         tf.config.set_visible_devices([], "GPU")
         return
+    if int(number or 0) >= len(gpus):
+        raise ConfigError(
+            f"device {device} is not there for TensorFlow, which sees {len(gpus)} GPUs: install "
+            "tensorflow[and-cuda], set CUDA_VISIBLE_DEVICES, or choose another device"
+        )
     gpu = gpus[int(number or 0)]
     tf.config.set_visible_devices([gpu], "GPU")
     if limit_bytes:

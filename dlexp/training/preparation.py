@@ -12,7 +12,6 @@ from dlexp.checkpoints.archive import NetworkArchive
 from dlexp.checkpoints.initial_weights import initialize_weights
 from dlexp.checkpoints.portable import build_portable_model, check_saved_network
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.config.setting import AUTO
 from dlexp.datasets import Dataset, Datasets, open_dataset
 from dlexp.datasets.inspection.findings import cut_keys, find_exact_leaks
 from dlexp.datasets.inspection.unused_bits import unused_bits
@@ -119,7 +118,7 @@ def prepare(
         initialize: load the weights of `init_checkpoint`, if there is one; a resume restores others.
         choose_examples: returns the dataset with the examples that are used; a measurement of memory uses fewer.
     """
-    if AUTO in (config.data.batch_size, config.data.micro_batch_size):
+    if config.data.has_auto_size:
         raise ConfigError(
             "batch_size=auto is chosen by measurements before the training, not by it: give a number, or "
             "config.replace(**dlexp.choose_batch_size([config]))"

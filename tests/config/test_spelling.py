@@ -2,7 +2,9 @@
 
 import pytest
 
-from dlexp.config.spelling import parse_names
+from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.flags import config_from_words
+from dlexp.config.spelling import config_to_flagfile, parse_names
 
 
 @pytest.mark.parametrize(
@@ -10,3 +12,10 @@ from dlexp.config.spelling import parse_names
 )
 def test_names_are_parted_by_commas_and_empty_ones_left_out(text: str, names: tuple[str, ...]) -> None:
     assert parse_names(text) == names
+
+
+def test_batch_size_that_is_still_to_be_chosen_is_written_as_the_word_and_read_back() -> None:
+    config = ExperimentConfig.of(batch_size="auto", micro_batch_size="auto", seed=1)
+    lines = config_to_flagfile(config).splitlines()
+    assert {"--batch_size=auto", "--micro_batch_size=auto", "--seed=1"} <= set(lines)
+    assert config_from_words(lines[1:]) == config
