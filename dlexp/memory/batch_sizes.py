@@ -26,6 +26,10 @@ from dlexp.runs.recipe import resolve_recipe
 
 _MOST_AT_ONCE = 2
 _TIMED_CALLS = 2
+_WAYS_OUT = (
+    "micro-batches have one example at least and do not help: raise the budget, give a smaller --image_size, or leave "
+    "the model out"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,9 +245,9 @@ def _explain(search: Search, budget: Budget, unmeasured: int, need_of_one: Calla
     probe = search.probes[1]
     needed = probe.peak_bytes if probe.report else need_of_one()
     if needed is None:
-        return f"one example needs more than {limit}"
+        return f"one example needs more than {limit}; {_WAYS_OUT}"
     excess = format_bytes(needed + unmeasured - budget.usable_bytes)
-    return f"one example needs {format_bytes(needed + unmeasured)}, {excess} more than {limit}"
+    return f"one example needs {format_bytes(needed + unmeasured)}, {excess} more than {limit}; {_WAYS_OUT}"
 
 
 def _need_of_one(prober: Prober, config: ExperimentConfig, settings: SearchSettings) -> int | None:

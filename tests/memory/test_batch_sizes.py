@@ -38,6 +38,7 @@ class FakeProber:
         self.answer = answer
         self.asked: list[tuple[ExperimentConfig, bool, int]] = []
         self.made: list[dict[str, Any]] = []
+        self.limits: list[int] = []
 
     def __call__(self, **settings: Any) -> "FakeProber":
         self.made.append(settings)
@@ -49,8 +50,11 @@ class FakeProber:
     def __exit__(self, *_: Any) -> None:
         pass
 
-    def measure(self, config: ExperimentConfig, *, whole_run: bool, timed_calls: int = 0) -> Probe:
+    def measure(
+        self, config: ExperimentConfig, *, whole_run: bool, timed_calls: int = 0, limit_bytes: int = 0
+    ) -> Probe:
         self.asked.append((config, whole_run, timed_calls))
+        self.limits.append(limit_bytes)
         return self.answer(config)
 
 
@@ -159,11 +163,19 @@ def test_model_that_fails_has_the_reason_of_its_first_probe(prober: FakeProber) 
     assert found.peak_at(8) == float("inf")
 
 
-def test_example_that_needs_more_than_the_budget_is_named_by_the_probe(prober: FakeProber) -> None:
+def test_example_that_needs_more_than_the_budget_is_measured_without_a_limit(prober: FakeProber) -> None:
+    prober.answer = lambda config: (
+        measured(3000 * MIB) if any(prober.limits) else not_measured(Outcome.NO_MEMORY, "needs more than 1.00 GiB")
+    )
+    (found,) = find("mlp")
+    assert list(found.probes) == [8, 1]
+    assert found.problem.startswith("one example needs 2.93 GiB, 2.03 GiB more than the 922 MiB of the budget")
+
+
+def test_example_that_fits_nowhere_is_named_without_a_figure(prober: FakeProber) -> None:
     prober.answer = lambda config: not_measured(Outcome.NO_MEMORY, "needs more than 1.00 GiB")
     (found,) = find("mlp")
-    assert found.problem == "one example needs more than the budget of 1.00 GiB: needs more than 1.00 GiB"
-    assert list(found.probes) == [8, 4, 2, 1]
+    assert found.problem.startswith("one example needs more than the 922 MiB of the budget without its margin")
 
 
 def test_example_that_needs_the_margin_says_by_how_much(prober: FakeProber) -> None:
@@ -171,7 +183,7 @@ def test_example_that_needs_the_margin_says_by_how_much(prober: FakeProber) -> N
     (found,) = find("mlp")
     assert found.size is None
     assert found.problem.startswith("one example needs ")
-    assert found.problem.endswith("more than the budget without its margin, 922 MiB")
+    assert "79.1 MiB more than the 922 MiB of the budget without its margin" in found.problem
 
 
 def test_plugin_of_several_models_is_imported_by_one_thread_at_a_time(

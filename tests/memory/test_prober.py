@@ -313,10 +313,12 @@ with Prober(device="cpu", limit_bytes=2**33, time_limit_s=600) as prober:
 
 
 def test_probe_is_killed_when_its_parent_is_killed(plugin: str, tmp_path: pathlib.Path) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     command = [sys.executable, "-c", PARENT, plugin, str(tmp_path)]
-    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(temporary)}) as parent:
+    # The parent cannot remove what it has written. A path in tmp_path is too long for a socket of multiprocessing.
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        subprocess.Popen(command, env=os.environ | {"TMPDIR": temporary}) as parent,
+    ):
         wait_for(lambda: (tmp_path / "pid").exists() or parent.poll() is not None)
         parent.send_signal(signal.SIGKILL)
     wait_for(lambda: not is_alive(int((tmp_path / "pid").read_text())))

@@ -14,6 +14,7 @@ from dlexp.memory.results import (
     advice_lines,
     common_size,
     flagfile_text,
+    problem_lines,
     ranked,
     result_sentence,
     table_rows,
@@ -61,9 +62,9 @@ def test_rows_hold_numbers_in_bytes() -> None:
 def test_texts_are_for_people() -> None:
     broken, heavy = table_texts([HEAVY, BROKEN])
     assert list(heavy.values()) == [
-        "vit", "1,234", "74.0 MiB", "180 MiB at 8, 740 MiB at 64", "10.0 MiB", "64", "100", "3", "12", "",
+        "vit", "1,234", "74.0 MiB", "180 MiB at 8, 740 MiB at 64", "10.0 MiB", "64", "100", "3", "12",
     ]  # fmt: skip
-    assert list(broken.values()) == ["broken", "", "", "", "", "none", "", "4", "12", broken["problem"]]
+    assert list(broken.values()) == ["broken", "", "", "", "", "none", "", "4", "12"]
     assert heavy.keys() == broken.keys()
 
 
@@ -77,8 +78,8 @@ def test_texts_are_for_people() -> None:
         ),
         (
             [LIGHT, BROKEN, HEAVY],
-            "vit is the heaviest of 3 models: it needs 740 MiB with a batch of 64, the largest that fits the budget of "
-            "1.00 GiB (as given); broken cannot be trained",
+            "vit is the heaviest of 2 models: it needs 740 MiB with a batch of 64, the largest that fits the budget of "
+            "1.00 GiB (as given)",
         ),
         ([HEAVY], "vit needs 740 MiB with a batch of 64, the largest that fits the budget of 1.00 GiB (as given)"),
         (
@@ -100,7 +101,7 @@ def test_batch_below_the_training_set_is_not_said_to_be_limited_by_it() -> None:
 
 
 def test_learning_rates_are_scaled_from_the_batch_of_the_flags() -> None:
-    (line,) = advice_lines([found_batch("mlp", 1024)], BASE)
+    (line,) = advice_lines([found_batch("mlp", 1024, largest_allowed=2**20)], BASE)
     assert line == (
         "learning rate: 0.001 at a batch of 64 becomes 0.016 by linear scaling (SGD), 0.004 by the square root (Adam); "
         "neither is applied: try both"
@@ -122,7 +123,18 @@ def test_models_with_small_batches_are_offered_micro_batches() -> None:
 
 
 def test_small_training_set_is_no_reason_for_micro_batches() -> None:
-    assert advice_lines([found_batch("mlp", 16, largest_allowed=16)], BASE.replace(batch_size=16)) == []
+    lines = advice_lines([found_batch("mlp", 16, largest_allowed=16)], BASE.replace(batch_size=16))
+    assert not any("micro_batch_size" in line for line in lines)
+
+
+def test_batch_with_few_steps_in_an_epoch_is_advised_against() -> None:
+    (line,) = advice_lines([found_batch("mlp", 64, largest_allowed=512)], BASE)
+    assert line.startswith("an epoch has few steps of 64 images")
+    assert advice_lines([found_batch("mlp", 64, largest_allowed=1024)], BASE) == []
+
+
+def test_model_without_a_batch_has_a_line_that_says_why() -> None:
+    assert problem_lines([LIGHT, BROKEN]) == ["broken has no batch: one example of broken needs too much"]
 
 
 def test_nothing_is_advised_without_a_batch() -> None:
@@ -151,7 +163,7 @@ def test_comments_of_the_flagfile_say_how_the_batch_was_found() -> None:
     assert flag == "--batch_size=64"
     assert all(line.startswith("# ") for line in comments)
     for part in (
-        "vit is the heaviest of 3 models", "broken none, vit 64, mlp 1024", "1.00 GiB (as given)", "Margin: 10%",
+        "vit is the heaviest of 2 models", "broken none, vit 64, mlp 1024", "1.00 GiB (as given)", "Margin: 10%",
         "Device: CPU, ", "Dataset: digits; image size: 32,48; dtype policy: mixed_bfloat16", "tensorflow 2.",
         "keras 3.", "numpy ", "dlexp 0.", "Python 3.", " on 20",
     ):  # fmt: skip
