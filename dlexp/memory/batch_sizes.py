@@ -200,7 +200,10 @@ def _search(
 
     def measure(size: int, purpose: Purpose) -> Probe:
         confirms = purpose is Purpose.CONFIRMATION
-        sized = config.replace(**{settings.field: size} | ({} if confirms else _one_step_per_call(config)))
+        # A number that was given need not divide the steps of every batch. Small batches take one step per call, as
+        # auto chooses it for the largest one, so that they are on its line.
+        steps = "auto" if confirms else "1"
+        sized = config.replace(**{settings.field: size, "steps_per_execution": steps})
         probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, timed_calls=_TIMED_CALLS * confirms)
         report(_describe(candidate.name, size, probe, settings))
         return probe
@@ -223,11 +226,6 @@ def _search(
         num_probes=search.count,
         seconds=0.0,
     )
-
-
-def _one_step_per_call(config: ExperimentConfig) -> dict[str, str]:
-    """What keeps small batches on the line of larger ones, for which auto takes one step per call."""
-    return {"steps_per_execution": "1"} if config.execution.steps_per_execution == "auto" else {}
 
 
 def _explain(search: Search, budget: Budget, unmeasured: int) -> str:
