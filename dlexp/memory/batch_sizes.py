@@ -204,7 +204,10 @@ def _search(
 
     def measure(size: int, purpose: Purpose) -> Probe:
         confirms = purpose is Purpose.CONFIRMATION
-        sized = config.replace(**{settings.field: size} | ({} if confirms else _one_step_per_call(config)))
+        # A number that was given need not divide the steps of every batch. Small batches take one step per call, as
+        # auto chooses it for the largest one, so that they are on its line.
+        steps = "auto" if confirms else "1"
+        sized = config.replace(**{settings.field: size, "steps_per_execution": steps})
         probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, timed_calls=_TIMED_CALLS * confirms)
         report(_describe(candidate.name, size, probe, settings))
         return probe
@@ -232,11 +235,6 @@ def _search(
     )
 
 
-def _one_step_per_call(config: ExperimentConfig) -> dict[str, str]:
-    """What keeps small batches on the line of larger ones, for which auto takes one step per call."""
-    return {"steps_per_execution": "1"} if config.execution.steps_per_execution == "auto" else {}
-
-
 def _explain(search: Search, budget: Budget, unmeasured: int, need_of_one: Callable[[], int | None]) -> str:
     """Why no batch fits, and by how much."""
     if search.probes.get(1) is None or search.probes[1].outcome is Outcome.FAILED:
@@ -252,7 +250,7 @@ def _explain(search: Search, budget: Budget, unmeasured: int, need_of_one: Calla
 
 def _need_of_one(prober: Prober, config: ExperimentConfig, settings: SearchSettings) -> int | None:
     """The peak of a training with one example at once, which may use all memory that there is; None if unknown."""
-    sized = config.replace(**{settings.field: 1} | _one_step_per_call(config))
+    sized = config.replace(**{settings.field: 1, "steps_per_execution": "1"})
     probe = prober.measure(sized, whole_run=True, limit_bytes=available_memory_bytes() or 0)
     return probe.peak_bytes if probe.report else None
 

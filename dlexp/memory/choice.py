@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dlexp.config.experiment_config import ExperimentConfig, field_names
 from dlexp.config.sections import TrackingConfig
 from dlexp.config.setting import AUTO
+from dlexp.config.spelling import flag_text
 from dlexp.errors import ConfigError
 from dlexp.machine.units import format_bytes
 from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
@@ -135,4 +136,4 @@ def _name(config: ExperimentConfig, others: list[ExperimentConfig]) -> str:
         for name in sorted(MEMORY_FIELDS)
         if name != "model" and any(other[name] != values[name] for other in same_model)
     ]
-    return " ".join([model, *(f"{name}={values[name]}" for name in differing)])
+    return " ".join([model, *(f"{name}={flag_text(values[name])}" for name in differing)])

@@ -6,12 +6,15 @@ from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig, config_fields
 from dlexp.config.sections import ENDING_SCHEDULES
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 from dlexp.runs.run import Run, Status
 from dlexp.runs.store import find_run, iterate_runs
 
 # These fields do not change the result, but a resumed run must keep them.
 _FIXED_FIELDS = ("experiment", "run_name", "tracking_uri")
+# A run records what was found for these if they are auto.
+_FOUND_FIELDS = ("bits", "batch_size", "micro_batch_size")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def plan_resume(run: Run, changes: Mapping[str, Any], *, extend_schedule: bool =
     Args:
         run: the run to resume.
         changes: config fields with new values: `epochs` may be larger, and fields that do not change the result may
-            differ, such as `num_workers`.
+            differ, such as `num_workers`. `auto` is what the run has found.
         extend_schedule: allow more epochs under a learning-rate schedule whose course depends on their number. The old
             schedule then holds up to the end of the old epochs, which `extended_from` of the config records.
 
@@ -69,13 +72,17 @@ def find_resumed(reference: str, config: ExperimentConfig) -> Run | None:
         return find_run(reference, store) if reference else None
     ended = (Status.FINISHED, Status.DIVERGED)
     unfinished = [run for run in iterate_runs(store) if run.status() not in ended]
-    # A run records the number of bits that auto has found.
-    same = {"bits": config.data.bits} if config.data.bits == "auto" else {}
+    same = {name: value for name, value in config.flat().items() if _is_found(name, value)}
     for wanted in _digests(config):
         runs = [run for run in unfinished if run.config().replace(**same).digest() == wanted]
         if runs:
             return max(runs, key=lambda run: run.record()["started"])
     return None
+
+
+def _is_found(name: str, value: Any) -> bool:
+    """Returns whether a run finds the value of a field."""
+    return name in _FOUND_FIELDS and value in ("auto", AUTO)
 
 
 def _digests(config: ExperimentConfig) -> list[str]:
@@ -105,6 +112,7 @@ def _extend(run: Run, stored: ExperimentConfig, config: ExperimentConfig, *, is_
 
 def _change_config(run: Run, config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:
     stored, fields = config.flat(), config_fields()
+    changes = {name: value for name, value in changes.items() if not _is_found(name, value)}
     wanted = config.replace(**changes).flat()
     differences = [
         f"{name}={wanted[name]!r} (the run has {stored[name]!r})"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError, RunNotFoundError
 from dlexp.runs.resuming import find_resumed, plan_resume
 from dlexp.runs.run import Run, Status, create_run
@@ -83,6 +84,25 @@ def test_auto_finds_the_unfinished_run_of_the_same_config(tmp_path: pathlib.Path
     found = find_resumed("auto", config.replace(num_workers=2))
     assert found is not None
     assert found.id == f"{1:032x}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"batch_size": AUTO}, {"batch_size": 512}),
+        ({"batch_size": AUTO, "micro_batch_size": AUTO}, {"batch_size": 512, "micro_batch_size": 0}),
+        ({"batch_size": 96, "micro_batch_size": AUTO}, {"batch_size": 96, "micro_batch_size": 32}),
+        ({"bits": "auto"}, {"bits": "12"}),
+    ],
+)
+def test_what_was_found_for_auto_is_kept_by_a_resume(
+    tmp_path: pathlib.Path, asked: dict[str, Any], found: dict[str, Any]
+) -> None:
+    config = ExperimentConfig.of(store=str(tmp_path), **asked)
+    run = create_run(tmp_path, RUN_ID, name="a", config=config.replace(**found))
+    assert find_resumed("auto", config) == run
+    assert find_resumed("auto", config.replace(learning_rate=0.5)) is None
+    assert plan_resume(run, asked).config == config.replace(**found)
 
 
 def test_auto_finds_a_run_of_an_earlier_version_whose_default_was_stratified(tmp_path: pathlib.Path) -> None:

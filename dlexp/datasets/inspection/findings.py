@@ -115,12 +115,13 @@ def find_exact_leaks(manifest: pd.DataFrame) -> pd.DataFrame:
     The splits that dlexp makes keep equal digests together; official splits may not.
 
     Args:
-        manifest: with the columns `key`, `digest` and the final `split`.
+        manifest: with the columns `key`, `digest` and the final `split`; examples of no split are passed over.
 
     Returns:
         A table with the columns of `Finding`, one row for each image; empty if there is none.
     """
-    repeated = manifest[manifest["digest"].duplicated(keep=False)]
+    used = manifest[manifest["split"].isin(SPLITS)]
+    repeated = used[used["digest"].duplicated(keep=False)]
     leaking = repeated[repeated.groupby("digest")["split"].transform("nunique") > 1]
     examples = leaking.sort_values("digest", kind="stable")[["digest", "key", "split"]].itertuples(index=False)
     images = (list(image) for _, image in itertools.groupby(examples, key=lambda example: example.digest))

@@ -103,6 +103,12 @@ def test_a_clean_dataset_has_no_findings() -> None:
     assert find_exact_leaks(digits.manifest).empty
 
 
+def test_examples_of_no_split_are_no_leak() -> None:
+    """A measurement of memory uses only some of the examples."""
+    manifest = pd.DataFrame({"key": list("pqr"), "digest": "1", "split": ["not used", "test", "test"]})
+    assert find_exact_leaks(manifest).empty
+
+
 def judge(*copies: tuple[int, str, int]) -> list[tuple[str, str, tuple[str, ...]]]:
     """Judges a group of copies of one image, each with its label, split and orientation."""
     labels, splits, upright = zip(*copies, strict=True)

@@ -175,3 +175,22 @@ def test_the_flags_of_a_config_in_a_line_give_that_config(
     (point,) = commands.grid()
     assert commands.config(point) == config
     assert point.keys() <= changes.keys()
+
+
+def test_combinations_are_the_configs_of_all_lines_whatever_the_fields(tmp_path: pathlib.Path) -> None:
+    commands = read(tmp_path, "--seed=3\n--model=mlp\n")
+    assert [config.seed for config in commands.combinations(())] == [3, 0]
+    assert [config.model.model for config in commands.combinations({"model"})] == ["resnet20", "mlp"]
+
+
+def test_batch_size_of_the_base_may_be_still_to_be_chosen(tmp_path: pathlib.Path) -> None:
+    commands = read(tmp_path, "--seed=3\n--batch_size=8\n", BASE.replace(batch_size="auto"))
+    assert list(commands.grid()) == [{"seed": 3}, {"batch_size": 8}]
+    assert [config.data.has_auto_size for config in commands.corner_configs()] == [True, False]
+
+
+def test_lines_may_come_from_elsewhere_than_a_file() -> None:
+    commands = Commands.parse(["--seed=3", "", "--seed=4"], BASE, origin="--flagfiles")
+    assert list(commands.grid()) == [{"seed": 3}, {"seed": 4}]
+    with pytest.raises(ConfigError, match=r"^--flagfiles, line 2: "):
+        Commands.parse(["--seed=3", "--sed=4"], BASE, origin="--flagfiles")

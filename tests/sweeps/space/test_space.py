@@ -371,3 +371,45 @@ def test_value_that_cannot_work_is_refused(text: str, message: str) -> None:
 def test_foreign_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Space.from_json(text, BASE)
+
+
+# Combinations of some fields, for measurements of what they need.
+
+
+def combinations(text: str, *fields: str, **base: Any) -> list[dict[str, Any]]:
+    return [config.flat() for config in parse(text, **base).combinations(fields)]
+
+
+def test_combinations_vary_the_chosen_fields_alone() -> None:
+    found = combinations("image_size=choice([8,8],[16,16]); seed=range(5); epochs=choice(3,9)", "image_size", "epochs")
+    assert [(one["image_size"], one["epochs"], one["seed"]) for one in found] == [
+        ([8, 8], 3, 0), ([8, 8], 9, 0), ([16, 16], 3, 0), ([16, 16], 9, 0),
+    ]  # fmt: skip
+
+
+def test_combinations_of_an_interval_are_its_ends() -> None:
+    found = combinations("epochs=int(3,90); weight_decay=uniform(0.1,0.2)", "epochs", "weight_decay")
+    assert [(one["epochs"], one["weight_decay"]) for one in found] == [(3, 0.1), (3, 0.2), (90, 0.1), (90, 0.2)]
+
+
+def test_combinations_hold_conditionals_where_they_apply() -> None:
+    text = "model=choice(small_cnn,resnet20); resnet20.dropout=choice(0,0.5); model_args.width=choice(1,2)"
+    found = combinations(text, "model", "model_args", model_args={})
+    assert [(one["model"], one["model_args"]) for one in found] == [
+        ("small_cnn", {"width": 1}), ("small_cnn", {"width": 2}),
+        ("resnet20", {"dropout": 0, "width": 1}), ("resnet20", {"dropout": 0, "width": 2}),
+        ("resnet20", {"dropout": 0.5, "width": 1}), ("resnet20", {"dropout": 0.5, "width": 2}),
+    ]  # fmt: skip
+
+
+def test_combinations_of_no_field_are_one_config() -> None:
+    assert len(combinations("model=choice(small_cnn,resnet20); learning_rate=log(1e-4,1e-1)")) == 1
+
+
+@given(spaces(FINITE | INFINITE))
+def test_combinations_of_all_fields_hold_every_extreme(space: Space) -> None:
+    found = [config.flat() for config in space.combinations(BASE.flat())]
+    for parameter in space.parameters:
+        field, _, key = parameter.target.partition(".")
+        for value in parameter.extremes:
+            assert any((one[field].get(key, "") if key else one[field]) == value for one in found)
