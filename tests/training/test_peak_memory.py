@@ -4,7 +4,6 @@ import pathlib
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from dlexp.machine import memory
 from dlexp.runs.run import Run, create_run
 from dlexp.training import peak_memory
 from dlexp.training.peak_memory import PeakMeter
+from tests.support.allocation import take_and_give_back
 
 SIZE = 64 * 2**20
 
@@ -45,10 +45,10 @@ def have_gpus(monkeypatch: pytest.MonkeyPatch, **peaks: Any) -> list[str]:
 
 
 def test_the_peak_of_the_process_is_recorded_and_an_earlier_one_does_not_count(run: Run) -> None:
-    np.full(4 * SIZE, 1, dtype=np.uint8)
+    take_and_give_back(4 * SIZE)
     with PeakMeter().recording(run):
         before = memory.peak_memory_bytes()
-        np.full(SIZE, 1, dtype=np.uint8)
+        take_and_give_back(SIZE)
     peak, kind = recorded(run)
     assert kind == "process"
     assert before is not None
