@@ -1,5 +1,6 @@
 """The peak memory of a training: what counts, of which device, and what is recorded if a part is not known."""
 
+import itertools
 import pathlib
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,12 @@ from dlexp.training.peak_memory import PeakMeter
 from tests.support.allocation import take_and_give_back
 
 SIZE = 64 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was trained before."""
+    monkeypatch.setattr(peak_memory, "_meters_made", itertools.count())
 
 
 @pytest.fixture
@@ -67,10 +74,18 @@ def test_a_training_that_fails_has_a_peak(run: Run, error: BaseException) -> Non
 
 def test_a_resumed_run_keeps_the_larger_peak_of_its_parts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for peak in (300, 500, 400):
+        monkeypatch.setattr(peak_memory, "_meters_made", itertools.count())
         monkeypatch.setattr(peak_memory, "peak_memory_bytes", lambda peak=peak: peak)
         with PeakMeter().recording(run):
             pass
     assert recorded(run) == (500, "process")
+
+
+def test_the_peak_of_a_process_that_has_trained_before_says_so(run: Run) -> None:
+    PeakMeter()
+    with PeakMeter().recording(run):
+        pass
+    assert recorded(run)[1] == "process of several runs"
 
 
 def test_a_peak_that_the_system_does_not_report_is_not_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
