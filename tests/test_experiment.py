@@ -103,7 +103,7 @@ def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult,
 
 def test_peak_memory_is_recorded_and_in_mlflow(result: ExperimentResult, store: pathlib.Path) -> None:
     record = result.run.record()
-    assert record["peak_memory_of"] == "process"
+    assert record["peak_memory_of"].startswith("process")
     assert 50 * 2**20 < record["peak_memory_bytes"] < 2**40
     assert client_of(store).get_run(result.run.id).data.metrics["peak_memory_bytes"] == record["peak_memory_bytes"]
 

@@ -1,6 +1,7 @@
 """The peak memory of a training: that of the GPU if there is one, otherwise that of the process."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -8,16 +9,19 @@ import tensorflow as tf
 from dlexp.machine.memory import peak_memory_bytes, reset_peak_memory
 from dlexp.runs.run import Run
 
-PROCESS, GPU = "process", "GPU"
+PROCESS, REUSED_PROCESS, GPU = "process", "process of several runs", "GPU"
+_meters_made = itertools.count()
 
 
 class PeakMeter:
-    """Measures a peak that begins when the meter is made; earlier trainings of the same process do not count.
+    """Measures a peak that begins when the meter is made; earlier peaks of the same process do not count.
 
-    Memory that the process still has at that moment does count, such as TensorFlow itself.
+    Memory that the process still has at that moment does count: TensorFlow itself, and in a process that has trained
+    before, what TensorFlow keeps of that. On a CPU with oneDNN its allocator returns nothing to the system.
     """
 
     def __init__(self) -> None:
+        self._kind = REUSED_PROCESS if next(_meters_made) else PROCESS
         # Where a reset is not allowed, a peak is known to be of this training only if it is above all earlier ones.
         self._earlier = 0 if reset_peak_memory() else peak_memory_bytes() or 0
 
@@ -25,9 +29,10 @@ class PeakMeter:
     def recording(self, run: Run) -> Iterator[None]:
         """Records the peak in `run.json` when the block ends, however it ends.
 
-        `peak_memory_of` is GPU or process, and `peak_memory_bytes` is the peak of it: of the fullest GPU if there are
-        several. A run that is resumed keeps the larger peak of its parts. A peak that is not known is not recorded.
-        A process that is killed at once records nothing.
+        `peak_memory_bytes` is the peak of what `peak_memory_of` says: "GPU", of the fullest if there are several;
+        "process"; or "process of several runs", which may be more than the run needs. A run that is resumed keeps the
+        larger peak of its parts of one kind. A peak that is not known is not recorded, nor is that of a process that is
+        killed at once.
         """
         gpus = _gpus()
         for gpu in gpus:
@@ -36,7 +41,7 @@ class PeakMeter:
         try:
             yield
         finally:
-            kind, peak = (GPU, _gpu_peak(gpus)) if gpus else (PROCESS, self._process_peak())
+            kind, peak = (GPU, _gpu_peak(gpus)) if gpus else (self._kind, self._process_peak())
             if peak:
                 _record(run, kind, peak)
 

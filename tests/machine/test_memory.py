@@ -9,14 +9,10 @@ import pytest
 
 from dlexp.machine import memory
 from dlexp.machine.memory import peak_memory_bytes, reset_peak_memory
+from tests.support.allocation import take_and_give_back
 
-MEBIBYTES = 64
-SIZE = MEBIBYTES * 2**20
+SIZE = 64 * 2**20
 SLACK = 8 * 2**20
-
-
-def allocate_and_free() -> None:
-    np.full(SIZE, 1, dtype=np.uint8)
 
 
 def peak() -> int:
@@ -28,12 +24,12 @@ def peak() -> int:
 def test_memory_that_is_freed_again_counts() -> None:
     assert reset_peak_memory()
     before = peak()
-    allocate_and_free()
+    take_and_give_back(SIZE)
     assert peak() - before == pytest.approx(SIZE, abs=SLACK)
 
 
 def test_a_reset_forgets_what_is_freed() -> None:
-    allocate_and_free()
+    take_and_give_back(SIZE)
     before = peak()
     assert reset_peak_memory()
     assert before - peak() > SIZE / 2

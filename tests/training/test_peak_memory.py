@@ -1,10 +1,10 @@
 """The peak memory of a training: what counts, of which device, and what is recorded if a part is not known."""
 
+import itertools
 import pathlib
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -13,8 +13,15 @@ from dlexp.machine import memory
 from dlexp.runs.run import Run, create_run
 from dlexp.training import peak_memory
 from dlexp.training.peak_memory import PeakMeter
+from tests.support.allocation import take_and_give_back
 
 SIZE = 64 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was trained before."""
+    monkeypatch.setattr(peak_memory, "_meters_made", itertools.count())
 
 
 @pytest.fixture
@@ -45,10 +52,10 @@ def have_gpus(monkeypatch: pytest.MonkeyPatch, **peaks: Any) -> list[str]:
 
 
 def test_the_peak_of_the_process_is_recorded_and_an_earlier_one_does_not_count(run: Run) -> None:
-    np.full(4 * SIZE, 1, dtype=np.uint8)
+    take_and_give_back(4 * SIZE)
     with PeakMeter().recording(run):
         before = memory.peak_memory_bytes()
-        np.full(SIZE, 1, dtype=np.uint8)
+        take_and_give_back(SIZE)
     peak, kind = recorded(run)
     assert kind == "process"
     assert before is not None
@@ -67,10 +74,18 @@ def test_a_training_that_fails_has_a_peak(run: Run, error: BaseException) -> Non
 
 def test_a_resumed_run_keeps_the_larger_peak_of_its_parts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for peak in (300, 500, 400):
+        monkeypatch.setattr(peak_memory, "_meters_made", itertools.count())
         monkeypatch.setattr(peak_memory, "peak_memory_bytes", lambda peak=peak: peak)
         with PeakMeter().recording(run):
             pass
     assert recorded(run) == (500, "process")
+
+
+def test_the_peak_of_a_process_that_has_trained_before_says_so(run: Run) -> None:
+    PeakMeter()
+    with PeakMeter().recording(run):
+        pass
+    assert recorded(run)[1] == "process of several runs"
 
 
 def test_a_peak_that_the_system_does_not_report_is_not_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
