@@ -15,7 +15,7 @@ from dlexp.models.keras_internals import begin_steps, take_steps
 from dlexp.training.preparation import prepare
 from tests.benchmarks.measuring import seconds_of
 
-_STEPS = 6
+_STEPS = 4
 
 
 def main() -> None:
