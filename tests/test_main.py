@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
     """The configs that a batch size was chosen for."""
     configs: list[ExperimentConfig] = []
 
-    def choose_batch_size(asking: Iterable[ExperimentConfig], *, report: Any) -> dict[str, int]:
+    def choose_batch_size(asking: Iterable[ExperimentConfig], *, budget: None, report: Any) -> dict[str, int]:
         configs.extend(asking)
         report("batch_size=256: it fits")
         return {"batch_size": 256}

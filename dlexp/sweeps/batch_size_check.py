@@ -1,5 +1,6 @@
 """Checks before the first trial that all trials of a sweep have one batch size, that of their experiment."""
 
+from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 from dlexp.runs.batch_sizes import check_batch_size
 from dlexp.sweeps.plan import SweepPlan
@@ -8,12 +9,12 @@ from dlexp.sweeps.plan import SweepPlan
 def check_batch_sizes(plan: SweepPlan) -> None:
     """Raises ConfigError if trials would have several batch sizes, or another one than their experiment or sweep.
 
-    Trials with `allow_batch_size_change` are not checked.
+    Trials with `allow_batch_size_change` are not checked, nor those whose batch size is still to be chosen.
     """
     fixed = {
         (config.tracking.experiment, config.data.batch_size): config
         for config in plan.candidates.corner_configs()
-        if not config.tracking.allow_batch_size_change
+        if not config.tracking.allow_batch_size_change and config.data.batch_size != AUTO
     }
     sizes = sorted({batch_size for _, batch_size in fixed})
     if len(sizes) > 1:

@@ -74,7 +74,7 @@ def test_auto_is_replaced_before_the_folder_of_the_sweep_is_made(fake: FakeSweep
 
 def test_auto_is_replaced_in_the_lines_of_a_runs_file(fake: FakeSweep, tmp_path: pathlib.Path) -> None:
     (tmp_path / "runs.txt").write_text("--model=mlp\n--model=resnet20\n--model=vit_tiny --batch_size=4\n")
-    assert call("--batch_size=auto", "--runs_file=runs.txt") == 0
+    assert call("--batch_size=auto", "--runs_file=runs.txt", "--allow_batch_size_change") == 0
     assert fake.configs is not None
     assert [config.model.model for config in fake.configs] == ["mlp", "resnet20"]
     assert fake.plan is not None
@@ -82,7 +82,7 @@ def test_auto_is_replaced_in_the_lines_of_a_runs_file(fake: FakeSweep, tmp_path:
 
 
 def test_micro_batch_is_chosen_for_every_batch_size_of_a_space(fake: FakeSweep) -> None:
-    assert call("--micro_batch_size=auto", "--space=batch_size=choice(256,64)", "--model=mlp") == 0
+    assert call("--micro_batch_size=auto", "--space=batch_size=choice(256,64)", "--allow_batch_size_change") == 0
     assert fake.configs is not None
     assert [config.data.batch_size for config in fake.configs] == [256, 64]
 
