@@ -18,7 +18,7 @@ import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.memory.prober import Outcome, Probe, Prober
-from tests.support.waiting import wait_for
+from tests.support.waiting import is_alive, wait_for
 
 MIB = 2**20
 LIMIT_BYTES = 1600 * MIB
@@ -83,7 +83,7 @@ class WaitWhileTimed(keras.callbacks.Callback):
         self.is_last = epoch == 1
 
     def on_train_batch_end(self, batch, logs=None):
-        folder = pathlib.Path(os.environ["DLEXP_TEST_FOLDER"])
+        folder = pathlib.Path(__file__).parent
         if self.is_last and not (folder / "timing").exists():
             (folder / "timing").touch()
             while not (folder / "go").exists():
@@ -133,13 +133,6 @@ def probes(prober: Prober, plugin: str, tmp_path_factory: pytest.TempPathFactory
     assert (folder / "child").exists()
     wait_for(lambda: not psutil.pid_exists(int((folder / "child").read_text())))
     return measured
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_probe_reports_peak_speed_and_parameters(probes: Mapping[str, Probe]) -> None:
@@ -277,9 +270,8 @@ def test_others_stand_still_while_a_probe_is_timed_also_if_that_one_dies(
 ) -> None:
     if end == "dies":
         (tmp_path / "die").touch()
-    # The server has the environment of its start: processes get another one from the config alone.
     source = tmp_path / "timed_models.py"
-    source.write_text(PLUGIN.replace('os.environ["DLEXP_TEST_FOLDER"]', repr(str(tmp_path))), encoding="utf-8")
+    source.write_text(PLUGIN, encoding="utf-8")
     other = config_of(plugin, "waits", model_args={"folder": str(tmp_path)})
     timed = config_of(str(source), callbacks=("wait_while_timed",), steps_per_execution="1")
     with ThreadPoolExecutor(2) as pool:
