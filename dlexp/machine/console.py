@@ -36,7 +36,7 @@ def report_errors(command: Callable[[], int], *, debug: bool) -> int:
 
 def note(text: str) -> None:
     """Prints a line about the progress of a command to stderr; stdout holds results only."""
-    print(f"dlexp: {text}", file=sys.stderr, flush=True)
+    print(f"dlexp: {text}\n", end="", file=sys.stderr, flush=True)  # one write, so that lines of threads stay whole
 
 
 def silence_pillow() -> None:

@@ -23,10 +23,15 @@ FOLDER = pathlib.Path(dlexp.commands.__path__[0])
 NOT_COMMANDS = {"__init__", "cli", "tables"}
 
 
+def module_name(command: str) -> str:
+    """The module of a command."""
+    return command.replace("-", "_")
+
+
 def load(name: str) -> Command | CommandGroup | None:
     """The command of a row; None if there is none, for which another test fails."""
     try:
-        return getattr(importlib.import_module(f"dlexp.commands.{name}"), "COMMAND", None)
+        return getattr(importlib.import_module(f"dlexp.commands.{module_name(name)}"), "COMMAND", None)
     except ModuleNotFoundError:
         return None
 
@@ -68,11 +73,11 @@ def test_help_of_a_command_goes_to_stdout(command: str, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_row_of_the_table_is_a_module_that_holds_a_command(name: str) -> None:
-    path = FOLDER / f"{name}.py"
+    path = FOLDER / f"{module_name(name)}.py"
     assert path.is_file(), (
         f"COMMANDS of dlexp/commands/cli.py has the row {name!r}, and dlexp/commands has no {path.name}"
     )
-    command = importlib.import_module(f"dlexp.commands.{name}").COMMAND
+    command = importlib.import_module(f"dlexp.commands.{path.stem}").COMMAND
     assert isinstance(command, (Command, CommandGroup)), f"COMMAND of {path.name} must be a Command or a CommandGroup"
 
 
@@ -80,7 +85,9 @@ def test_row_of_the_table_is_a_module_that_holds_a_command(name: str) -> None:
     "path", [path for path in FOLDER.glob("*.py") if path.stem not in NOT_COMMANDS], ids=lambda path: path.name
 )
 def test_module_of_a_command_is_a_row_of_the_table(path: pathlib.Path) -> None:
-    assert path.stem in COMMANDS, f"add a row {path.stem!r} with a summary to COMMANDS of dlexp/commands/cli.py"
+    assert path.stem in map(module_name, COMMANDS), (
+        f"add a row {path.stem!r} with a summary to COMMANDS of dlexp/commands/cli.py"
+    )
 
 
 @pytest.mark.parametrize(("words", "summary", "command"), ROWS)

@@ -8,19 +8,10 @@ import subprocess
 import sys
 from typing import Any
 
-import psutil
 import pytest
 
 from dlexp.machine.forking import describe_exit, hidden_main
-from tests.support.waiting import wait_for
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
+from tests.support.waiting import is_alive, wait_for
 
 # The main script is not run again.
 

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
 import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.memory import prober as module
+from dlexp.memory.messages import encode
 from dlexp.memory.prober import Outcome, Probe, Prober
-from tests.support.waiting import wait_for
+from tests.support.waiting import is_alive, wait_for
 
 MIB = 2**20
 LIMIT_BYTES = 1600 * MIB
@@ -83,7 +85,7 @@ class WaitWhileTimed(keras.callbacks.Callback):
         self.is_last = epoch == 1
 
     def on_train_batch_end(self, batch, logs=None):
-        folder = pathlib.Path(os.environ["DLEXP_TEST_FOLDER"])
+        folder = pathlib.Path(__file__).parent
         if self.is_last and not (folder / "timing").exists():
             (folder / "timing").touch()
             while not (folder / "go").exists():
@@ -133,13 +135,6 @@ def probes(prober: Prober, plugin: str, tmp_path_factory: pytest.TempPathFactory
     assert (folder / "child").exists()
     wait_for(lambda: not psutil.pid_exists(int((folder / "child").read_text())))
     return measured
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_probe_reports_peak_speed_and_parameters(probes: Mapping[str, Probe]) -> None:
@@ -277,9 +272,8 @@ def test_others_stand_still_while_a_probe_is_timed_also_if_that_one_dies(
 ) -> None:
     if end == "dies":
         (tmp_path / "die").touch()
-    # The server has the environment of its start: processes get another one from the config alone.
     source = tmp_path / "timed_models.py"
-    source.write_text(PLUGIN.replace('os.environ["DLEXP_TEST_FOLDER"]', repr(str(tmp_path))), encoding="utf-8")
+    source.write_text(PLUGIN, encoding="utf-8")
     other = config_of(plugin, "waits", model_args={"folder": str(tmp_path)})
     timed = config_of(str(source), callbacks=("wait_while_timed",), steps_per_execution="1")
     with ThreadPoolExecutor(2) as pool:
@@ -297,6 +291,50 @@ def test_others_stand_still_while_a_probe_is_timed_also_if_that_one_dies(
             (tmp_path / "stop").touch()
     assert first.result().outcome is Outcome.MEASURED
     assert second.result().outcome is (Outcome.MEASURED if end == "reports" else Outcome.FAILED)
+
+
+class FakeClock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class ScriptedConnection:
+    """Takes a step of a script whenever it is asked for a message; after the last step there is one."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self.steps = list(steps)
+
+    def poll(self, seconds: float) -> bool:
+        if self.steps:
+            self.steps.pop(0)()
+            return False
+        return True
+
+    def recv_bytes(self) -> bytes:
+        return encode("failed", "the last message")
+
+
+@pytest.mark.parametrize(("is_held", "reason"), [(True, "the last message"), (False, "took longer than 2 min 0 s")])
+def test_time_that_a_probe_stands_still_does_not_count(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, is_held: bool, reason: str
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(module, "time", clock)
+
+    def wait() -> None:
+        clock.now += 1000
+
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
+        running = module._Running(cast(Any, process), cast(Any, None))
+        steps = [running.hold, wait, lambda: None, running.release, lambda: None] if is_held else [wait, lambda: None]
+        running.connection = cast(Any, ScriptedConnection(*steps))
+        assert prober._watch(running, tmp_path / "log").reason == reason
+        process.kill()
+    assert running.held_seconds == (1000 if is_held else 0)
 
 
 PARENT = """
@@ -322,3 +360,22 @@ def test_probe_is_killed_when_its_parent_is_killed(plugin: str, tmp_path: pathli
         wait_for(lambda: (tmp_path / "pid").exists() or parent.poll() is not None)
         parent.send_signal(signal.SIGKILL)
     wait_for(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+
+
+QUIET_PARENT = """
+import os, sys
+import mlflow
+from dlexp.memory.prober import Prober
+
+before = mlflow.get_tracking_uri()
+with Prober(device="cpu", limit_bytes=2**33, time_limit_s=600):
+    assert mlflow.get_tracking_uri() == before
+assert "MLFLOW_TRACKING_URI" not in os.environ
+print({"tensorflow", "keras"} & set(sys.modules))
+"""
+
+
+def test_parent_imports_no_tensorflow_and_keeps_its_tracking_uri(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-c", QUIET_PARENT]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
