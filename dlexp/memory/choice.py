@@ -14,7 +14,17 @@ from dlexp.runs.batch_sizes import remembered_batch_size
 
 _CHOSEN = ("batch_size", "micro_batch_size")
 _ALSO_TAKE_MEMORY = ("cache", "evaluation_report")  # although neither the training step nor the data depends on them
-MEMORY_FIELDS = frozenset((*field_names("traced"), *field_names("makes_dataset"), *_ALSO_TAKE_MEMORY)) - {*_CHOSEN}
+# Although one of them does; a sweep over folds or schedules would measure every model several times. Probes choose
+# the steps in a call themselves.
+_TAKE_NO_MEMORY = (
+    *("batch_norm_momentum", "dataset_id", "dataset_name", "extended_from", "fold", "label_smoothing", "lr_schedule"),
+    *("split_seed", "steps_per_execution", "warmup_epochs"),
+)
+MEMORY_FIELDS = (
+    frozenset((*field_names("traced"), *field_names("makes_dataset"), *_ALSO_TAKE_MEMORY))
+    .difference(_CHOSEN)
+    .difference(_TAKE_NO_MEMORY)
+)
 
 
 def choose_batch_size(

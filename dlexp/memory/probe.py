@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 import tensorflow as tf
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.errors import DlexpError, PrunedError
+from dlexp.errors import DlexpError, PrunedError, TrainingError
 from dlexp.experiment import run_experiment
 from dlexp.machine.forking import end_with_parent, printing_to
 from dlexp.machine.resident_files import load_noted_files
@@ -43,7 +43,11 @@ def work(connection: Connection) -> None:
 
 
 def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
-    """Trains for a few steps and returns what they took."""
+    """Trains for a few steps and returns what they took.
+
+    Raises:
+        DlexpError: the training fails, or the system does not report its peak memory.
+    """
     config = shorten_config(ExperimentConfig.from_json(request.config), store=request.store)
     built: list[Setup] = []
 
@@ -59,12 +63,14 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
     )
     with contextlib.suppress(PrunedError):
         run_experiment(config, callbacks=[short], prepare_setup=prepare_setup)
-    (setup,) = built
+    (setup,), peak = built, peak_so_far()
+    if not peak:  # unknown, which must not be taken for little
+        raise TrainingError(f"the peak memory is not known on {request.device}: give a number as --batch_size")
     dataset = setup.datasets.dataset
     estimate = estimate_memory(setup.model, config, dataset.image_shape, dataset.num_classes)
     return ProbeReport(
         training_bytes=short.training_bytes,
-        whole_bytes=peak_so_far(),
+        whole_bytes=peak,
         is_training_only=not request.whole_run,
         images_per_second=short.images_per_second,
         num_parameters=setup.model.count_params(),

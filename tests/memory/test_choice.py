@@ -126,6 +126,19 @@ def test_budget_is_that_of_the_machine_if_none_is_given(search: FakeSearch, monk
 # Which trainings need a measurement of their own.
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split_method": "folds", "fold": 3}, {"split_seed": 1}, {"lr_schedule": "cosine", "warmup_epochs": 2.0},
+        {"label_smoothing": 0.1}, {"steps_per_execution": "4"}, {"weight_decay": 0.1}, {"dataset_name": "mine"},
+    ],
+    ids=lambda change: next(reversed(change)),
+)  # fmt: skip
+def test_folds_and_schedules_are_not_measured_apart(change: dict[str, Any]) -> None:
+    same = {"split_method": change["split_method"]} if "split_method" in change else {}
+    assert len(unlike_candidates([config_of(**same), config_of(**change)])) == 1
+
+
 def test_trainings_that_differ_in_what_takes_no_memory_are_one() -> None:
     configs = [
         config_of(learning_rate=rate, seed=seed, run_name=f"r{seed}", monitor="val_loss")
@@ -141,7 +154,7 @@ def test_trainings_that_differ_in_what_takes_no_memory_are_one() -> None:
         {"model": "resnet20"}, {"model_args": {"hidden_sizes": [9]}}, {"image_size": (64, 64)},
         {"dtype_policy": "mixed_float16"}, {"optimizer": "sgd"}, {"ema_decay": 0.9}, {"augment": ("flip",)},
         {"dataset": "npz:a.npz"}, {"freeze_backbone": True}, {"gradient_clip_norm": 1.0}, {"histograms": True},
-        {"steps_per_execution": "8"}, {"metrics": ("auc",)}, {"folds": 3},
+        {"metrics": ("auc",)}, {"folds": 3},
         {"cache": "memory"}, {"evaluation_report": False},
     ],
     ids=lambda change: next(iter(change)),

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dlexp import run_experiment
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.errors import TrainingError
 from dlexp.memory import probe as module
 from dlexp.memory.messages import ProbeReport, ProbeRequest, decode
 from dlexp.memory.probe import measure
@@ -176,6 +177,12 @@ def test_initial_weights_may_come_from_a_run_of_another_store(tmp_path: pathlib.
     report = measured(tmp_path / "store", init_checkpoint=config.model.init_checkpoint)
     assert report.training_bytes > 0
     assert len(list(iterate_runs(other))) == 1
+
+
+def test_peak_that_is_not_known_is_no_measurement(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "peak_so_far", lambda: 0)
+    with pytest.raises(TrainingError, match="the peak memory is not known on cpu: give a number"):
+        measured(tmp_path, whole_run=False)
 
 
 @pytest.mark.parametrize("err", [MemoryError("no memory"), tf.errors.ResourceExhaustedError(None, None, "OOM")])
