@@ -76,6 +76,14 @@ def test_monitor_that_is_not_defined_on_its_split_is_refused_before_training(
             prepare(config)
 
 
+@pytest.mark.parametrize("name", ["batch_size", "micro_batch_size"])
+def test_batch_size_that_is_still_to_be_chosen_is_refused(name: str, tmp_path: pathlib.Path) -> None:
+    config = ExperimentConfig.of(**{"store": str(tmp_path), name: "auto"})
+    assert config.data.has_auto_size
+    with pytest.raises(ConfigError, match="batch_size=auto is chosen by measurements before the training"):
+        prepare(config)
+
+
 def test_metric_of_a_test_step_is_monitored_as_the_messages_say(tmp_path: pathlib.Path) -> None:
     kind = variant(test_step=returns({"error": 0.5}))
     with pytest.raises(ConfigError, match="give --monitor_mode=min or max"):
