@@ -52,9 +52,9 @@ _DESCRIPTION = (
 
 def _find_batch_size(line: CommandLine) -> int:
     """Runs `dlexp batch-size`; returns 0, or 1 if no batch size was found."""
-    from dlexp.memory.batch_sizes import SearchSettings, find_largest_batches, heaviest_of
     from dlexp.memory.budget import find_budget
     from dlexp.memory.choice import unlike_candidates
+    from dlexp.memory.largest_batch import SearchSettings, find_largest_batches, heaviest_of
     from dlexp.memory.results import advice_lines, common_size, flagfile_text, problem_lines, result_sentence
     from dlexp.memory.throughput import measure_speeds
 

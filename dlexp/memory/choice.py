@@ -8,8 +8,8 @@ from dlexp.config.setting import AUTO
 from dlexp.config.spelling import flag_text
 from dlexp.errors import ConfigError
 from dlexp.machine.units import format_bytes
-from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
 from dlexp.memory.budget import Budget, find_budget
+from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
 from dlexp.runs.batch_sizes import remembered_batch_size
 
 _CHOSEN = ("batch_size", "micro_batch_size")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import FuncFormatter
 
-from dlexp.memory.batch_sizes import LargestBatch
 from dlexp.memory.budget import Budget
+from dlexp.memory.largest_batch import LargestBatch
 from dlexp.reports.figure import make_figure, save_figure, shorten
 
 _GIB = 2**30

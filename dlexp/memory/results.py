@@ -12,8 +12,8 @@ from dlexp.config.setting import AUTO
 from dlexp.config.spelling import flag_text
 from dlexp.machine.capacity import count_cores
 from dlexp.machine.units import format_bytes
-from dlexp.memory.batch_sizes import LargestBatch, heaviest_of
 from dlexp.memory.budget import Budget
+from dlexp.memory.largest_batch import LargestBatch, heaviest_of
 
 _VERSIONS = ("dlexp", "tensorflow", "keras", "numpy")
 _SMALL_BATCH = 32

@@ -14,9 +14,9 @@ from PIL import Image
 
 from dlexp.commands.cli import main
 from dlexp.config.flags import config_from_words
-from dlexp.memory import batch_sizes, throughput
-from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings
+from dlexp.memory import largest_batch, throughput
 from dlexp.memory.budget import Budget
+from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings
 from dlexp.memory.throughput import Speed
 from tests.support.found_batches import MIB, found_batch
 
@@ -45,7 +45,7 @@ class FakeSearch:
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> FakeSearch:
     fake = FakeSearch()
-    monkeypatch.setattr(batch_sizes, "find_largest_batches", fake)
+    monkeypatch.setattr(largest_batch, "find_largest_batches", fake)
     monkeypatch.chdir(tmp_path)
     return fake
 
@@ -269,10 +269,10 @@ def test_wrong_flags_are_one_sentence_and_exit_code_2(
 WITHOUT_TENSORFLOW = """
 import sys
 from dlexp.commands.cli import main
-from dlexp.memory import batch_sizes
-from tests.memory.test_batch_sizes import FakeProber, line_of_model
+from dlexp.memory import largest_batch
+from tests.memory.test_largest_batch import FakeProber, line_of_model
 
-batch_sizes.Prober = FakeProber(line_of_model)
+largest_batch.Prober = FakeProber(line_of_model)
 code = main(["dlexp", "batch-size", "--models=mlp,resnet2,resnet20", "--memory_budget=1GiB", "--device=cpu"])
 print(code, {"tensorflow", "keras", "mlflow"} & set(sys.modules), file=sys.stderr)
 """

@@ -9,9 +9,9 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
 from dlexp.memory import choice as module
-from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings
 from dlexp.memory.budget import Budget
 from dlexp.memory.choice import MEMORY_FIELDS, choose_batch_size, unlike_candidates
+from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings
 from tests.support.found_batches import BUDGET, found_batch
 
 SIZES = {"mlp": 1024, "small_cnn": 256, "resnet20": 64}

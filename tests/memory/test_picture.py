@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from dlexp.memory.batch_sizes import LargestBatch
+from dlexp.memory.largest_batch import LargestBatch
 from dlexp.memory.picture import draw_memory
 from dlexp.memory.prober import Outcome
 from tests.support.found_batches import BUDGET, found_batch, not_measured

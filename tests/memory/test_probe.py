@@ -169,7 +169,7 @@ def test_model_with_its_own_validation_keeps_its_own_monitor(tmp_path: pathlib.P
 
 
 def test_initial_weights_may_come_from_a_run_of_another_store(tmp_path: pathlib.Path) -> None:
-    from dlexp.memory.batch_sizes import with_own_paths
+    from dlexp.memory.largest_batch import with_own_paths
 
     other = str(tmp_path / "other")
     run = run_experiment(ExperimentConfig.of(**QUICK | {"epochs": 1, "store": other})).run

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.flags import config_from_words
-from dlexp.memory.batch_sizes import LargestBatch
+from dlexp.memory.largest_batch import LargestBatch
 from dlexp.memory.results import (
     advice_lines,
     common_size,

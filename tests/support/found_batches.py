@@ -3,8 +3,8 @@
 from typing import Any
 
 from dlexp.config.experiment_config import ExperimentConfig
-from dlexp.memory.batch_sizes import LargestBatch
 from dlexp.memory.budget import Budget
+from dlexp.memory.largest_batch import LargestBatch
 from dlexp.memory.messages import ProbeReport
 from dlexp.memory.prober import Outcome, Probe
 from dlexp.memory.search import Line

@@ -9,9 +9,9 @@ import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import open_dataset
-from dlexp.memory import batch_sizes as module
-from dlexp.memory.batch_sizes import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
+from dlexp.memory import largest_batch as module
 from dlexp.memory.budget import Budget
+from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
 from dlexp.memory.prober import Outcome, Probe
 from dlexp.memory.search import Line
 from dlexp.memory.unmeasured import unmeasured_bytes
