@@ -332,8 +332,10 @@ def test_time_that_a_probe_stands_still_does_not_count(
         running = module._Running(cast(Any, process), cast(Any, None))
         steps = [running.hold, wait, lambda: None, running.release, lambda: None] if is_held else [wait, lambda: None]
         running.connection = cast(Any, ScriptedConnection(*steps))
-        assert prober._watch(running, tmp_path / "log").reason == reason
-        process.kill()
+        try:
+            assert prober._watch(running, tmp_path / "log", 2**33).reason == reason
+        finally:
+            process.kill()
     assert running.held_seconds == (1000 if is_held else 0)
 
 
