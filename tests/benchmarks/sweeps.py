@@ -20,9 +20,8 @@ import psutil
 from dlexp.runs.store import iterate_runs
 from dlexp.tracking.sync import copy_trial
 from tests.benchmarks.measuring import Row, process_seconds, seconds_of
+from tests.benchmarks.peer_environment import PEERS, peer_python
 
-_PEERS = pathlib.Path(__file__).parent / "peers"
-_ENVIRONMENTS = pathlib.Path(__file__).parents[2] / "build" / "peers"
 _RUNS, _MEASURED_SCRIPTS = 100, 5
 _TASK = "100 runs of a small CNN on digits, s"
 _SPACE = "--space=learning_rate=log(1e-4,1e-2); weight_decay=log(1e-6,1e-2)"
@@ -69,7 +68,7 @@ def sweep_command(store: pathlib.Path, *words: str, runs: int) -> list[str]:
 
 def _time_scripts(store: pathlib.Path) -> float:
     store.mkdir()
-    script = [sys.executable, str(_PEERS / "keras_script.py"), str(store)]
+    script = [sys.executable, str(PEERS / "keras_script.py"), str(store)]
     # The first script creates the database, which a hundred runs do only once.
     process_seconds([*script, "0"])
     return sum(process_seconds([*script, str(seed)]) for seed in range(1, 1 + _MEASURED_SCRIPTS))
@@ -77,19 +76,8 @@ def _time_scripts(store: pathlib.Path) -> float:
 
 def _time_peer(script: str, store: pathlib.Path, packages: Sequence[str]) -> float:
     store.mkdir()
-    python = _environment(script.partition("_")[0], packages)
-    return process_seconds([str(python), str(_PEERS / script), str(store), str(_RUNS)])
-
-
-def _environment(name: str, packages: Sequence[str]) -> pathlib.Path:
-    """Returns the Python of an environment with these packages, which is created at the first call."""
-    folder = _ENVIRONMENTS / name
-    python, done = folder / "bin" / "python", folder / ".installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
-        done.touch()
-    return python
+    python = peer_python(script.partition("_")[0], packages)
+    return process_seconds([str(python), str(PEERS / script), str(store), str(_RUNS)])
 
 
 def _measure_copying(store: pathlib.Path) -> list[Row]:
