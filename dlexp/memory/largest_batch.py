@@ -258,7 +258,8 @@ def _need_of_one(prober: Prober, config: ExperimentConfig, settings: SearchSetti
 def _describe(name: str, size: int, probe: Probe, settings: SearchSettings) -> str:
     what = f"{name}, {settings.field}={size}"
     if probe.outcome is Outcome.MEASURED:
-        return f"{what}: {format_bytes(probe.peak_bytes)} ({probe.seconds:.0f} s)"
+        part = " in training" if probe.report and probe.report.is_training_only else ""
+        return f"{what}: {format_bytes(probe.peak_bytes)}{part} ({probe.seconds:.0f} s)"
     return f"{what}: {probe.reason} ({probe.seconds:.0f} s)"
 
 

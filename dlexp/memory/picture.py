@@ -11,6 +11,7 @@ from dlexp.reports.figure import make_figure, save_figure, shorten
 
 _GIB = 2**30
 _LONGEST_NAME = 40
+_COLUMNS = 2
 
 
 def draw_memory(found: Sequence[LargestBatch], budget: Budget, path: pathlib.Path) -> None:
@@ -21,7 +22,7 @@ def draw_memory(found: Sequence[LargestBatch], budget: Budget, path: pathlib.Pat
         budget: drawn as a line, and the margin below it as a band.
         path: of the file.
     """
-    figure = make_figure(9, 5)
+    figure = make_figure(8, 5 + 0.2 * len(found) / _COLUMNS)
     axes = figure.add_subplot()
     shown = [one for one in found if one.peaks()]
     largest = max((one.size or max(one.probes) for one in shown), default=1)
@@ -50,10 +51,10 @@ def draw_memory(found: Sequence[LargestBatch], budget: Budget, path: pathlib.Pat
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(0, 1.25 * total)
-    axes.set_xlabel("batch size")
+    axes.set_xlabel("batch size (circles: measured; filled: the largest that fits)")
     axes.set_ylabel("peak memory of a training [GiB]")
-    axes.set_title("Memory over batch size (circles: measured, filled: the largest that fits)")
+    axes.set_title("Peak memory over batch size")
     axes.grid(alpha=0.3)
     if shown:
-        axes.legend(title="largest batch", fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        figure.legend(title="largest batch", fontsize=9, loc="outside lower center", ncols=min(len(shown), _COLUMNS))
     save_figure(figure, path)

@@ -246,6 +246,8 @@ class SweepDriver:
             reason = event.reason
             if event.outcome in (Outcome.DIED, Outcome.STOPPED):
                 reason += f", {trial.attempts} times"
+            if "SIGKILL" in event.reason:
+                reason += ": if memory ran out, dlexp batch-size finds a batch that fits"
             self._finish(self._failed(trial, reason))
 
     def _with_results(self, trial: Trial, state: TrialState, reason: str = "") -> Trial:

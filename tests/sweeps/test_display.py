@@ -77,7 +77,8 @@ def test_a_trial_that_is_started_again_is_told_once_each_time(
     first, second, third = capsys.readouterr().err.splitlines()
     assert [first, second] == [again, again]
     assert third.startswith("trial 0  failed")
-    assert third.endswith("(its process was ended by SIGKILL, 3 times)")
+    hint = "if memory ran out, dlexp batch-size finds a batch that fits"
+    assert third.endswith(f"(its process was ended by SIGKILL, 3 times: {hint})")
 
 
 def test_lines_are_what_is_shown_without_a_terminal(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
