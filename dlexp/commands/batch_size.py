@@ -44,7 +44,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "format": ("table", "Output format: table (for people), json or csv (sizes in bytes)."),
 }
 _DESCRIPTION = (
-    "Trains every model for a few steps in a process of its own, with two small batches, predicts the largest batch "
+    "Trains every model for a few steps in a separate process, with two small batches, predicts the largest batch "
     "that fits from them, and confirms it with a third process. Accepts every flag of dlexp train too, for all models: "
     "see dlexp train --help."
 )
@@ -54,8 +54,8 @@ def _find_batch_size(line: CommandLine) -> int:
     """Runs `dlexp batch-size`; returns 0, or 1 if no batch size was found."""
     from dlexp.memory.budget import find_budget
     from dlexp.memory.choice import unlike_candidates
-    from dlexp.memory.largest_batch import SearchSettings, find_largest_batches, heaviest_of
-    from dlexp.memory.results import advice_lines, common_size, flagfile_text, problem_lines, result_sentence
+    from dlexp.memory.largest_batch import SearchSettings, common_size, find_largest_batches, heaviest_of
+    from dlexp.memory.results import advice_lines, flagfile_text, problem_lines, result_sentence
     from dlexp.memory.throughput import measure_speeds
 
     options = line.options

@@ -9,7 +9,14 @@ from dlexp.config.spelling import flag_text
 from dlexp.errors import ConfigError
 from dlexp.machine.units import format_bytes
 from dlexp.memory.budget import Budget, find_budget
-from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
+from dlexp.memory.largest_batch import (
+    Candidate,
+    LargestBatch,
+    SearchSettings,
+    common_size,
+    find_largest_batches,
+    heaviest_of,
+)
 from dlexp.runs.batch_sizes import remembered_batch_size
 
 _CHOSEN = ("batch_size", "micro_batch_size")
@@ -67,9 +74,9 @@ def choose_batch_size(
     for one in found:
         if one.size is None:
             raise ConfigError(f"{field}=auto finds no batch for {one.name}: {one.problem}: give a number")
-    heaviest = heaviest_of(found)
+    heaviest, size = heaviest_of(found), common_size(found)
     assert heaviest is not None  # all have a batch
-    size = min(one.size for one in found if one.size is not None)
+    assert size is not None
     if field == "micro_batch_size":
         size = min(size, given[0].data.batch_size)
     report(describe_choice(heaviest, size, field, budget))

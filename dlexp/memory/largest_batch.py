@@ -141,7 +141,7 @@ def find_largest_batches(
     *,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[LargestBatch]:
-    """Finds the largest batch of each candidate by short trainings in processes of their own.
+    """Finds the largest batch of each candidate by short trainings in separate processes.
 
     Args:
         candidates: the models.
@@ -174,13 +174,17 @@ def find_largest_batches(
         return list(pool.map(find, candidates))
 
 
+def common_size(found: Sequence[LargestBatch]) -> int | None:
+    """Returns the largest batch size that fits all models which have one; None if none has."""
+    return min((one.size for one in found if one.size), default=None)
+
+
 def heaviest_of(found: Sequence[LargestBatch]) -> LargestBatch | None:
     """Returns the model that needs the most memory for the batch that fits all; None if no model has a batch."""
-    usable = [one for one in found if one.size is not None]
-    if not usable:
+    size = common_size(found)
+    if size is None:
         return None
-    size = min(one.size for one in usable if one.size is not None)
-    return max(usable, key=lambda one: one.peak_at(size))
+    return max((one for one in found if one.size), key=lambda one: one.peak_at(size))
 
 
 def with_own_paths(config: ExperimentConfig) -> ExperimentConfig:

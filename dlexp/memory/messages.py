@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRequest:
-    """One measurement, which a process of its own makes.
+    """One measurement, which a separate process makes.
 
     Attributes:
         config: JSON text of the config to train.

@@ -33,13 +33,13 @@ def work(connection: Connection) -> None:
         try:
             use_device(request.device, limit_bytes=request.limit_bytes)
             connection.send_bytes(encode("report", measure(request, connection)))
-        except DlexpError as err:
-            connection.send_bytes(encode("no_memory" if _is_out_of_memory(err) else "failed", str(err)))
         except BaseException as err:  # noqa: BLE001
-            # A model of a plug-in may raise anything; its probe fails, and the others go on.
-            traceback.print_exc()
-            kind = "no_memory" if _is_out_of_memory(err) else "failed"
-            connection.send_bytes(encode(kind, f"{type(err).__name__}: {err}"))
+            # A model of a plug-in may raise anything; its probe fails, and the others continue.
+            reason = str(err)
+            if not isinstance(err, DlexpError):
+                traceback.print_exc()
+                reason = f"{type(err).__name__}: {err}"
+            connection.send_bytes(encode("no_memory" if _is_out_of_memory(err) else "failed", reason))
 
 
 def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:

@@ -1,4 +1,4 @@
-"""Runs probes in processes of their own, holds them to the budget, and reads what they report.
+"""Runs probes in separate processes, holds them to the budget, and reads what they report.
 
 A probe is forked from a server that has imported TensorFlow, so that it starts at once, and loads the pages of files
 that a process has which imported TensorFlow itself: its memory is that of a training on its own. On a CPU nothing

@@ -13,7 +13,7 @@ from dlexp.config.spelling import flag_text
 from dlexp.machine.capacity import count_cores
 from dlexp.machine.units import format_bytes
 from dlexp.memory.budget import Budget
-from dlexp.memory.largest_batch import LargestBatch, heaviest_of
+from dlexp.memory.largest_batch import LargestBatch, common_size, heaviest_of
 
 _VERSIONS = ("dlexp", "tensorflow", "keras", "numpy")
 _SMALL_BATCH = 32
@@ -66,11 +66,6 @@ def ranked(found: Sequence[LargestBatch]) -> list[LargestBatch]:
     size = common_size(found) or 1
     without = [one for one in found if one.size is None]
     return without + sorted((one for one in found if one.size), key=lambda one: one.peak_at(size), reverse=True)
-
-
-def common_size(found: Sequence[LargestBatch]) -> int | None:
-    """Returns the largest batch size that fits all models which have one; None if none has."""
-    return min((one.size for one in found if one.size), default=None)
 
 
 def result_sentence(found: Sequence[LargestBatch], budget: Budget) -> str:

@@ -11,7 +11,14 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import open_dataset
 from dlexp.memory import largest_batch as module
 from dlexp.memory.budget import Budget
-from dlexp.memory.largest_batch import Candidate, LargestBatch, SearchSettings, find_largest_batches, heaviest_of
+from dlexp.memory.largest_batch import (
+    Candidate,
+    LargestBatch,
+    SearchSettings,
+    common_size,
+    find_largest_batches,
+    heaviest_of,
+)
 from dlexp.memory.prober import Outcome, Probe
 from dlexp.memory.search import Line
 from dlexp.memory.unmeasured import unmeasured_bytes
@@ -309,3 +316,10 @@ def test_heaviest_model_needs_the_most_with_the_batch_that_fits_all() -> None:
 def test_no_model_is_the_heaviest_if_none_has_a_batch() -> None:
     assert heaviest_of([found_batch("mlp", None)]) is None
     assert heaviest_of([]) is None
+
+
+def test_common_size_is_the_smallest_one() -> None:
+    light, heavy, broken = found_batch("mlp", 1024), found_batch("vit", 64, slope=10), found_batch("broken", None)
+    assert common_size([light, broken, heavy]) == 64
+    assert common_size([broken]) is None
+    assert common_size([]) is None

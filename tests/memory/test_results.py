@@ -12,7 +12,6 @@ from dlexp.config.flags import config_from_words
 from dlexp.memory.largest_batch import LargestBatch
 from dlexp.memory.results import (
     advice_lines,
-    common_size,
     flagfile_text,
     problem_lines,
     ranked,
@@ -29,12 +28,6 @@ BASE = ExperimentConfig.of(model="mlp", learning_rate=0.001, batch_size=64)
 def test_models_are_ranked_by_their_memory_with_the_batch_that_fits_all() -> None:
     steep, large = found_batch("steep", 64, fixed=100, slope=10), found_batch("large", 512, fixed=900, slope=0.2)
     assert [one.name for one in ranked([LIGHT, steep, BROKEN, large])] == ["broken", "large", "steep", "mlp"]
-
-
-def test_common_size_is_the_smallest_one() -> None:
-    assert common_size([LIGHT, BROKEN, HEAVY]) == 64
-    assert common_size([BROKEN]) is None
-    assert common_size([]) is None
 
 
 def test_rows_hold_numbers_in_bytes() -> None:
