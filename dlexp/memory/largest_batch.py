@@ -18,7 +18,7 @@ from dlexp.machine.capacity import available_memory_bytes, count_cores
 from dlexp.machine.units import format_bytes
 from dlexp.memory.budget import CPU, Budget
 from dlexp.memory.prober import Outcome, Probe, Prober
-from dlexp.memory.search import Line, Purpose, Search
+from dlexp.memory.search import Line, Search
 from dlexp.memory.sizes import Sizes
 from dlexp.memory.unmeasured import unmeasured_bytes
 from dlexp.runs.preflight import check_names
@@ -56,7 +56,7 @@ class LargestBatch:
         problem: why there is none, as a clause; empty if there is one.
         probes: what was measured, by batch size.
         line: of the peak memory of training over the batch size; None if nothing was measured.
-        predicted_bytes: what the line predicted for `size` before it was measured.
+        predicted_bytes: what the line predicted for `size` before it was measured; None if there was no line.
         unmeasured_bytes: what a training needs beyond what the probes saw, see `unmeasured_bytes`.
         largest_allowed: the largest batch size that was to choose from, by the number of training examples.
         num_probes: how many probes were made.
@@ -69,7 +69,7 @@ class LargestBatch:
     problem: str
     probes: Mapping[int, Probe]
     line: Line | None
-    predicted_bytes: float
+    predicted_bytes: float | None
     unmeasured_bytes: int
     largest_allowed: int | None
     num_probes: int
@@ -95,10 +95,13 @@ class LargestBatch:
     def peaks(self) -> dict[int, float]:
         """Returns the peak memory of the whole run by the batch sizes that were probed, in bytes, smallest size first.
 
-        Where only the training was probed, the rest is added as the smallest size shows it.
+        Where only the training was probed, the rest is added as the smallest whole run shows it.
         """
         reports = {size: probe.report for size, probe in sorted(self.probes.items()) if probe.report}
-        end = next((report.whole_bytes - report.training_bytes for report in reports.values()), 0)
+        ends = [
+            report.whole_bytes - report.training_bytes for report in reports.values() if not report.is_training_only
+        ]
+        end = next(iter(ends), 0)
         return {
             size: self.unmeasured_bytes + max(report.whole_bytes, report.training_bytes + end * report.is_training_only)
             for size, report in reports.items()
@@ -206,13 +209,11 @@ def _search(
     config = candidate.config
     most = dataset.count("train") if settings.field == "batch_size" else config.data.batch_size
 
-    def measure(size: int, purpose: Purpose) -> Probe:
-        confirms = purpose is Purpose.CONFIRMATION
+    def measure(size: int, whole: bool) -> Probe:
         # A number that was given need not divide the steps of every batch. Small batches take one step per call, as
         # auto chooses it for the largest one, so that they are on its line.
-        steps = "auto" if confirms else "1"
-        sized = config.replace(**{settings.field: size, "steps_per_execution": steps})
-        probe = prober.measure(sized, whole_run=purpose is not Purpose.SECOND, timed_calls=_TIMED_CALLS * confirms)
+        sized = config.replace(**{settings.field: size, "steps_per_execution": "auto" if whole else "1"})
+        probe = prober.measure(sized, whole_run=whole, timed_calls=_TIMED_CALLS * whole)
         report(_describe(candidate.name, size, probe, settings))
         return probe
 
@@ -231,7 +232,7 @@ def _search(
         problem=problem,
         probes=search.probes,
         line=search.training_line(),
-        predicted_bytes=search.predicted_bytes + unmeasured,
+        predicted_bytes=search.predicted_bytes + unmeasured if search.predicted_bytes else None,
         unmeasured_bytes=unmeasured,
         largest_allowed=sizes.at_most(most),
         num_probes=search.count,
@@ -275,7 +276,7 @@ def _without_probes(candidate: Candidate, problem: str) -> LargestBatch:
         problem=problem,
         probes={},
         line=None,
-        predicted_bytes=0.0,
+        predicted_bytes=None,
         unmeasured_bytes=0,
         largest_allowed=None,
         num_probes=0,

@@ -1,6 +1,7 @@
 """The search of the largest batch: how long it takes, how many probes, and how close it comes to the truth."""
 
 import pathlib
+import sys
 import time
 
 import numpy as np
@@ -38,7 +39,9 @@ def measure(folder: str) -> list[Row]:
     seconds = time.perf_counter() - started
     probes = sum(one.num_probes for one in found) / len(found)
     limited = [one for one in found if one.size and one.size != one.largest_allowed]
-    error = max((abs(_error(one)) for one in limited if one.predicted_bytes), default=0.0)
+    error = max((abs(_error(one)) for one in limited), default=0.0)
+    for one in found:
+        print(f"{one.name}: {one.size}, {one.num_probes} probes, {one.seconds:.0f} s", file=sys.stderr, flush=True)
     share = _share_of_the_largest(limited)
     what = f"{len(_MODELS)} models at 32x32 within 2 GiB"
     return [
@@ -65,6 +68,7 @@ def _compare_with_lightning(base: ExperimentConfig) -> Row:
 def _error(one: LargestBatch) -> float:
     """How far the prediction of a confirmed batch was from its measurement, as a share of it."""
     assert one.size is not None
+    assert one.predicted_bytes is not None
     return one.predicted_bytes / one.peak_at(one.size) - 1
 
 
@@ -85,4 +89,5 @@ def _share_of_the_largest(found: list[LargestBatch]) -> float:
                 else:
                     too_large = middle
             shares.append(one.size / fits)
+            print(f"{one.name}: {one.size} of {fits}, prediction {_error(one):+.3f}", file=sys.stderr, flush=True)
     return min(shares)

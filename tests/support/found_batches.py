@@ -50,7 +50,7 @@ def found_batch(
         "problem": "" if size else f"one example of {name} needs too much",
         "probes": {one: measured(int(line.at(one))) for one in (smallest, size) if one} if size else {},
         "line": line if size else None,
-        "predicted_bytes": 0.0,
+        "predicted_bytes": None,
         "unmeasured_bytes": 0,
         "largest_allowed": 4096,
         "num_probes": 3 if size else 4,
