@@ -68,3 +68,44 @@ def faults(how: str) -> int:
 
 def test_buffers_that_are_allocated_again_cost_no_page_faults() -> None:
     assert faults("keep") < faults("default") / 10
+
+
+# Threads share a heap: what one of them has freed, another one allocates.
+
+ALLOCATE = """
+import ctypes, sys, threading
+from dlexp.machine import startup
+
+startup.count_cores = lambda: int(sys.argv[1])
+startup.keep_freed_memory()
+malloc = ctypes.CDLL(None).malloc  # called without the lock of Python
+malloc.restype = ctypes.c_void_p
+together, addresses = threading.Barrier(8), []
+
+def allocate():
+    together.wait()
+    addresses.append(malloc(ctypes.c_size_t(100_000)))
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(max(addresses) - min(addresses))
+"""
+
+
+HEAP_BYTES = 64 * 2**20
+
+
+def distance(cores: int) -> int:
+    """Bytes between the lowest and the highest of the addresses that eight threads get."""
+    command = [sys.executable, "-c", ALLOCATE, str(cores)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_threads_share_a_heap_on_few_cores() -> None:
+    assert distance(cores=4) < HEAP_BYTES / 2
+
+
+def test_threads_have_several_heaps_on_many_cores() -> None:
+    assert distance(cores=64) >= HEAP_BYTES / 2
