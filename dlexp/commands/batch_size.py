@@ -44,9 +44,9 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "format": ("table", "Output format: table (for people), json or csv (sizes in bytes)."),
 }
 _DESCRIPTION = (
-    "Trains every model for a few steps in a separate process, with two small batches, predicts the largest batch "
-    "that fits from them, and confirms it with a third process. Accepts every flag of dlexp train too, for all models: "
-    "see dlexp train --help."
+    "Trains every model for a few steps in separate processes, with two batches, predicts the largest batch that fits "
+    "from them, and confirms it with a third training. Accepts every flag of dlexp train too, for all models: see "
+    "dlexp train --help."
 )
 
 
