@@ -1,5 +1,6 @@
 """The batch that `dlexp batch-size` chooses: trainings with it are measured from outside their process."""
 
+import itertools
 import json
 import pathlib
 
@@ -60,7 +61,10 @@ def test_models_are_ranked_as_their_trainings_are_measured(images: str, tmp_path
 
     peaks = {model: train(tmp_path, images, model, size).peak_bytes for model in models}
 
-    assert [row["model"] for row in rows] == sorted(peaks, key=lambda model: -peaks[model])
+    ranked = [peaks[row["model"]] for row in rows]
+    assert rows[0]["model"] == max(peaks, key=lambda model: peaks[model])
+    # Models that differ by less than what a measurement varies may have any order.
+    assert all(heavier >= 0.98 * lighter for heavier, lighter in itertools.combinations(ranked, 2)), peaks
 
 
 def test_sweep_with_the_written_flagfile_keeps_its_batch_size(images: str, tmp_path: pathlib.Path) -> None:
