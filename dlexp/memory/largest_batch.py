@@ -98,10 +98,8 @@ class LargestBatch:
         Where only the training was probed, the rest is added as the smallest whole run shows it.
         """
         reports = {size: probe.report for size, probe in sorted(self.probes.items()) if probe.report}
-        ends = [
-            report.whole_bytes - report.training_bytes for report in reports.values() if not report.is_training_only
-        ]
-        end = next(iter(ends), 0)
+        whole = next((report for report in reports.values() if not report.is_training_only), None)
+        end = whole.whole_bytes - whole.training_bytes if whole else 0
         return {
             size: self.unmeasured_bytes + max(report.whole_bytes, report.training_bytes + end * report.is_training_only)
             for size, report in reports.items()

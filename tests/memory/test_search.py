@@ -67,6 +67,18 @@ def test_line_is_found_with_two_probes_and_a_confirmation(fixed: float, slope: f
     assert search.count <= 3
 
 
+@given(fixed=st.floats(0.1, 0.9), slope=st.floats(0.2, 20), error=st.floats(0.5, 1.4))
+def test_batch_on_a_line_is_at_least_nine_tenths_of_the_largest(fixed: float, slope: float, error: float) -> None:
+    def peak_at(size: int) -> float:
+        return fixed * GIB + slope * MIB * size
+
+    search = searched(peak_at, estimate=error * slope * MIB)
+    best = largest_that_fits(search, peak_at)
+    assert (search.largest is None) == (best is None)
+    if best is not None and search.largest is not None and best >= 64:
+        assert 0.9 * best - 8 <= search.largest <= best + 8
+
+
 def test_power_of_two_that_fits_without_doubt_by_the_estimate_is_confirmed_at_once() -> None:
     search = searched(lambda size: 0.5 * GIB + MIB * size, multiple_of=0, estimate=MIB)
     assert (search.largest, search.count) == (256, 2)
