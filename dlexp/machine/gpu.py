@@ -1,26 +1,21 @@
 """Reads the memory of the GPUs of this machine from NVIDIA's driver, without taking any of it."""
 
+import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 
 _COMMAND = "nvidia-smi"
-_QUERY = ("--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits")  # in MiB
+_QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")  # in MiB
 _TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class GpuMemory:
-    """The memory of a GPU, in bytes: all of it, and what no process has taken."""
+def read_gpu_memory() -> list[int]:
+    """Returns the memory of each GPU that this process can use, in bytes; 0 if the driver does not report it.
 
-    total_bytes: int
-    free_bytes: int
-
-
-def read_gpu_memory() -> list[GpuMemory]:
-    """Returns the memory of each GPU, in the order of the driver; none if there is no driver, or it does not answer.
-
-    GPUs that report no memory, such as parts of a shared one, are left out. `CUDA_VISIBLE_DEVICES` is not considered.
+    The order is that of TensorFlow: `CUDA_VISIBLE_DEVICES` chooses GPUs by number or UUID, and sorts them. Its numbers
+    are taken for those of the driver, as `CUDA_DEVICE_ORDER=PCI_BUS_ID` makes them; CUDA itself may number GPUs of
+    several models otherwise (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables). The
+    memory of a part of a GPU (MIG) is not reported. The list is empty if there is no driver, or it does not answer.
     """
     program = shutil.which(_COMMAND)
     if program is None:
@@ -31,9 +26,19 @@ def read_gpu_memory() -> list[GpuMemory]:
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
-    found = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines()]
-    return [
-        GpuMemory(*(int(part) * 2**20 for part in parts))
-        for parts in found
-        if len(parts) == 2 and all(map(str.isdecimal, parts))
-    ]
+    rows = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines()]
+    gpus = [(index, uuid, _bytes_of(mebibytes)) for index, uuid, mebibytes in (row for row in rows if len(row) == 3)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [total for _, _, total in gpus]
+    totals = []
+    for name in map(str.strip, visible.split(",")):
+        found = [total for index, uuid, total in gpus if name == index or (name and uuid.startswith(name))]
+        if not found and not name.startswith("MIG-"):
+            break  # CUDA ignores what follows an unknown name, such as -1
+        totals.append(found[0] if found else 0)
+    return totals
+
+
+def _bytes_of(mebibytes: str) -> int:
+    return int(mebibytes) * 2**20 if mebibytes.isdecimal() else 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from dlexp.errors import ConfigError
 from dlexp.machine.capacity import available_memory_bytes
-from dlexp.machine.gpu import GpuMemory, read_gpu_memory
+from dlexp.machine.gpu import read_gpu_memory
 from dlexp.machine.units import format_bytes, parse_bytes
 
 CPU = "cpu"
@@ -62,8 +62,10 @@ def find_budget(*, device: str = "auto", memory: str = "", margin: str = "10%") 
     if given:
         return Budget(device=name, total_bytes=given, margin=share, origin="as given")
     if name != CPU:
-        gpu = gpus[int(name.partition(":")[2])]
-        return Budget(device=name, total_bytes=gpu.total_bytes, margin=share, origin=f"the memory of {name}")
+        total = gpus[int(name.partition(":")[2])]
+        if not total:
+            raise ConfigError(f"the memory of {name} is not known to nvidia-smi: give --memory_budget=8GiB")
+        return Budget(device=name, total_bytes=total, margin=share, origin=f"the memory of {name}")
     available = available_memory_bytes()
     if available is None:
         raise ConfigError(
@@ -72,7 +74,7 @@ def find_budget(*, device: str = "auto", memory: str = "", margin: str = "10%") 
     return Budget(device=name, total_bytes=available, margin=share, origin="the memory that is available")
 
 
-def _choose_device(device: str, gpus: list[GpuMemory]) -> str:
+def _choose_device(device: str, gpus: list[int]) -> str:
     if device == CPU or (device == "auto" and not gpus):
         return CPU
     found = re.fullmatch(r"gpu(?::(\d+))?", "gpu" if device == "auto" else device)
@@ -81,7 +83,10 @@ def _choose_device(device: str, gpus: list[GpuMemory]) -> str:
     number = int(found[1] or 0)
     if number >= len(gpus):
         there = f"only gpu:0 to gpu:{len(gpus) - 1}" if len(gpus) > 1 else "only gpu:0" if gpus else "no GPU"
-        raise ConfigError(f"--device={device} is not there, as nvidia-smi lists {there}: give another --device")
+        raise ConfigError(
+            f"--device={device} is not there, as nvidia-smi and CUDA_VISIBLE_DEVICES give {there}: "
+            "give another --device"
+        )
     return f"gpu:{number}"
 
 

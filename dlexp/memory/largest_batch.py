@@ -84,7 +84,7 @@ class LargestBatch:
     def estimated_bytes(self) -> int | None:
         """The analytic estimate at `size`; None if there is none."""
         report = self.probes[self.size].report if self.size else None
-        return report.estimated_fixed_bytes + report.estimated_bytes_per_example * (self.size or 0) if report else None
+        return report.estimated_bytes if report else None
 
     @property
     def images_per_second(self) -> float | None:

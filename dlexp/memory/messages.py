@@ -41,7 +41,7 @@ class ProbeReport:
         is_training_only: the rest was not run.
         images_per_second: of training, after the first step; 0 if it was not timed.
         num_parameters: parameters of the model.
-        estimated_fixed_bytes: by the analytic estimate, what does not depend on the batch.
+        estimated_bytes: the analytic estimate of this training.
         estimated_bytes_per_example: by the analytic estimate, what one example more needs.
     """
 
@@ -50,7 +50,7 @@ class ProbeReport:
     is_training_only: bool
     images_per_second: float
     num_parameters: int
-    estimated_fixed_bytes: int
+    estimated_bytes: int
     estimated_bytes_per_example: int
 
 

@@ -75,7 +75,7 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
         is_training_only=not request.whole_run,
         images_per_second=short.images_per_second,
         num_parameters=setup.model.count_params(),
-        estimated_fixed_bytes=estimate.fixed_bytes,
+        estimated_bytes=estimate.at(config.data.batch_size, config.data.micro_batch_size),
         estimated_bytes_per_example=estimate.bytes_per_example,
     )
 

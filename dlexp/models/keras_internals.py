@@ -129,8 +129,8 @@ def set_weight_decay(optimizer: keras.optimizers.Optimizer, weight_decay: float)
         inner.weight_decay.assign(weight_decay)
 
 
-def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequence[Any]], None]) -> None:
-    """Calls a function with the gradients of every step, before they are clipped, and unscaled in mixed_float16.
+def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequence[Any], Any], None]) -> None:
+    """Calls a function with the gradients of every update, before they are clipped, and unscaled in mixed_float16.
 
     Relies on `train_step` (backend/tensorflow/trainer.py) ending in `apply_gradients`, which calls the public `apply`
     with all gradients, those of a LossScaleOptimizer multiplied by its `dynamic_scale`. If they took another way, the
@@ -138,8 +138,9 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
 
     Args:
         optimizer: built, of a model whose train function is not made yet.
-        watch: is traced with the step; is called with a gradient or None for each of `model.trainable_variables`. They
-            are not finite at a step whose update a LossScaleOptimizer skips.
+        watch: is traced with the step; is called with the gradients, of which some may be None, and the variables that
+            they belong to, None for all of the optimizer. The gradients are not finite at a step whose update a
+            LossScaleOptimizer skips.
     """
     apply = optimizer.apply
 
@@ -148,7 +149,7 @@ def watch_gradients(optimizer: keras.optimizers.Optimizer, watch: Callable[[Sequ
         if skips_updates(optimizer):
             scale = _read(optimizer, "dynamic_scale", "optimizers/loss_scale_optimizer.py")
             unscaled = [None if item is None else ops.divide(item, scale) for item in gradients]
-        watch(unscaled)
+        watch(unscaled, trainable_variables)
         return apply(gradients, trainable_variables)
 
     optimizer.apply = watched_apply

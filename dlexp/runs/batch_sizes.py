@@ -24,7 +24,7 @@ _LOCK_FILE = "batch_sizes.lock"
 _LOCK_SECONDS = 60.0  # it is held for milliseconds, but perhaps by many processes in turn
 _TRAINED = (Status.FINISHED, Status.PRUNED)
 _GAVE_NOTHING = (Status.FAILED, Status.DIVERGED)
-_WHY = "an epoch has another number of steps then, and a learning rate another meaning"
+WHY = "an epoch has another number of steps then, and a learning rate another meaning"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _refuse(others: Mapping[_Group, int], config: ExperimentConfig) -> None:
     group, size = next(iter(others.items()))
     raise ConfigError(
         f"{group} trains with batch_size={size}, and runs with batch_size={config.data.batch_size} cannot be compared "
-        f"with it: {_WHY}; give --batch_size={size}, another {group.flag}, or --allow_batch_size_change"
+        f"with it: {WHY}; give --batch_size={size}, another {group.flag}, or --allow_batch_size_change"
     )
 
 
@@ -165,7 +165,7 @@ def _mark(run: Run, others: Mapping[_Group, int], config: ExperimentConfig) -> N
     run.update(batch_size_change=f"{first} -> {own}")
     run.caution(
         CAUTION,
-        f"this run trains with batch_size={own}, but {groups}: {_WHY}, so its results are not comparable with theirs",
+        f"this run trains with batch_size={own}, but {groups}: {WHY}, so its results are not comparable with theirs",
     )
 
 

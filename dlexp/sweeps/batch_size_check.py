@@ -2,7 +2,7 @@
 
 from dlexp.config.setting import AUTO
 from dlexp.errors import ConfigError
-from dlexp.runs.batch_sizes import check_batch_size
+from dlexp.runs.batch_sizes import WHY, check_batch_size
 from dlexp.sweeps.plan import SweepPlan
 
 
@@ -20,8 +20,7 @@ def check_batch_sizes(plan: SweepPlan) -> None:
     if len(sizes) > 1:
         raise ConfigError(
             f"trials of sweep {plan.name!r} have batch_size={' and '.join(map(str, sizes))}, so they cannot be "
-            "compared: an epoch has another number of steps with each, and a learning rate another meaning; give one "
-            "--batch_size, or --allow_batch_size_change"
+            f"compared: {WHY}; give one --batch_size, or --allow_batch_size_change"
         )
     for config in fixed.values():
         check_batch_size(config, sweep=plan.name)

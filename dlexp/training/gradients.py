@@ -1,7 +1,7 @@
 """Records the gradients of a training at the steps that are logged."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -38,12 +38,11 @@ class GradientWatch:
         self._steps = steps
         self._steps_per_epoch, self._every_steps = steps_per_epoch, every_steps
         self._norm = tf.Variable(math.nan, dtype=tf.float32, trainable=False, name=f"{OWN_PREFIX}gradient_norm")
-        weights = model.trainable_variables if keep else ()
+        self._weights = model.trainable_variables
         self._kept = [
             tf.Variable(tf.zeros(weight.shape, weight.dtype), trainable=False, name=f"{OWN_PREFIX}gradient")
-            for weight in weights
+            for weight in (self._weights if keep else ())
         ]
-        self._paths = [weight.path for weight in weights]
         watch_gradients(model.optimizer, self._record)
 
     def norm(self) -> float:
@@ -53,11 +52,12 @@ class GradientWatch:
     def gradients(self) -> dict[str, np.ndarray]:
         """The gradients recorded last, by the path of the weight: `float32`, each in the shape of its weight.
 
-        Empty before the first record, and without `keep`.
+        Zero for a weight that the step does not update. Empty before the first record, and without `keep`.
         """
         if math.isnan(self.norm()):
             return {}
-        return {path: value.numpy().astype(np.float32) for path, value in zip(self._paths, self._kept, strict=True)}
+        kept = zip(self._weights, self._kept, strict=False)  # without `keep` nothing is kept
+        return {weight.path: gradient.numpy().astype(np.float32) for weight, gradient in kept}
 
     def reset(self) -> None:
         """Drops the recorded gradients, for another training."""
@@ -65,20 +65,22 @@ class GradientWatch:
         for variable in self._kept:
             variable.assign(tf.zeros_like(variable))
 
-    def _record(self, gradients: Sequence[Any]) -> None:
+    def _record(self, gradients: Sequence[Any], weights: Sequence[Any] | None) -> None:
         step = self._steps.tensor() + 1
         is_recorded = step % self._steps_per_epoch == 0
         if self._every_steps:
             is_recorded |= step % self._every_steps == 0
-        tf.cond(is_recorded, lambda: self._assign(gradients), lambda: False)
+        pairs = zip(weights or self._weights, gradients, strict=True)
+        present = {id(weight): gradient for weight, gradient in pairs if gradient is not None}
+        tf.cond(is_recorded, lambda: self._assign(present), lambda: False)
 
-    def _assign(self, gradients: Sequence[Any]) -> Any:
-        present = [tf.cast(tf.convert_to_tensor(item), tf.float32) for item in gradients if item is not None]
-        norm = tf.linalg.global_norm(present)
+    def _assign(self, gradients: Mapping[int, Any]) -> Any:
+        dense = {key: tf.convert_to_tensor(gradient) for key, gradient in gradients.items()}
+        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in dense.values()])
         self._norm.assign(tf.where(tf.math.is_finite(norm), norm, math.inf))
-        for variable, gradient in zip(self._kept, gradients, strict=False):
-            if gradient is not None:
-                variable.assign(tf.cast(tf.convert_to_tensor(gradient), variable.dtype))
+        for weight, kept in zip(self._weights, self._kept, strict=False):
+            if id(weight) in dense:
+                kept.assign(tf.cast(dense[id(weight)], kept.dtype))
         return True
 
 

@@ -31,11 +31,11 @@ def warn_of_memory(
     data = config.data
     needed = estimate_memory(model, config, image_shape, num_classes).at(data.batch_size, data.micro_batch_size)
     if tf.config.list_physical_devices("GPU"):
-        there, words = max((gpu.total_bytes for gpu in read_gpu_memory()), default=None), "the GPU has {}"
+        there, words = max(read_gpu_memory(), default=0), "the GPU has {}"
     else:
-        there, words = available_memory_bytes(), "{} are available"
+        there, words = available_memory_bytes() or 0, "{} are available"
         needed -= count_bytes(model.variables) + count_bytes(optimizer_variables(model))
-    if there is None or needed <= there:
+    if not there or needed <= there:
         return
     at_once = f", {data.micro_batch_size} at once," if data.micro_batch_size else ""
     _log.warning(

@@ -1,6 +1,7 @@
 """Never out of memory: batches that are chosen for random trainings, which then run, measured from outside.
 
-`DLEXP_BENCH_DRAWS=200 python -m tests.benchmarks --only=memory_draws` draws that many; a draw takes about a minute.
+`DLEXP_BENCH_DRAWS=200 python -m tests.benchmarks --only=memory_draws` draws that many, which takes about a minute for
+one; `DLEXP_BENCH_SEED=1` draws others.
 """
 
 import os
@@ -32,7 +33,8 @@ def measure(folder: str) -> list[Row]:
     root = pathlib.Path(folder)
     images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 32, 32, 3), dtype=np.uint8)
     np.savez(root / "images.npz", x=images, y=np.arange(_IMAGES) % 10)
-    draws, chance = int(os.environ.get("DLEXP_BENCH_DRAWS", _DRAWS)), random.Random(0)
+    draws = int(os.environ.get("DLEXP_BENCH_DRAWS", _DRAWS))
+    chance = random.Random(int(os.environ.get("DLEXP_BENCH_SEED", 0)))
     trained, exceeded, fullest = 0, 0, 0.0
     for number in range(draws):
         words, budget_mib = _draw(chance, root)

@@ -6,14 +6,15 @@ import pathlib
 import pytest
 
 from dlexp.machine import gpu
-from dlexp.machine.gpu import GpuMemory, read_gpu_memory
+from dlexp.machine.gpu import read_gpu_memory
 
 MIB = 2**20
 
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """The first folder of PATH."""
+    """The first folder of PATH; the machine that runs the test may hide its GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
     return tmp_path
 
@@ -24,17 +25,45 @@ def write_program(folder: pathlib.Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def test_total_and_free_memory_of_each_gpu_are_read(folder: pathlib.Path) -> None:
-    write_program(folder, 'echo "$@" > "$(dirname "$0")/asked"; echo "24564, 23000"; echo "81559, 512"')
-    assert read_gpu_memory() == [GpuMemory(24564 * MIB, 23000 * MIB), GpuMemory(81559 * MIB, 512 * MIB)]
+THREE_GPUS = """echo '0, GPU-aa11, 1000
+1, GPU-bb22, 2000
+2, GPU-bb33, [N/A]'
+"""
+
+
+def test_memory_of_each_gpu_is_read(folder: pathlib.Path) -> None:
+    write_program(folder, f'echo "$@" > "$(dirname "$0")/asked"; {THREE_GPUS}')
+    assert read_gpu_memory() == [1000 * MIB, 2000 * MIB, 0]
     asked = (folder / "asked").read_text().split()
-    assert asked == ["--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
+    assert asked == ["--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
 
 
 @pytest.mark.parametrize(
-    "script", ["echo no driver; exit 9", "echo '[N/A], [N/A]'", "echo '[Insufficient Permissions], 3'", "echo 5", ":"]
+    ("visible", "mebibytes"),
+    [
+        ("1", [2000]),
+        ("1,0", [2000, 1000]),
+        (" 1 , 0 ", [2000, 1000]),
+        ("GPU-bb22", [2000]),
+        ("GPU-aa,1", [1000, 2000]),
+        ("2,1", [0, 2000]),
+        ("0,-1,1", [1000]),
+        ("0,7,1", [1000]),
+        ("MIG-GPU-aa11/1/0,1", [0, 2000]),
+        ("-1", []),
+        ("", []),
+    ],
 )
-def test_a_program_that_knows_no_memory_gives_none(folder: pathlib.Path, script: str) -> None:
+def test_gpus_are_those_that_cuda_may_use_in_its_order(
+    visible: str, mebibytes: list[int], folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(folder, THREE_GPUS)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert read_gpu_memory() == [total * MIB for total in mebibytes]
+
+
+@pytest.mark.parametrize("script", ["echo no driver; exit 9", "echo no, answer", "echo 5", ":"])
+def test_a_program_that_lists_no_gpu_gives_none(script: str, folder: pathlib.Path) -> None:
     write_program(folder, script)
     assert read_gpu_memory() == []
 

@@ -3,12 +3,11 @@
 import pytest
 
 from dlexp.errors import ConfigError
-from dlexp.machine.gpu import GpuMemory
 from dlexp.memory import budget as module
 from dlexp.memory.budget import Budget, find_budget
 
 GIB = 2**30
-GPUS = [GpuMemory(total_bytes=(number + 1) * 10 * GIB, free_bytes=GIB) for number in range(2)]
+GPUS = [10 * GIB, 20 * GIB]
 
 
 @pytest.fixture(autouse=True)
@@ -88,11 +87,22 @@ def test_unknown_device_is_refused(device: str, machine: dict[str, object]) -> N
     [([], "gpu", "no GPU"), (GPUS[:1], "gpu:1", "only gpu:0"), (GPUS, "gpu:2", "only gpu:0 to gpu:1")],
 )
 def test_gpu_that_is_not_there_is_refused(
-    gpus: list[GpuMemory], device: str, listed: str, machine: dict[str, object]
+    gpus: list[int], device: str, listed: str, machine: dict[str, object]
 ) -> None:
     machine["gpus"] = gpus
-    with pytest.raises(ConfigError, match=f"^--device={device} is not there, as nvidia-smi lists {listed}: "):
+    with pytest.raises(
+        ConfigError, match=f"^--device={device} is not there, as nvidia-smi and CUDA_VISIBLE_DEVICES give {listed}: "
+    ):
         find_budget(device=device)
+
+
+def test_gpu_whose_memory_is_not_known_needs_a_budget(machine: dict[str, object]) -> None:
+    machine["gpus"] = [0]
+    with pytest.raises(
+        ConfigError, match=r"^the memory of gpu:0 is not known to nvidia-smi: give --memory_budget=8GiB$"
+    ):
+        find_budget()
+    assert find_budget(memory="8GiB").device == "gpu:0"
 
 
 def test_budget_of_the_cpu_asks_no_driver_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_others_are_released_if_a_timed_step_fails(tmp_path: pathlib.Path) -> No
 def test_numbers_of_the_estimate_and_the_model_are_reported(tmp_path: pathlib.Path) -> None:
     report = measured(tmp_path, whole_run=False)
     assert report.num_parameters == 64 * 8 + 8 + 8 * 10 + 10
-    assert report.estimated_fixed_bytes >= 4 * 4 * report.num_parameters
+    assert report.estimated_bytes >= 4 * 4 * report.num_parameters + report.estimated_bytes_per_example
     assert report.estimated_bytes_per_example > 3 * 64
 
 

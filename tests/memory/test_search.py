@@ -38,7 +38,7 @@ def searched(
             is_training_only=not is_whole,
             images_per_second=10.0,
             num_parameters=1,
-            estimated_fixed_bytes=0,
+            estimated_bytes=0,
             estimated_bytes_per_example=int(estimate),
         )
         return Probe(outcome=Outcome.MEASURED, peak_bytes=int(whole), reason="", report=report, seconds=1.0)

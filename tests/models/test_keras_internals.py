@@ -122,7 +122,8 @@ def test_gradients_are_watched_before_clipping_and_unscaled(is_wrapped: bool) ->
     model.optimizer.build(model.trainable_variables)
     watched = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
 
-    def watch(gradients: Any) -> None:
+    def watch(gradients: Any, variables: Any) -> None:
+        assert list(variables) == model.trainable_variables
         for variable, gradient in zip(watched, gradients, strict=True):
             variable.assign(gradient)
 

@@ -22,7 +22,7 @@ def report_of(training_bytes: int, **values: Any) -> ProbeReport:
             "is_training_only": False,
             "images_per_second": 100.0,
             "num_parameters": 1234,
-            "estimated_fixed_bytes": 10 * MIB,
+            "estimated_bytes": 74 * MIB,
             "estimated_bytes_per_example": MIB,
         }
         | values

@@ -17,7 +17,7 @@ from tests.support.small_sweeps import base_of, commands_plan
 
 SEVERAL = (
     "trials of sweep 's' have batch_size=16 and 32, so they cannot be compared: an epoch has another number of steps "
-    "with each, and a learning rate another meaning; give one --batch_size, or --allow_batch_size_change"
+    "then, and a learning rate another meaning; give one --batch_size, or --allow_batch_size_change"
 )
 
 

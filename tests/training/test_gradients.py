@@ -54,6 +54,29 @@ def test_gradients_that_are_kept_are_those_of_the_last_step_of_the_epoch() -> No
         np.testing.assert_allclose(kept, gradient, rtol=1e-5)
 
 
+def test_gradients_of_a_step_that_updates_some_weights_in_its_own_order_are_kept_with_their_weights() -> None:
+    class TwoLayers(keras.Sequential):
+        def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+            inputs, targets = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(inputs, training=True) - targets) ** 2)
+            *_, kernel, bias = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, [bias, kernel]), [bias, kernel])
+            return {"loss": loss}
+
+    keras.utils.set_random_seed(0)
+    model = TwoLayers([keras.layers.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.trainable_variables)
+    expected = true_gradients(model)
+    watch = watch_gradients(model, steps_per_epoch=1, keep=True)
+    model.fit(IMAGES, TARGETS, batch_size=4, verbose=0)
+    for kept, gradient in zip(
+        watch.gradients().values(), [0 * expected[0], 0 * expected[1], *expected[2:]], strict=True
+    ):
+        np.testing.assert_allclose(kept, gradient, rtol=1e-5)
+
+
 def test_gradient_norm_of_mixed_precision_is_not_scaled() -> None:
     norms = []
     for dtype_policy in ("float32", "mixed_float16"):

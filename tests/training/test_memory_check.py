@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import ModelConfig
-from dlexp.machine.gpu import GpuMemory
 from dlexp.models import build_model
 from dlexp.training import memory_check
 from dlexp.training.memory_check import warn_of_memory
@@ -40,7 +39,7 @@ def warnings_of(model: keras.Model, caplog: pytest.LogCaptureFixture, **values: 
 
 def have_gpus(monkeypatch: pytest.MonkeyPatch, *totals: int) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] if kind == "GPU" else [])
-    monkeypatch.setattr(memory_check, "read_gpu_memory", lambda: [GpuMemory(total, 0) for total in totals])
+    monkeypatch.setattr(memory_check, "read_gpu_memory", lambda: list(totals))
 
 
 def test_a_training_that_fits_is_silent(model: keras.Model, caplog: pytest.LogCaptureFixture) -> None:

@@ -197,7 +197,7 @@ class OpenRun:
     def _close(self, status: Status) -> None:
         client, run = self._client, self._description.run
         tag_own_status(client, self._id, status)
-        write_peak_memory(client, self._id, run.record())
+        write_peak_memory(client, client.get_run(self._id), run.record())
         if self._tracking.tracking_uri:
             client.log_artifacts(self._id, str(run.path))
             # The record on disk gets its status only when all trackers are done.

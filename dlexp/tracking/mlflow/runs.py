@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Run as MlflowRun
 
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
@@ -120,7 +121,7 @@ def close_as_recorded(
 ) -> None:
     """Closes an MLflow run with what is recorded of its end: peak memory, status, and when, an ISO 8601 time."""
     run = client.get_run(run_id)
-    write_peak_memory(client, run_id, record)
+    write_peak_memory(client, run, record)
     if run.data.tags.get(_STATUS_TAG) != status:
         tag_own_status(client, run_id, status)
     # If the status is right, MLflow already has an end, which is more exact by milliseconds.
@@ -128,11 +129,11 @@ def close_as_recorded(
         client.set_terminated(run_id, MLFLOW_STATUS[status], milliseconds(ended))
 
 
-def write_peak_memory(client: MlflowClient, run_id: str, record: Mapping[str, Any]) -> None:
-    """Writes the recorded peak memory as a metric, if it is known and MLflow lacks it."""
+def write_peak_memory(client: MlflowClient, run: MlflowRun, record: Mapping[str, Any]) -> None:
+    """Writes the recorded peak memory as a metric, if it is known and the MLflow run lacks it."""
     peak = record.get(_PEAK_METRIC)
-    if peak is not None and client.get_run(run_id).data.metrics.get(_PEAK_METRIC) != peak:
-        client.log_metric(run_id, _PEAK_METRIC, float(peak))
+    if peak is not None and run.data.metrics.get(_PEAK_METRIC) != peak:
+        client.log_metric(run.info.run_id, _PEAK_METRIC, float(peak))
 
 
 def tag_batch_size_change(client: MlflowClient, run_id: str, record: Mapping[str, Any]) -> None:
