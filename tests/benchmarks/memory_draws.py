@@ -18,7 +18,7 @@ _DRAWS = 10
 _STEPS = 20
 _IMAGES = 3000
 _MODELS = ("mlp", "small_cnn", "resnet20", "vit_tiny", "MobileNetV3Small")
-_SIDES = (16, 24, 32, 48)
+_SIDES, _LEAST_SIDE = (16, 24, 32, 48), {"MobileNetV3Small": 32}
 _OPTIMIZERS = ("sgd", "adamw", "rmsprop", "lion", "muon")
 _POLICIES = ("float32", "mixed_bfloat16", "bfloat16")
 _BUDGETS_MIB = (1200, 1500, 2000, 3000)
@@ -39,12 +39,12 @@ def measure(folder: str) -> list[Row]:
     for number in range(draws):
         words, budget_mib = _draw(chance, root)
         share = _train(words, budget_mib, root, number)
-        if share is None:
-            continue
-        trained += 1
-        exceeded += share > 1
-        fullest = max(fullest, share)
-        print(f"{number}: {' '.join(words[1:])} within {budget_mib} MiB: {share:.3f}", file=sys.stderr, flush=True)
+        if share is not None:
+            trained += 1
+            exceeded += share > 1
+            fullest = max(fullest, share)
+        result = "no batch fits" if share is None else f"{share:.3f}"
+        print(f"{number}: {' '.join(words[1:])} within {budget_mib} MiB: {result}", file=sys.stderr, flush=True)
     what = f"{draws} random trainings, {trained} with a batch that fits"
     return [
         Row(f"{what}: above their budget", exceeded, max(trained, 1), "trained", "0", exceeded == 0, digits=0),
@@ -53,9 +53,10 @@ def measure(folder: str) -> list[Row]:
 
 
 def _draw(chance: random.Random, root: pathlib.Path) -> tuple[list[str], int]:
-    side = chance.choice(_SIDES)
+    model = chance.choice(_MODELS)
+    side = chance.choice([side for side in _SIDES if side >= _LEAST_SIDE.get(model, 0)])
     words = [
-        f"--dataset=npz:{root / 'images.npz'}", f"--model={chance.choice(_MODELS)}", f"--image_size={side}",
+        f"--dataset=npz:{root / 'images.npz'}", f"--model={model}", f"--image_size={side}",
         f"--optimizer={chance.choice(_OPTIMIZERS)}", f"--dtype_policy={chance.choice(_POLICIES)}",
         f"--ema_decay={chance.choice((0, 0.99))}", "--verbose=0", "--learning_rate=1e-5",
     ]  # fmt: skip
@@ -66,7 +67,10 @@ def _train(words: list[str], budget_mib: int, root: pathlib.Path, number: int) -
     """The share of its budget that a training took with the batch that was chosen for it; None if none fits."""
     flagfile = root / f"{number}.flags"
     search = ["batch-size", *words, f"--memory_budget={budget_mib}MiB", f"--output={flagfile}"]
-    if run_dlexp(search, folder=root).code:
+    searched = run_dlexp(search, folder=root)
+    if searched.code:
+        if "one example needs" not in searched.output:
+            raise RuntimeError(searched.output)
         return None
     batch_size = int(flagfile.read_text(encoding="utf-8").splitlines()[-1].rpartition("=")[2])
     epochs = max(1, -(-_STEPS * batch_size // int(0.7 * _IMAGES)))
