@@ -89,13 +89,17 @@ class Datasets:
         self._order.reseed(seed)
         self._augment_key.reseed(seed)
 
-    def end_epochs_after(self, steps: int) -> None:
-        """Ends every epoch after a few of its steps, for measurements; what depends on the whole epoch stays the same.
+    def shorten_epochs(self, steps: int) -> None:
+        """Leaves out most steps of every epoch, for measurements; the first ones stay, and the last, which is smaller.
+
+        What is computed from the steps of an epoch stays the same if it is there already.
 
         Args:
             steps: at least 1; more than an epoch has are not taken.
         """
-        self.steps_per_epoch = min(steps, self.steps_per_epoch)
+        self.steps_per_epoch = min(steps, self._order.steps_per_epoch)
+        left_out = self._order.steps_per_epoch - self.steps_per_epoch
+        self.examples_per_epoch = self._order.places - left_out * self.batch_size
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Makes the training batches from one step to the end of the training; step s is the same for any start.
@@ -110,6 +114,8 @@ class Datasets:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
         if first_step not in self._train_datasets:
             steps = tf.data.Dataset.range(first_step, self.total_steps)
+            if self.steps_per_epoch < self._order.steps_per_epoch:
+                steps = steps.map(self._skip_left_out)
             self._train_datasets[first_step] = self._batches(
                 self._train_pixels, steps, self._order.rows_of_step, self._finish_train
             )
@@ -140,6 +146,12 @@ class Datasets:
             `uint8` `(n, height, width, channels)`.
         """
         return np.concatenate([images.numpy() for images, _ in self._in_order(positions)])
+
+    def _skip_left_out(self, step: Any) -> Any:
+        """The step of a whole training, by its number in one whose epochs are short; see `shorten_epochs`."""
+        epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
+        last, whole = self.steps_per_epoch - 1, self._order.steps_per_epoch
+        return epoch * whole + tf.where(position < last, position, whole - 1)
 
     def _in_order(self, positions: np.ndarray) -> Any:
         """Makes batches of the examples at these positions of the manifest, in this order."""

@@ -14,11 +14,10 @@ from dlexp.experiment import run_experiment
 from dlexp.machine.forking import end_with_parent, printing_to
 from dlexp.machine.resident_files import load_noted_files
 from dlexp.memory.messages import ProbeReport, ProbeRequest, decode, encode
-from dlexp.memory.short_run import ShortTraining, prepare_short, shorten_config
+from dlexp.memory.short_run import ShortTraining, shorten_config
 from dlexp.training.device import use_device
 from dlexp.training.memory_estimate import estimate_memory
 from dlexp.training.peak_memory import peak_so_far
-from dlexp.training.preparation import Setup
 
 
 def work(connection: Connection) -> None:
@@ -49,32 +48,26 @@ def measure(request: ProbeRequest, connection: Connection) -> ProbeReport:
         DlexpError: the training fails, or the system does not report its peak memory.
     """
     config = shorten_config(ExperimentConfig.from_json(request.config), store=request.store)
-    built: list[Setup] = []
-
-    def prepare_setup(config: ExperimentConfig, *, initialize: bool = True) -> Setup:
-        built.append(prepare_short(config, initialize=initialize, calls=request.timed_calls))
-        return built[0]
-
     short = ShortTraining(
-        config.data.batch_size,
+        calls=request.timed_calls,
         measure=peak_so_far,
         whole_run=request.whole_run,
         while_timing=_alone(connection) if request.timed_calls else contextlib.nullcontext(),
     )
     with contextlib.suppress(PrunedError):
-        run_experiment(config, callbacks=[short], prepare_setup=prepare_setup)
+        run_experiment(config, callbacks=[short], prepare_setup=short.prepare)
     # The kernel sums its counters only now and then: a later reading of the peak may be 0.2 MB below an earlier one.
-    (setup,), peak = built, max(short.training_bytes, peak_so_far())
+    peak = max(short.training_bytes, peak_so_far())
     if not peak:  # unknown, which must not be taken for little
         raise TrainingError(f"the peak memory is not known on {request.device}: give a number as --batch_size")
-    dataset = setup.datasets.dataset
-    estimate = estimate_memory(setup.model, config, dataset.image_shape, dataset.num_classes)
+    model, dataset = short.setup.model, short.setup.datasets.dataset
+    estimate = estimate_memory(model, config, dataset.image_shape, dataset.num_classes)
     return ProbeReport(
         training_bytes=short.training_bytes,
         whole_bytes=peak,
         is_training_only=not request.whole_run,
         images_per_second=short.images_per_second,
-        num_parameters=setup.model.count_params(),
+        num_parameters=model.count_params(),
         estimated_bytes=estimate.at(config.data.batch_size, config.data.micro_batch_size),
         estimated_bytes_per_example=estimate.bytes_per_example,
     )

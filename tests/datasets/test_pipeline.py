@@ -105,6 +105,16 @@ def test_the_last_batch_of_an_epoch_is_smaller(digits: Datasets) -> None:
     assert int(digits.train_dataset(20).cardinality()) == 6
 
 
+@pytest.mark.parametrize(("steps", "kept"), [(1, [12]), (3, [0, 1, 12]), (13, [*range(13)]), (50, [*range(13)])])
+def test_short_epochs_keep_their_first_steps_and_the_last(steps: int, kept: list[int], digits: Datasets) -> None:
+    short = build_datasets(DIGITS)
+    short.shorten_epochs(steps)
+    whole = batches(digits.train_dataset())
+    expected = [whole[epoch * 13 + step] for epoch in range(2) for step in kept]
+    assert (short.steps_per_epoch, short.examples_per_epoch) == (len(kept), 100 * (len(kept) - 1) + 60)
+    assert equal(batches(short.train_dataset())[: 2 * len(kept)], expected)
+
+
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_batches_of_a_split_are_no_larger_than_what_passes_the_network_in_training(split: str) -> None:
     datasets = build_datasets(DIGITS.replace(micro_batch_size=30))
