@@ -34,7 +34,7 @@ class TrainOrder:
         self._key = SeedKey(seed, "order")
         self._rows, self._turns = _arrange(examples, balanced=balanced)
         self.places = len(self._rows) if self._turns is None else len(self._turns[0])
-        self.steps_per_epoch = -(-self.places // batch_size)
+        self.steps_per_epoch, self._left_out = -(-self.places // batch_size), 0
         # A graph refers to a tensor, but copies an array into each of its functions.
         self._rows = tf.constant(self._rows)
         self._turns = None if self._turns is None else [tf.constant(numbers) for numbers in self._turns]
@@ -48,11 +48,20 @@ class TrainOrder:
         Returns:
             `int64` `(batch,)` and `int64` scalar.
         """
-        epoch, first = step // self.steps_per_epoch, step % self.steps_per_epoch * self._batch_size
+        epoch, number = step // self.steps_per_epoch, step % self.steps_per_epoch
+        if self._left_out:
+            number += tf.where(number == self.steps_per_epoch - 1, tf.constant(self._left_out, number.dtype), 0)
+        first = number * self._batch_size
         positions = tf.range(first, tf.minimum(first + self._batch_size, self.places))
         key = mix_keys(self._key.value, epoch)
         places = shuffle_positions(positions, self.places, key)
         return tf.gather(self._rows, self._example_at(places, epoch)), epoch
+
+    def shorten(self, steps: int) -> int:
+        """Leaves out the steps before the last one of every epoch until it has `steps`; returns how many those are."""
+        self._left_out = max(0, self.steps_per_epoch - steps)
+        self.steps_per_epoch -= self._left_out
+        return self._left_out
 
     def reseed(self, seed: int) -> None:
         """Changes to the order of another seed, also in pipelines that already use this order."""

@@ -97,9 +97,8 @@ class Datasets:
         Args:
             steps: at least 1; more than an epoch has are not taken.
         """
-        self.steps_per_epoch = min(steps, self._order.steps_per_epoch)
-        left_out = self._order.steps_per_epoch - self.steps_per_epoch
-        self.examples_per_epoch = self._order.places - left_out * self.batch_size
+        self.examples_per_epoch -= self._order.shorten(steps) * self.batch_size
+        self.steps_per_epoch = self._order.steps_per_epoch
 
     def train_dataset(self, first_step: int = 0) -> Any:
         """Makes the training batches from one step to the end of the training; step s is the same for any start.
@@ -114,8 +113,6 @@ class Datasets:
             raise ValueError(f"first_step must be from 0 to {self.total_steps}. Received: first_step={first_step}")
         if first_step not in self._train_datasets:
             steps = tf.data.Dataset.range(first_step, self.total_steps)
-            if self.steps_per_epoch < self._order.steps_per_epoch:
-                steps = steps.map(self._skip_left_out)
             self._train_datasets[first_step] = self._batches(
                 self._train_pixels, steps, self._order.rows_of_step, self._finish_train
             )
@@ -146,12 +143,6 @@ class Datasets:
             `uint8` `(n, height, width, channels)`.
         """
         return np.concatenate([images.numpy() for images, _ in self._in_order(positions)])
-
-    def _skip_left_out(self, step: Any) -> Any:
-        """The step of a whole training, by its number in one whose epochs are short; see `shorten_epochs`."""
-        epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
-        last, whole = self.steps_per_epoch - 1, self._order.steps_per_epoch
-        return epoch * whole + tf.where(position < last, position, whole - 1)
 
     def _in_order(self, positions: np.ndarray) -> Any:
         """Makes batches of the examples at these positions of the manifest, in this order."""

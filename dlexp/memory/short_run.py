@@ -46,9 +46,8 @@ def shorten_splits(dataset: Dataset, batch_size: int) -> Dataset:
     for split in ("validation", "test"):
         rows = dataset.rows(split)
         rows = rows[np.argsort(dataset.manifest["label"].to_numpy()[rows], kind="stable")]
-        kept = rows[
-            np.linspace(0, len(rows) - 1, min(len(rows), _BATCHES * batch_size + len(rows) % batch_size)).astype(int)
-        ]
+        count = min(len(rows), _BATCHES * batch_size + len(rows) % batch_size)
+        kept = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
         splits[np.setdiff1d(rows, kept)] = "not used"
     return dataclasses.replace(dataset, manifest=dataset.manifest.assign(split=splits))
 

@@ -113,6 +113,7 @@ def test_short_epochs_keep_their_first_steps_and_the_last(steps: int, kept: list
     expected = [whole[epoch * 13 + step] for epoch in range(2) for step in kept]
     assert (short.steps_per_epoch, short.examples_per_epoch) == (len(kept), 100 * (len(kept) - 1) + 60)
     assert equal(batches(short.train_dataset())[: 2 * len(kept)], expected)
+    assert np.array_equal(short.train_indices(len(kept) - 1), digits.train_indices(12))
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
