@@ -35,7 +35,8 @@ def train(folder: pathlib.Path, images: str, model: str, batch_size: int) -> End
     return run_dlexp([*words, f"--experiment={batch_size}"], folder=folder)
 
 
-@pytest.mark.parametrize(("budget_mib", "margin", "model"), [(1200, 5, "small_cnn"), (1536, 5, "resnet20")])
+# TensorFlow, Keras and MLflow take about 1,030 MiB: with a smaller budget, the margin has room for twice the batch.
+@pytest.mark.parametrize(("budget_mib", "margin", "model"), [(1400, 5, "small_cnn"), (1536, 5, "resnet20")])
 def test_chosen_batch_trains_within_the_budget_and_twice_the_batch_does_not(
     images: str, tmp_path: pathlib.Path, budget_mib: int, margin: int, model: str
 ) -> None:
