@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 _COMMAND = "nvidia-smi"
 _QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")  # in MiB
@@ -17,6 +19,22 @@ def read_gpu_memory() -> list[int]:
     several models otherwise (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables). The
     memory of a part of a GPU (MIG) is not reported. The list is empty if there is no driver, or it does not answer.
     """
+    gpus = _query_driver()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [gpu.memory_bytes for gpu in gpus] if visible is None else _choose(gpus, visible.split(","))
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    index: str
+    uuid: str
+    memory_bytes: int  # 0: not reported
+
+    def is_named(self, name: str) -> bool:
+        return name == self.index or (bool(name) and self.uuid.startswith(name))
+
+
+def _query_driver() -> list[_Gpu]:
     program = shutil.which(_COMMAND)
     if program is None:
         return []
@@ -27,18 +45,18 @@ def read_gpu_memory() -> list[int]:
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
     rows = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines()]
-    gpus = [(index, uuid, _bytes_of(mebibytes)) for index, uuid, mebibytes in (row for row in rows if len(row) == 3)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [total for _, _, total in gpus]
-    totals = []
-    for name in map(str.strip, visible.split(",")):
-        found = [total for index, uuid, total in gpus if name == index or (name and uuid.startswith(name))]
-        if not found and not name.startswith("MIG-"):
-            break  # CUDA ignores what follows an unknown name, such as -1
-        totals.append(found[0] if found else 0)
-    return totals
+    return [_Gpu(index, uuid, _bytes_of(total)) for index, uuid, total in (row for row in rows if len(row) == 3)]
 
 
 def _bytes_of(mebibytes: str) -> int:
     return int(mebibytes) * 2**20 if mebibytes.isdecimal() else 0
+
+
+def _choose(gpus: Sequence[_Gpu], visible: Sequence[str]) -> list[int]:
+    totals = []
+    for name in map(str.strip, visible):
+        found = [gpu.memory_bytes for gpu in gpus if gpu.is_named(name)]
+        if not found and not name.startswith("MIG-"):
+            break  # CUDA ignores what follows an unknown name, such as -1
+        totals.append(found[0] if found else 0)
+    return totals

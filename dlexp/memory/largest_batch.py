@@ -211,7 +211,9 @@ def _search(
         # A number that was given need not divide the steps of every batch. Small batches take one step per call, as
         # auto chooses it for the largest one, so that they are on its line.
         sized = config.replace(**{settings.field: size, "steps_per_execution": "auto" if whole else "1"})
-        probe = prober.measure(sized, whole_run=whole, timed_calls=_TIMED_CALLS * whole)
+        # One example is measured also above the budget, so that a refusal can say by how much it is too small.
+        limit = (available_memory_bytes() or 0) if size == 1 and budget.device == CPU else 0
+        probe = prober.measure(sized, whole_run=whole, timed_calls=_TIMED_CALLS * whole, limit_bytes=limit)
         report(_describe(candidate.name, size, probe, settings))
         return probe
 
@@ -222,7 +224,7 @@ def _search(
     search.run()
     problem = ""
     if search.largest is None:
-        problem = search.failure or _explain(search, budget, unmeasured, lambda: _need_of_one(prober, config, settings))
+        problem = search.failure or _explain(search, budget, unmeasured)
     return LargestBatch(
         name=candidate.name,
         config=config,
@@ -238,24 +240,17 @@ def _search(
     )
 
 
-def _explain(search: Search, budget: Budget, unmeasured: int, need_of_one: Callable[[], int | None]) -> str:
+def _explain(search: Search, budget: Budget, unmeasured: int) -> str:
     """Why no batch fits, and by how much."""
-    if search.probes.get(1) is None or search.probes[1].outcome is Outcome.FAILED:
+    probe = search.probes.get(1)
+    if probe is None or probe.outcome is Outcome.FAILED:
         return f"no batch could be confirmed in {search.count} probes"
     limit = f"the {format_bytes(budget.usable_bytes)} of the budget without its margin"
-    probe = search.probes[1]
-    needed = probe.peak_bytes if probe.report else need_of_one()
-    if needed is None:
+    if not probe.report:
         return f"one example needs more than {limit}; {_WAYS_OUT}"
-    excess = format_bytes(needed + unmeasured - budget.usable_bytes)
-    return f"one example needs {format_bytes(needed + unmeasured)}, {excess} more than {limit}; {_WAYS_OUT}"
-
-
-def _need_of_one(prober: Prober, config: ExperimentConfig, settings: SearchSettings) -> int | None:
-    """The peak of a training with one example at once, which may use all memory that there is; None if unknown."""
-    sized = config.replace(**{settings.field: 1, "steps_per_execution": "1"})
-    probe = prober.measure(sized, whole_run=True, limit_bytes=available_memory_bytes() or 0)
-    return probe.peak_bytes if probe.report else None
+    needed = probe.peak_bytes + unmeasured
+    excess = format_bytes(needed - budget.usable_bytes)
+    return f"one example needs {format_bytes(needed)}, {excess} more than {limit}; {_WAYS_OUT}"
 
 
 def _describe(name: str, size: int, probe: Probe, settings: SearchSettings) -> str:

@@ -12,12 +12,12 @@ from dlexp.memory.prober import Outcome, Probe
 from dlexp.memory.sizes import Sizes
 
 _FIRST = 8
-_SHARE_OF_SECOND = 0.5  # of the memory that the first probe left free: more is slower, less is less exact
+_SHARE_OF_SECOND = 0.8  # of the memory that the first probe left free: more is slower, less is less exact
 _LEAST_SHARE, _MOST_SHARE = 0.7, 1.3  # of the estimated bytes per example: what a measurement is likely to show
-_END_BYTES = 48 * 2**20  # of evaluation and report, beyond the training: a guess, until a whole run is measured
+_END_BYTES = 28 * 2**20  # of evaluation and report, beyond the training: a guess, until a whole run is measured
 _FAR_ENOUGH = 0.8  # of the larger size
-_MUCH_LARGER = 1.07
-_NOISE = 0.005  # of the memory: by so much two equal probes may differ
+_MUCH_LARGER = 1.06
+_NOISE = 0.006  # of the memory: two equal probes may differ by this
 _MOST_PROBES = 10
 
 Measure = Callable[[int, bool], Probe]

@@ -52,7 +52,7 @@ def largest_that_fits(search: Search, peak_at: Callable[[int], float]) -> int | 
     return max((size for size in search.sizes if peak_at(size) <= search.usable_bytes), default=None)
 
 
-@given(fixed=st.floats(0.1, 0.5), slope=st.floats(0.2, 1), error=st.floats(0.5, 1.4), end=st.floats(30, 45))
+@given(fixed=st.floats(0.1, 0.5), slope=st.floats(0.2, 1), error=st.floats(0.75, 1.4), end=st.floats(10, 33))
 def test_line_is_found_with_two_probes_and_a_confirmation(fixed: float, slope: float, error: float, end: float) -> None:
     def whole_at(size: int) -> float:
         return fixed * GIB + slope * MIB * size + end * MIB

@@ -74,7 +74,7 @@ def test_micro_batches_may_differ(tmp_path: pathlib.Path) -> None:
     assert not start(tmp_path, 64, micro_batch_size=16).cautions()
 
 
-def test_another_experiment_has_a_batch_size_of_its_own(tmp_path: pathlib.Path) -> None:
+def test_another_experiment_has_another_batch_size(tmp_path: pathlib.Path) -> None:
     start(tmp_path, 64)
     start(tmp_path, 128, experiment="large")
     assert remembered(tmp_path, "dlexp") == 64
@@ -82,9 +82,11 @@ def test_another_experiment_has_a_batch_size_of_its_own(tmp_path: pathlib.Path) 
     assert remembered(tmp_path, "other") is None
 
 
-def test_another_store_has_a_batch_size_of_its_own(tmp_path: pathlib.Path) -> None:
+def test_another_store_has_another_batch_size(tmp_path: pathlib.Path) -> None:
     start(tmp_path / "one", 64)
     start(tmp_path / "two", 128)
+    assert remembered(tmp_path / "one", "dlexp") == 64
+    assert remembered(tmp_path / "two", "dlexp") == 128
 
 
 def test_an_allowed_change_is_marked_and_changes_nothing_for_others(tmp_path: pathlib.Path) -> None:
@@ -119,6 +121,7 @@ def test_a_first_run_that_was_killed_before_its_first_checkpoint_gave_nothing(tm
     run = start(tmp_path, 4096)
     (run.checkpoints_folder / "last.keras").unlink()
     start(tmp_path, 64)
+    assert remembered(tmp_path, "dlexp") == 64
 
 
 def test_a_first_run_that_has_no_checkpoint_yet_keeps_its_batch_size_while_it_runs(tmp_path: pathlib.Path) -> None:
@@ -156,6 +159,7 @@ def test_a_finished_run_confirms_the_batch_size_also_when_later_runs_fail_or_are
 def test_runs_that_were_removed_before_any_finished_hold_nothing(tmp_path: pathlib.Path) -> None:
     (start(tmp_path, 64).path / "run.json").unlink()
     start(tmp_path, 128)
+    assert remembered(tmp_path, "dlexp") == 128
 
 
 def test_a_refused_run_holds_nothing(tmp_path: pathlib.Path) -> None:
