@@ -113,6 +113,8 @@ class Search:
     def _measure_second(self, first: int) -> None:
         """Confirms the largest size, if by the estimate there is no doubt; else measures what an example takes."""
         free, slope = self.usable_bytes - self.probes[first].peak_bytes - _END_BYTES, self._estimated_slope()
+        if free <= 0:
+            return
         likely = self.sizes.at_most(first + free / slope) if slope else None
         if likely is not None and likely > first and _MOST_SHARE * slope * (likely - first) <= free:
             self._probe(likely, whole=True)

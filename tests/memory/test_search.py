@@ -157,6 +157,12 @@ def test_end_of_a_run_with_the_higher_peak_limits_the_batch() -> None:
     assert 300 <= search.largest <= 358
 
 
+def test_first_batch_that_leaves_no_room_for_the_end_of_the_run_is_the_largest_probe() -> None:
+    search = searched(lambda size: GIB - 30 * MIB + 2 * MIB * size, estimate=2 * MIB)
+    assert max(search.probes) == 8
+    assert search.largest == 8
+
+
 def test_model_that_does_not_fit_with_one_example_has_no_batch() -> None:
     search = searched(lambda size: 2 * GIB + MIB * size)
     assert (search.largest, list(search.probes)) == (None, [8, 1])
