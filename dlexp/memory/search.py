@@ -16,7 +16,7 @@ _SHARE_OF_SECOND = 0.8  # of the memory that the first probe left free: more is 
 _LEAST_SHARE, _MOST_SHARE = 0.7, 1.3  # of the estimated bytes per example: what a measurement is likely to show
 _END_BYTES = 28 * 2**20  # of evaluation and report, beyond the training: a guess, until a whole run is measured
 _FAR_ENOUGH = 0.8  # of the larger size
-_MUCH_LARGER = 1.06
+_MUCH_LARGER = 1.05
 _NOISE = 0.006  # of the memory: two equal probes may differ by this
 _MOST_PROBES = 10
 
