@@ -16,18 +16,20 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset
 from dlexp.errors import DivergedError, TrainingError
 from dlexp.evaluation.chance import explain_validation_at_chance
+from dlexp.evaluation.compact_predictions import write_compact
 from dlexp.evaluation.evaluate import Evaluation, evaluate_splits
 from dlexp.evaluation.folder import write_evaluation, write_predictions
 from dlexp.evaluation.options import FOLDER
 from dlexp.evaluation.scoring import Scoring
 from dlexp.evaluation.split_prediction import Predictions, predict_split
-from dlexp.evaluation.verification import measure_validation, verify_best
+from dlexp.evaluation.verification import measure_validation, predict_validation, verify_best
 from dlexp.machine.one_at_a_time import only_training
 from dlexp.machine.signals import StopRequests, catch_signals
 from dlexp.reports.dataset_samples import write_samples
 from dlexp.reports.history import PICTURE_FILE as HISTORY_FILE
 from dlexp.reports.history import draw_history
 from dlexp.runs.batch_sizes import check_batch_size
+from dlexp.runs.best_values import best_values
 from dlexp.runs.metric_keys import metric_key
 from dlexp.runs.recipe import resolve_recipe
 from dlexp.runs.result import ExperimentResult, read_result
@@ -37,7 +39,6 @@ from dlexp.runs.store import find_run
 from dlexp.tracking.session import RunSession, open_run, reopen_run
 from dlexp.tracking.sync import read_best_model
 from dlexp.training.callbacks.build import build_callbacks
-from dlexp.training.callbacks.point_logger import make_points
 from dlexp.training.callbacks.progress import build_progress, print_dataset
 from dlexp.training.loop import train_model
 from dlexp.training.peak_memory import PeakMeter
@@ -227,7 +228,9 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
             predictions, on_validation = evaluations["test"].predictions, evaluations["validation"].predictions.metrics
         else:
             predictions = predict_split(forward, datasets, "test", scoring=scoring)
-            on_validation = measure_validation(forward, datasets, scoring)
+            answers = predict_validation(forward, datasets)
+            on_validation = measure_validation(*answers, scoring)
+            write_compact(run.path / FOLDER / "validation", *answers)
         differences = verify_best(setup.model, checkpoint, forward, datasets, measured=on_validation)
     note_cautions(session, differences, datasets.dataset.counts()["validation"].tolist())
     if evaluations:
@@ -235,7 +238,7 @@ def evaluate_best(setup: Setup, session: RunSession, requests: StopRequests) -> 
     else:
         write_predictions(run.path / FOLDER / "test", predictions)
     metrics = metrics_of_test(predictions)
-    session.tracker.log_points(session.log.append(make_points(metrics, step=step, epoch=record["best_epoch"])))
+    session.log_values(best_values(record) | metrics, step=step, epoch=record["best_epoch"])
     run.update(
         metrics=record["metrics"] | metrics,
         weights_digest=checkpoint.metadata["weights_digest"],

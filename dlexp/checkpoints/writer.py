@@ -22,7 +22,8 @@ from dlexp.checkpoints.snapshot import Position, Snapshot, take_snapshot
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.datasets import Dataset
 from dlexp.errors import StoreError
-from dlexp.runs.run import Run, now
+from dlexp.machine.timestamps import now
+from dlexp.runs.run import Run
 
 _log = logging.getLogger(__name__)
 _MOST_UNFINISHED = 2  # one being written, one waiting; both hold a copy of the model

@@ -62,15 +62,19 @@ def verify_best(
     )
 
 
-def measure_validation(forward: Forward, datasets: Datasets, scoring: Scoring) -> dict[str, float]:
-    """Measures cross-entropy and accuracy on validation, in a few milliseconds for a small split.
+def predict_validation(forward: Forward, datasets: Datasets) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits `float32` `(n, num_classes)` and labels `int` `(n,)` of validation, in the order of the manifest.
 
     Raises:
         DataError: an image can no longer be read; the error names it.
     """
     with naming_unreadable_images(datasets.dataset):
         logits = np.concatenate([forward(images).numpy() for images, _ in datasets.validation])
-    labels = datasets.dataset.manifest["label"].to_numpy()[datasets.dataset.rows("validation")]
+    return logits, datasets.dataset.manifest["label"].to_numpy()[datasets.dataset.rows("validation")]
+
+
+def measure_validation(logits: np.ndarray, labels: np.ndarray, scoring: Scoring) -> dict[str, float]:
+    """Measures cross-entropy and accuracy of `predict_validation`, in a few milliseconds for a small split."""
     with np.errstate(all="ignore"):
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]

@@ -50,7 +50,7 @@ def draw_history(run: Run) -> None:
     Training is blue, validation is orange, and a dotted line marks the best epoch.
     """
     points, record = run.points(), run.record()
-    epochs = points[~points["key"].str.startswith(("steps/", "test_"))]
+    epochs = points[~points["key"].str.startswith(("steps/", "test_", "best"))]
     if epochs["key"].str.startswith("val_").any():
         curves = epochs.pivot_table(index="epoch", columns="key", values="value", aggfunc="last", dropna=False)
         curves = curves.replace([np.inf, -np.inf], np.nan)  # the norm of gradients that overflowed, for example

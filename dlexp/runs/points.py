@@ -6,8 +6,10 @@ import logging
 import math
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from dlexp.machine.timestamps import now
 
 _log = logging.getLogger(__name__)
 # Keys whose values depend on the machine and its load, and so differ when a resume repeats a step.
@@ -84,6 +86,12 @@ def _agree(first: Point, repeat: Point) -> bool:
     """Whether two points of one key and step are the same measurement."""
     both_nan = math.isnan(first.value) and math.isnan(repeat.value)
     return first.value == repeat.value or both_nan or bool(_OF_THE_MACHINE.fullmatch(first.key))
+
+
+def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
+    """Points from values by key, all with the current time."""
+    moment = now()
+    return [Point(key, step, epoch, float(value), moment) for key, value in values.items()]
 
 
 def read_points(path: pathlib.Path) -> list[Point]:

@@ -6,7 +6,6 @@ store it is `<store>/artifacts/<run_id>/artifacts`, which is also where MLflow l
 
 import contextlib
 import dataclasses
-import datetime
 import enum
 import os
 import pathlib
@@ -20,6 +19,7 @@ from dlexp.errors import StoreError
 from dlexp.machine.atomic import write_text_atomically
 from dlexp.machine.json_files import read_json, write_json
 from dlexp.machine.lock import hold_lock, is_held
+from dlexp.machine.timestamps import now
 from dlexp.runs.points import Point, PointLog, read_points
 
 if TYPE_CHECKING:
@@ -100,6 +100,10 @@ class Run:
         """Reads the config that the run was started with."""
         return ExperimentConfig.from_json((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
 
+    def config_values(self) -> dict[str, Any]:
+        """Reads the fields of the config as they were recorded, which takes less time than `config`."""
+        return read_json(self.path / CONFIG_FILE)
+
     def record(self) -> dict[str, Any]:
         """Reads `run.json`: name, status, times, dataset, best epoch, results."""
         return read_json(self.path / RECORD_FILE)
@@ -175,11 +179,6 @@ class Run:
 
         columns = [field.name for field in dataclasses.fields(Point)]
         return pd.DataFrame(read_points(self.path / POINTS_FILE), columns=columns)
-
-
-def now() -> str:
-    """Returns the current time as ISO 8601 in UTC with milliseconds: `2026-11-23T20:15:00.123Z`."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def artifacts_root(store: str | pathlib.Path) -> pathlib.Path:

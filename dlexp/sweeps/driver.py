@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlexp.runs.run import RECORD_FILE, Status, now
+from dlexp.machine.timestamps import now
+from dlexp.runs.run import RECORD_FILE, Status
 from dlexp.runs.store import describe_run
 from dlexp.sweeps.folder import SweepFolder, Trial, TrialState
 from dlexp.sweeps.judging import judge_again

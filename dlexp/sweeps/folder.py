@@ -20,7 +20,8 @@ from dlexp.errors import ConfigError, RunNotFoundError, StoreError
 from dlexp.machine.atomic import atomic_file
 from dlexp.machine.json_files import read_json, write_json
 from dlexp.machine.lock import hold_lock, is_held
-from dlexp.runs.run import Run, now, run_folder
+from dlexp.machine.timestamps import now
+from dlexp.runs.run import Run, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd

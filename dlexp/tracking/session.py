@@ -15,9 +15,11 @@ from dlexp.datasets.sources.combined import damage_of
 from dlexp.errors import DataError, DivergedError, InterruptedRunError, PrunedError, StoreError
 from dlexp.machine.atomic import atomic_file, write_text_atomically
 from dlexp.machine.json_files import write_json
+from dlexp.machine.timestamps import now
 from dlexp.runs.batch_sizes import claim_batch_size, mark_batch_size
+from dlexp.runs.best_values import best_values
 from dlexp.runs.environment import write_environment
-from dlexp.runs.points import PointLog
+from dlexp.runs.points import PointLog, make_points
 from dlexp.runs.recipe import make_recipe, recipe_text
 from dlexp.runs.run import (
     CONFIG_FILE,
@@ -31,7 +33,6 @@ from dlexp.runs.run import (
     Status,
     SweepTrial,
     create_run,
-    now,
 )
 from dlexp.tracking.base import CompositeTracker, RunDescription, Tracker, is_copied_by_driver, tracker_builders
 
@@ -55,6 +56,10 @@ class RunSession:
     tracker: Tracker
     log: PointLog
     resumed: bool
+
+    def log_values(self, values: Mapping[str, float], *, step: int, epoch: int) -> None:
+        """Adds values to the points of the run and to the trackers."""
+        self.tracker.log_points(self.log.append(make_points(values, step=step, epoch=epoch)))
 
 
 @contextlib.contextmanager
@@ -162,10 +167,12 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
     except PrunedError as err:
         status = Status.PRUNED
         run.update(error=str(err))
+        _log_best_so_far(session)
         raise
     except DivergedError as err:
         status = Status.DIVERGED
         run.update(error=str(err), diverged_step=err.step)
+        _log_best_so_far(session)
         raise
     except BaseException as err:
         run.update(error=f"{type(err).__name__}: {err}")
@@ -178,6 +185,13 @@ def _recording_the_end(session: RunSession) -> Iterator[None]:
         # The driver of a sweep copies its trials to the trackers that are listed here.
         if (unsynced := record.get("unsynced")) and "sweep" not in record:
             _log.warning("%s lacks a part of this run: add it with %s", " and ".join(unsynced), _sync_command(run))
+
+
+def _log_best_so_far(session: RunSession) -> None:
+    """Adds the metrics of the best epoch to a run that ends early and is not resumed."""
+    record = session.run.record()
+    if values := best_values(record):
+        session.log_values(values, step=session.log.points[-1].step, epoch=record["best_epoch"])
 
 
 def _resume_command(run: Run) -> str:

@@ -24,13 +24,14 @@ from dlexp.config.experiment_config import config_fields
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
 from dlexp.registry import register_tracker
+from dlexp.runs.best_values import PREFIX
 from dlexp.runs.points import Point
 from dlexp.runs.run import Status
 from dlexp.tracking.base import RunDescription, Tracker
 
 FOLDER = "tensorboard"
 _SCALARS, _MEDIA, _HPARAMS = ".scalars", ".media", ".hparams"
-_RESULTS = ("val_accuracy", "val_loss", "test_accuracy", "test_loss")
+_RESULTS = ("best/val_accuracy", "best/val_loss", "test_accuracy", "test_loss")
 _TYPES = {bool: api_pb2.DATA_TYPE_BOOL, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
 _SESSION_STATUS = {
     Status.FINISHED: api_pb2.STATUS_SUCCESS,
@@ -46,7 +47,7 @@ class TensorBoardTracker(Tracker):
     """Writes scalars, pictures and histograms into `tensorboard/` of the run folder, at the step of the optimizer.
 
     A run is a session of the HParams tab. Its hyperparameters are the dataset and the config fields that the result
-    depends on. Its metrics are the monitored one and those of validation and test.
+    depends on. Its metrics are the monitored one and those of validation and test, of the best epoch.
 
     Args:
         tracking: not used; all trackers are built with it.
@@ -68,7 +69,7 @@ class TensorBoardTracker(Tracker):
         hyperparameters = _hyperparameters(description)
         started = datetime.fromisoformat(description.run.record()["started"]).timestamp()
         trial = f"{description.name} {description.run.id[:8]}"
-        metrics = dict.fromkeys([description.config.selection.monitor, *_RESULTS])
+        metrics = dict.fromkeys([f"{PREFIX}{description.config.selection.monitor}", *_RESULTS])
         self._add_hparams(_experiment(hyperparameters, metrics, started))
         self._add_hparams(hparams_pb(hyperparameters, trial_id=trial, start_time_secs=started))
         self._hparams.flush()

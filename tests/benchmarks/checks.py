@@ -22,7 +22,7 @@ from tests.benchmarks.measuring import Row, seconds_of
 _CHECKS = (
     (build, "check_contract"),
     *((preparation, name) for name in ("check_saved_network", "check_own_validation")),
-    *((experiment, name) for name in ("measure_validation", "verify_best", "note_cautions")),
+    *((experiment, name) for name in ("predict_validation", "measure_validation", "verify_best", "note_cautions")),
 )
 _MOST_OF_A_TRAINING, _MOST_OF_A_TRIAL_S = 0.02, 0.005
 _TRIALS = 20

@@ -10,9 +10,10 @@ from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import DivergedError
 from dlexp.experiment import run_experiment
 from dlexp.reports.history import draw_history
+from dlexp.runs.points import make_points
 from dlexp.runs.run import create_run
 from dlexp.runs.store import find_run
-from dlexp.training.callbacks.point_logger import PointLogger, make_points
+from dlexp.training.callbacks.point_logger import PointLogger
 
 
 def test_history_of_a_run_without_an_epoch_is_not_drawn(tmp_path: pathlib.Path) -> None:

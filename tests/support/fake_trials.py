@@ -4,7 +4,8 @@ import json
 import os
 import time
 
-from dlexp.runs.run import RECORD_FILE, Run, Status, create_run, now, run_folder
+from dlexp.machine.timestamps import now
+from dlexp.runs.run import RECORD_FILE, Run, Status, create_run, run_folder
 from dlexp.sweeps.launchers.base import EpochEnded, Outcome, Report, TrialEnded, TrialJob
 
 RUNNER = "tests.support.fake_trials:CheckpointedTrials"

@@ -8,8 +8,9 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 from dlexp.config.experiment_config import ExperimentConfig
+from dlexp.machine.timestamps import now
 from dlexp.runs.points import Point
-from dlexp.runs.run import Status, create_run, now
+from dlexp.runs.run import Status, create_run
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.mlflow import open_run
 from dlexp.tracking.mlflow.tracker import MlflowTracker

@@ -1,5 +1,6 @@
 """A run that is open: which of its trackers are asked for an ID, called, left out, and noted when they fail."""
 
+import contextlib
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import pytest
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.config.sections import DataConfig
 from dlexp.datasets.dataset import Dataset, open_dataset
-from dlexp.errors import StoreError
+from dlexp.errors import DivergedError, DlexpError, InterruptedRunError, PrunedError, StoreError
 from dlexp.runs.points import Point
 from dlexp.runs.run import Run, Status, SweepTrial
 from dlexp.tracking.base import RunDescription, Tracker
@@ -142,3 +143,28 @@ def test_a_trial_that_is_resumed_by_hand_calls_all_of_its_trackers(track: Callab
     left = LeftToDriver("left")
     track(left, run=run)
     assert (left.calls[0], unsynced(run)) == ("resume 77", [])
+
+
+@pytest.mark.parametrize("error", [PrunedError("others are better"), DivergedError(7)])
+def test_a_run_that_ends_early_shows_its_best_epoch_as_the_last_value(
+    error: DlexpError, tmp_path: pathlib.Path, dataset: Dataset
+) -> None:
+    config = ExperimentConfig.of(store=str(tmp_path))
+    with contextlib.suppress(DlexpError), open_run(config, dataset, {}) as session:
+        session.log_values({"val_accuracy": 0.9}, step=10, epoch=1)
+        session.log_values({"val_accuracy": 0.7}, step=20, epoch=2)
+        session.run.update(best_epoch=1, metrics={"val_accuracy": 0.9})
+        raise error
+    points = session.run.points().set_index("key")
+    assert (points.loc["best/val_accuracy", "value"], points.loc["best/val_accuracy", "step"]) == (0.9, 20)
+    assert points.loc["best_epoch", "value"] == 1
+
+
+def test_a_run_that_can_be_resumed_shows_no_best_epoch_yet(tmp_path: pathlib.Path, dataset: Dataset) -> None:
+    """The points of a resumed run are those of one that was never stopped."""
+    config = ExperimentConfig.of(store=str(tmp_path))
+    with contextlib.suppress(InterruptedRunError), open_run(config, dataset, {}) as session:
+        session.log_values({"val_accuracy": 0.9}, step=10, epoch=1)
+        session.run.update(best_epoch=1, metrics={"val_accuracy": 0.9})
+        raise InterruptedRunError("stopped by SIGTERM")
+    assert session.run.points()["key"].tolist() == ["val_accuracy"]

@@ -15,10 +15,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from dlexp.runs.points import make_points
 from dlexp.runs.run import Status
 from dlexp.tracking.base import RunDescription
 from dlexp.tracking.tensorboard import GraphWriter, TensorBoardTracker
-from dlexp.training.callbacks.point_logger import make_points
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_hyperparameters_are_what_the_result_depends_on_with_their_types(descrip
     experiment = held["_hparams_/experiment"].experiment
     assert {info.name for info in experiment.hparam_infos} == set(values)
     columns = [info.name.tag for info in experiment.metric_infos]
-    assert columns == ["val_loss", "val_accuracy", "test_accuracy", "test_loss"]
+    assert columns == ["best/val_loss", "best/val_accuracy", "test_accuracy", "test_loss"]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
+from dlexp.machine.timestamps import now
 from dlexp.runs.points import Point
-from dlexp.runs.run import RECORD_FILE, Run, Status, now
+from dlexp.runs.run import RECORD_FILE, Run, Status
 from dlexp.tracking.base import BestModel, RunDescription
 from dlexp.tracking.mlflow.connection import connect, find_or_create_experiment, store_uri, unusable, will_pass
 from dlexp.tracking.mlflow.database import close_dead_runs, database_path, restore_logs

@@ -10,8 +10,7 @@ import keras
 from dlexp.machine.load import LoadMeter
 from dlexp.models.keras_internals import count_updates, metrics_so_far, skips_updates, steps_per_call
 from dlexp.runs.metric_names import ON_WHOLE_SPLITS
-from dlexp.runs.points import Point, PointLog
-from dlexp.runs.run import now
+from dlexp.runs.points import PointLog, make_points
 from dlexp.tracking.base import Tracker
 from dlexp.training.data_clock import DataClock
 from dlexp.training.gradients import GradientWatch, weight_norm
@@ -147,9 +146,3 @@ class PointLogger(keras.callbacks.Callback):
     def _write(self, values: Mapping[str, float], *, step: int, epoch: int) -> None:
         points = make_points({**values, **self._load.read()}, step=step, epoch=epoch)
         self._tracker.log_points(self._log.append(points))
-
-
-def make_points(values: Mapping[str, float], *, step: int, epoch: int) -> list[Point]:
-    """Points from values by key, all with the current time."""
-    moment = now()
-    return [Point(key, step, epoch, float(value), moment) for key, value in values.items()]

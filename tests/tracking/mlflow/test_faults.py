@@ -22,8 +22,9 @@ from dlexp import ExperimentConfig, resume_experiment, run_experiment
 from dlexp.commands.cli import main
 from dlexp.config.sections import TrackingConfig
 from dlexp.errors import StoreError
+from dlexp.machine.timestamps import now
 from dlexp.runs.points import Point
-from dlexp.runs.run import Run, Status, create_run, now, run_folder
+from dlexp.runs.run import Run, Status, create_run, run_folder
 from dlexp.runs.store import iterate_runs
 from dlexp.tracking import write_queue
 from dlexp.tracking.base import RunDescription
