@@ -20,6 +20,7 @@ from dlexp import (
     run_experiment,
 )
 from dlexp.checkpoints.metadata import STATE_MEMBER, read_metadata
+from dlexp.comparison.predictions import load_predictions
 from dlexp.config.sections import DataConfig
 from dlexp.datasets import build_datasets, open_dataset
 from dlexp.datasets.packing import write_pack
@@ -78,6 +79,13 @@ def test_every_metric_has_one_point_an_epoch(result: ExperimentResult) -> None:
     for key in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"):
         assert points[points["key"] == key]["epoch"].tolist() == [1, 2, 3]
     assert points[points["key"] == "test_accuracy"]["value"].tolist() == [result.metrics["test_accuracy"]]
+
+
+def test_best_epoch_is_the_last_value_that_trackers_sort_by(result: ExperimentResult, store: pathlib.Path) -> None:
+    shown = client_of(store).get_run(result.run.id).data.metrics
+    assert shown["best/val_accuracy"] == result.metrics["val_accuracy"]
+    assert shown["best_epoch"] == result.best_epoch
+    assert "best/test_accuracy" not in shown
 
 
 def test_mlflow_has_the_same_points_params_and_dataset(result: ExperimentResult, store: pathlib.Path) -> None:
@@ -158,6 +166,23 @@ def test_predictions_agree_with_the_report(result: ExperimentResult) -> None:
     pairs = table.groupby(["label", "prediction"], as_index=False).size()
     assert report["confusion"] == pairs.to_numpy().tolist()
     assert np.allclose(table.filter(like="probability_").sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_predictions_are_loaded_with_the_names_of_classes(result: ExperimentResult, split: str) -> None:
+    table = load_predictions(result.run.path, split)
+    assert table["right"].mean() == pytest.approx(result.metrics[f"{split.replace('validation', 'val')}_accuracy"])
+    assert set(table["label"]) == set("0123456789")
+    rows = table[table["right"]]
+    assert all(row["confidence"] == row[f"probability_{row['label']}"] for row in rows.to_dict("records"))
+
+
+def test_run_without_a_report_keeps_its_answers_on_validation(store: pathlib.Path) -> None:
+    run = run_experiment(tiny(store, evaluation_report=False)).run
+    table = load_predictions(run.path, "validation")
+    assert table["right"].mean() == pytest.approx(run.record()["metrics"]["val_accuracy"])
+    assert table["label_probability"].between(0, 1).all()
+    assert (run.path / "evaluation/validation/compact.parquet").stat().st_size < 8_000
 
 
 def test_last_checkpoint_keeps_the_state_of_optimizer_and_dropout(result: ExperimentResult) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "data": "describe, draw, check, verify and pack datasets",
     "batch-size": "find the heaviest of several models, and the largest batch that fits all",
     "sweep": "train many models over a search space of flags, in parallel",
+    "compare": "find which settings are better, whether that is fair, and what would settle it",
     "sync": "bring MLflow and other trackers up to date from the run folders",
     "ui": "show the runs of a store in the MLflow UI or in TensorBoard",
 }

@@ -36,6 +36,11 @@ def is_smaller_better(metric: str) -> bool | None:
     return True if name in _SMALLER else False if name in _LARGER else None
 
 
+def is_share(metric: str) -> bool:
+    """Returns whether a metric is a share in [0, 1], such as an accuracy, whose differences are given in points."""
+    return base_metric(metric) in _LARGER - {"images_per_second", "cosine_similarity"}
+
+
 def monitor_mode(monitor: str, mode: str) -> str:
     """Returns `min` or `max` for a monitored metric: the given mode, or for `auto` the mode of a known metric.
 

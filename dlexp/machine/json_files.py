@@ -15,7 +15,10 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         OSError: the file is missing or cannot be read.
         ValueError: the file holds no JSON, or no object.
     """
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(path)!r} holds no JSON object")
+    return values
 
 
 def read_json_if_there(path: pathlib.Path) -> dict[str, Any]:

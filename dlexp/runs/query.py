@@ -1,4 +1,4 @@
-"""Selects rows of a table with a pandas query, and sorts them by a column."""
+"""Selects rows of a table with a pandas query, and sorts them by columns."""
 
 import ast
 import difflib
@@ -19,12 +19,12 @@ _NAMES_OF_PANDAS = {"index", "ilevel_0", "columns", "clevel_0", "inf", "Inf", "T
 
 
 def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataFrame":
-    """Returns the rows for which a pandas query is true, sorted by a column.
+    """Returns the rows for which a pandas query is true, sorted by columns.
 
     Args:
         table: any table.
-        where: a pandas query over its columns; empty: all rows.
-        sort_by: a column: ascending, or descending with `-` in front; empty: the order stays.
+        where: a pandas query over its columns, also those with a dot such as `model_args.width`; empty: all rows.
+        sort_by: columns joined by commas: ascending, or descending with `-` in front; empty: the order stays.
 
     Raises:
         ConfigError: the query cannot be understood, or a column is unknown.
@@ -32,23 +32,39 @@ def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataF
     if where:
         table = _query(table, where)
     if sort_by:
-        column = sort_by.removeprefix("-")
-        if column not in table.columns:
-            raise ConfigError(f"sort_by={sort_by} cannot be used{_nearest_columns(column, table)}")
-        table = table.sort_values(column, ascending=not sort_by.startswith("-"), kind="stable", na_position="last")
+        keys = [(key.removeprefix("-"), not key.startswith("-")) for key in sort_by.split(",")]
+        for column, _ in keys:
+            if column not in table.columns:
+                raise ConfigError(f"sort_by={sort_by} cannot be used{_nearest_columns(column, table)}")
+        # One stable sort for each key, the last key first: pandas sorts by several keys only without stability.
+        for column, ascending in reversed(keys):
+            table = table.sort_values(column, ascending=ascending, kind="stable", na_position="last")
     return table.reset_index(drop=True)
 
 
 def _query(table: "pd.DataFrame", where: str) -> "pd.DataFrame":
     # The parser, tokenizer and operators of pandas raise many classes; Exception is their only common base.
     try:
-        return table.query(where, engine="python", local_dict={}, global_dict={})
+        query = _quote_columns_with_dots(where, table.columns)
+        return table.query(query, engine="python", local_dict={}, global_dict={})
     except Exception as err:
-        unknown = find_unknown_column(where, table.columns)
+        unknown = find_unknown_column(_quote_columns_with_dots(where, table.columns), table.columns)
         hint = f": {err}" if unknown is None else _nearest_columns(unknown, table)
         raise ConfigError(
             f"--where={where!r} cannot be understood{hint}; an example is \"test_accuracy > 0.9 and model == 'mlp'\""
         ) from err
+
+
+def _quote_columns_with_dots(where: str, columns: Collection[str]) -> str:
+    """Puts names such as `model_args.width` in backticks: pandas would look for an attribute of a column."""
+    dotted = sorted((name for name in map(str, columns) if "." in name), key=len, reverse=True)
+    if not dotted:
+        return where
+    names = "|".join(map(re.escape, dotted))
+    pattern = re.compile(
+        rf"""(?P<kept>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`)|(?<![\w.])(?P<name>{names})(?![\w.])"""
+    )
+    return pattern.sub(lambda match: match["kept"] or f"`{match['name']}`", where)
 
 
 def find_unknown_column(where: str, columns: Collection[str]) -> str | None:

@@ -17,7 +17,7 @@ from tests.benchmarks.measuring import describe_measurement, format_table
 
 BENCHMARKS = (
     *("startup", "training", "long_run", "resume", "duplicates", "pipeline_memory", "pipeline_folder", "prediction"),
-    *("data", "sweeps", "checks", "batch_size", "micro_batches", "memory_draws"),
+    *("data", "sweeps", "checks", "batch_size", "micro_batches", "memory_draws", "calibration"),
 )
 _QUIET_LOAD = 0.5
 

@@ -86,3 +86,62 @@ def test_unknown_format_is_refused_in_one_sentence_for_an_empty_store_too(
 def test_unknown_format_is_refused(store: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("runs", f"--store={store}", "--format=tabel") == 2
     assert "did you mean table" in capsys.readouterr().err
+
+
+@pytest.fixture
+def varied(tmp_path: pathlib.Path) -> str:
+    """Four runs of two models and two seeds, with equal epochs."""
+    for number, (model, seed) in enumerate([("mlp", 0), ("mlp", 1), ("resnet20", 0), ("resnet20", 1)]):
+        config = ExperimentConfig.of(model=model, seed=seed, model_args={"width": 8} if model == "mlp" else {})
+        create_run(tmp_path, f"{number}" * 32, name=f"run-{number}", config=config).update(
+            status=Status.FINISHED,
+            best_epoch=3,
+            metrics={"val_accuracy": 0.9 + number / 1000, "test_accuracy": 0.8 + number / 30},
+        )
+    return str(tmp_path)
+
+
+def test_table_shows_the_settings_that_differ_and_no_others(varied: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("runs", f"--store={varied}") == 0
+    header = capsys.readouterr().out.splitlines()[0].split()
+    assert {"model", "seed", "model_args.width", "val_accuracy", "test_accuracy"} <= set(header)
+    assert not {"epochs", "learning_rate", "batch_size"} & set(header)
+
+
+def test_results_have_four_decimals(varied: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("runs", f"--store={varied}", "--columns=run_id,test_accuracy", "--sort_by=test_accuracy") == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "0.8000", "0.8333", "0.8667", "0.9000",
+    ]  # fmt: skip
+
+
+def test_narrow_terminal_leaves_out_settings_and_never_results(
+    varied: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert call("runs", f"--store={varied}") == 0
+    printed = capsys.readouterr()
+    assert all(len(line) <= 80 for line in printed.out.splitlines())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in printed.out
+    assert {"run_id", "val_accuracy", "test_accuracy"} <= set(printed.out.splitlines()[0].split())
+    assert printed.err.startswith("left out, as the terminal is narrow: started")
+
+
+def test_limit_lists_the_first_rows(varied: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("runs", f"--store={varied}", "--limit=2", "--sort_by=-model,-seed", "--columns=name") == 0
+    assert capsys.readouterr().out.split() == ["name", "run-3", "run-2"]
+
+
+def test_groups_have_number_mean_and_deviation(varied: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("runs", f"--store={varied}", "--group_by=model", "--format=json", "--sort_by=name") == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["model"], first["n"], second["model"]) == ("mlp", 2, "resnet20")
+    assert first["val_accuracy_mean"] == pytest.approx(0.9005)
+    assert first["val_accuracy_sd"] == pytest.approx(0.001 / 2**0.5)
+
+
+@pytest.mark.parametrize("flag", ["--columns=modle", "--group_by=modle", "--sort_by=modle", "--limit=-1"])
+def test_unknown_columns_and_limits_are_refused(varied: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("runs", f"--store={varied}", flag) == 2
+    assert "model" in capsys.readouterr().err or "--limit=-1" in flag

@@ -10,9 +10,10 @@ import pytest
 
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.errors import ConfigError, RunNotFoundError, StoreError
+from dlexp.machine.timestamps import now
 from dlexp.runs.points import Point
 from dlexp.runs.preflight import check_store
-from dlexp.runs.run import Status, create_run, now
+from dlexp.runs.run import Status, create_run
 from dlexp.runs.store import find_run, list_runs
 
 FIRST, SECOND = "a1b2c3d4" + "0" * 24, "a1b2ffff" + "0" * 24
@@ -79,6 +80,37 @@ def test_unknown_column_lists_the_nearest(store: pathlib.Path) -> None:
         list_runs(store, where="test_acuracy > 0.5")
 
 
+def test_rows_are_sorted_by_several_columns(store: pathlib.Path) -> None:
+    create_run(store, "b" * 32, name="third", config=ExperimentConfig()).update(metrics={"test_accuracy": 0.9})
+    table = list_runs(store, sort_by="-test_accuracy,name")
+    assert table["name"].tolist() == ["second", "third", "first"]
+
+
+def test_arguments_and_tags_are_columns(store: pathlib.Path) -> None:
+    config = ExperimentConfig.of(model_args={"width": 8}, tags={"phase": "final"})
+    create_run(store, "b" * 32, name="third", config=config)
+    table = list_runs(store, where="model_args.width == 8 and tags.phase == 'final'")
+    assert table["name"].tolist() == ["third"]
+    assert list_runs(store, where="tags.phase == 'model_args.width'").empty
+
+
+def test_unknown_argument_lists_the_nearest(store: pathlib.Path) -> None:
+    create_run(store, "b" * 32, name="third", config=ExperimentConfig.of(model_args={"width": 8}))
+    with pytest.raises(ConfigError, match=r"model_args\.width"):
+        list_runs(store, where="model_args.widht == 8")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
+@pytest.mark.parametrize("file", ["run.json", "config.json"])
+def test_damaged_run_is_left_out_and_counted(
+    store: pathlib.Path, file: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (store / "artifacts" / FIRST / "artifacts" / file).write_text(text)
+    assert list_runs(store)["run_id"].tolist() == [SECOND]
+    assert f"1 of 2 runs are left out, as their run.json or config.json is damaged: {FIRST[:8]}" in caplog.text
+    assert find_run("second", store).id == SECOND
+
+
 def test_empty_store_lists_nothing(tmp_path: pathlib.Path) -> None:
     assert list_runs(tmp_path).empty
 
@@ -99,7 +131,10 @@ def test_run_is_found_by_its_folder(store: pathlib.Path) -> None:
     assert find_run(store / "artifacts" / FIRST / "artifacts", "elsewhere").id == FIRST
 
 
-@pytest.mark.parametrize(("reference", "message"), [("a1b2", "means 2 runs"), ("a1", "no run 'a1'"), ("x", "no run")])
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [("a1b2", "means 2 runs"), ("a1", "no run 'a1'"), ("x", "no run"), ("frist", "did you mean first")],
+)
 def test_run_that_is_not_one_is_refused(store: pathlib.Path, reference: str, message: str) -> None:
     with pytest.raises(RunNotFoundError, match=message):
         find_run(reference, store)
