@@ -50,7 +50,7 @@ docs: dev ## Run every command of the README and of docs/ on small data
 	$(PYTEST) -n 2 tests/docs
 
 integration: dev ## Train on Fashion-MNIST, open the UIs in a browser (Debian: dataset-fashion-mnist, chromium)
-	$(PYTEST) tests/integration
+	$(PYTEST) -n 2 --dist loadfile tests/integration
 
 soak: dev ## Kill trainings 200 times at random instants, resume and compare them: about ten minutes
 	$(BIN)/python -m tests.integration.soak --kills=200
