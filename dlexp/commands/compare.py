@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,11 @@ def _compare(line: CommandLine) -> int:
         store=options["store"],
     )
     _show_comparison(comparison, options["format"])
+    if options["output"]:
+        from dlexp.comparison.page import write_page
+
+        write_page(comparison, pathlib.Path(options["output"]))
+        print(pathlib.Path(options["output"]).resolve(), file=sys.stderr if options["format"] == "json" else sys.stdout)
     if options["strict"] and comparison.disagreements:
         return 1
     return EXIT_CODES[comparison.outcome] if options["verdict"] else 0
@@ -132,6 +138,7 @@ COMMAND = Command(
         "baseline": ("", "Group, or a run of it, that all others are compared with; empty: that of the first run."),
         "margin": (0.0, "Difference that does not matter, in points for accuracies (0.5: half a percent); 0: none."),
         "format": ("table", "Output format: table, json, csv, markdown or latex."),
+        "output": ("", "HTML report to write: verdict, fairness, intervals, curves, cost and classes in one file."),
         "strict": (False, "Exit with 1 if the comparison is not fair."),
         "verdict": (False, "Exit with the verdict: 0 better, 10 equal, 11 worse, 12 undecided."),
     },

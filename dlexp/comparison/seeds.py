@@ -5,6 +5,7 @@ seeds. A rank test can never find a difference with fewer than six.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from scipy import stats
 CONFIDENCE = 0.95
 LEAST_FOR_INTERVAL = 3  # with two seeds, a half width is nine standard deviations
 _POWER = 0.8
+_ROUNDING = 1e-9
 Repeat = tuple[int, ...]  # the seed of a run, or its seed, split seed and fold
 _MOST_SEEDS = 10_000
 
@@ -79,7 +81,7 @@ class Difference:
 def mean_of(values: Sequence[float]) -> Mean:
     """Computes the mean over seeds, its spread and its interval; at least one value, all finite."""
     numbers = np.asarray(values, np.float64)
-    n, varies = len(numbers), np.ptp(numbers) > 0
+    n, varies = len(numbers), _varies(numbers)
     interval = None
     if n >= LEAST_FOR_INTERVAL and varies:
         interval = _interval(stats.ttest_1samp(numbers, 0.0).confidence_interval(CONFIDENCE))
@@ -99,7 +101,7 @@ def difference_of(a: Mapping[Repeat, float], b: Mapping[Repeat, float], *, compa
         comparisons: how many differences are judged together.
     """
     if a.keys() == b.keys():
-        return _paired(np.array([a[seed] - b[seed] for seed in sorted(a)]), comparisons, test_share=0.0)
+        return _paired(a, b, comparisons, test_share=0.0)
     return _welch(np.array(list(a.values())), np.array(list(b.values())), comparisons)
 
 
@@ -118,8 +120,7 @@ def difference_of_resamples(
         test_share: examples in a test split by those in a training split, `1 / (k - 1)` for k folds.
         comparisons: how many differences are judged together.
     """
-    pairs = np.array([a[key] - b[key] for key in sorted(a.keys() & b.keys())])
-    return _paired(pairs, comparisons, test_share=test_share)
+    return _paired(a, b, comparisons, test_share=test_share)
 
 
 def seeds_needed(difference: Difference, of: float) -> int | None:
@@ -163,10 +164,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
-def _paired(pairs: np.ndarray, comparisons: int, *, test_share: float) -> Difference:
+def _paired(a: Mapping[Repeat, float], b: Mapping[Repeat, float], comparisons: int, *, test_share: float) -> Difference:
+    common = sorted(a.keys() & b.keys())
+    pairs = np.array([a[repeat] - b[repeat] for repeat in common])
     n, sd = len(pairs), _sd(pairs)
     value = float(pairs.mean()) if n else math.nan
-    if n < LEAST_FOR_INTERVAL or not np.ptp(pairs):
+    if n < LEAST_FOR_INTERVAL or not _varies(pairs, than=max(abs(a[repeat]) for repeat in common)):
         return Difference(value, None, None, None, _too_few(n), sd, True, (n, n))
     assert sd is not None  # there are three pairs or more
     error = sd * math.sqrt(1 / n + test_share)
@@ -182,14 +185,23 @@ def _paired(pairs: np.ndarray, comparisons: int, *, test_share: float) -> Differ
 def _welch(a: np.ndarray, b: np.ndarray, comparisons: int) -> Difference:
     n, value = (len(a), len(b)), float(a.mean() - b.mean())
     least = min(n)
+    if not (_varies(a) or _varies(b)):
+        return Difference(value, None, None, None, _too_few(least), None, False, n)
     sd = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2) if least > 1 else None
     if least < LEAST_FOR_INTERVAL or not sd:
         return Difference(value, None, None, None, _too_few(least), sd, False, n)
-    test = stats.ttest_ind(a, b, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one of the settings hardly varies, which is right
+        test = stats.ttest_ind(a, b, equal_var=False)
     interval, simultaneous = (
         _interval(test.confidence_interval(confidence)) for confidence in (CONFIDENCE, _simultaneous(comparisons))
     )
     return Difference(value, interval, simultaneous, float(test.pvalue), "Welch's t", sd, False, n)
+
+
+def _varies(values: np.ndarray, *, than: float = 0.0) -> bool:
+    """Whether values differ by more than rounding, of themselves or of numbers as large as `than`."""
+    return bool(np.ptp(values) > _ROUNDING * max(than, np.abs(values).max()))
 
 
 def _simultaneous(comparisons: int) -> float:

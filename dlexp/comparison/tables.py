@@ -16,6 +16,7 @@ from dlexp.machine.units import format_bytes, format_seconds
 
 _COSTS = ("seconds", "num_parameters", "peak_memory_bytes")
 _MOST_STANDINGS = 20
+_SHORT = 10.0  # seconds, which have a decimal
 
 
 def tabulate_groups(comparison: Comparison) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def tabulate_for_people(comparison: Comparison) -> pd.DataFrame:
             row["95 % interval"] = f"{mean.interval.low:.4f} to {mean.interval.high:.4f}" if mean.interval else ""
         row |= _compared(summary, of_group.get(summary.group.name), unit)
         costs = _costs(summary.group.entries)
-        row["time"] = format_seconds(costs["seconds"]) if costs["seconds"] is not None else ""
+        row["time"] = _spell_seconds(costs["seconds"])
         row["parameters"] = f"{costs['num_parameters']:,.0f}" if costs["num_parameters"] is not None else ""
         row["peak memory"] = format_bytes(int(costs["peak_memory_bytes"])) if costs["peak_memory_bytes"] else ""
         rows.append(row)
@@ -107,21 +108,26 @@ def _spell_mean(mean: Mean) -> str:
     return f"{mean.value:.4f}" + (f" ± {mean.sd:.4f}" if mean.sd is not None else "")
 
 
+def _spell_seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s" if seconds < _SHORT else format_seconds(seconds)
+
+
 def _spell_p(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 1e-3 else f"{p:.3f}"
 
 
 def _compared(summary: Summary, pair: Pair | None, unit: Unit) -> dict[str, str]:
     if pair is None:
-        return {"difference": "baseline" if summary.mean else "none finished"}
+        return {"difference": "baseline" if summary.mean else "none finished", "p": "", "verdict": ""}
     found = pair.difference or pair.checkpoints
     assert found is not None or summary.mean is not None
     if found is None:
-        return {"verdict": pair.verdict.outcome}
+        return {"verdict": str(pair.verdict.outcome)}
     text = unit.number(found.value, signed=True)
     if found.interval is not None:
         text += f" ({unit.number(found.interval.low, signed=True)} to {unit.number(found.interval.high, signed=True)})"
-    return {"difference": text, "verdict": pair.verdict.outcome}
+    p = found.p if pair.adjusted_p is None else pair.adjusted_p
+    return {"difference": text, "p": _spell_p(p), "verdict": str(pair.verdict.outcome)}
 
 
 def _row(summary: Summary, pair: Pair | None) -> dict[str, Any]:

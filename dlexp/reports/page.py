@@ -1,4 +1,4 @@
-"""Renders HTML pages in a common frame; a page is one file that includes its style and pictures, without scripts."""
+"""Renders HTML pages in a common frame; a page is one file with its style and pictures, without network."""
 
 import base64
 import functools
@@ -14,7 +14,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
 
     Args:
         package: Python package that holds the template.
-        template: name of the file; it extends `frame.html`, and may import `interval` and `picture` from `parts.html`.
+        template: name of the file; it extends `frame.html`, and may import the macros of `parts.html`.
             In addition to jinja's filters it can use `number` (four decimals, a dash for None) and `percent`.
         values: what the template shows; text in them is escaped.
 

@@ -103,6 +103,13 @@ def test_seeds_that_do_not_vary_give_no_interval() -> None:
     assert difference_of(by_seed([0.9] * 4), by_seed([0.8] * 4)).p is None
 
 
+def test_differences_that_vary_by_rounding_alone_give_no_interval() -> None:
+    a = by_seed([0.9 + seed / 200 for seed in range(5)])
+    b = {seed: value + 0.05 for seed, value in a.items()}
+    found = difference_of(a, b)
+    assert (found.interval, found.method) == (None, "none: no difference between seeds")
+
+
 def test_one_seed_has_no_spread() -> None:
     found = mean_of([0.9])
     assert (found.n, found.value, found.sd, found.interval) == (1, 0.9, None, None)
