@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dlexp.comparison.compare import Comparison
     from dlexp.comparison.sweep import SweepAnalysis
 
+_OF_GROUPS = ("baseline", "margin", "output", "strict", "verdict")
 _FORMATS = ("table", "json", "csv", "markdown", "latex")
 
 
@@ -29,6 +30,11 @@ def _compare(line: CommandLine) -> int:
     if sum(map(bool, (line.positionals, options["where"], options["sweep"]))) != 1:
         raise ConfigError(f"{line.program} needs either runs, --where or --sweep: {line.program} {COMMAND.example}")
     if options["sweep"] and not options["group_by"]:
+        if unused := [f"--{name}" for name in _OF_GROUPS if options[name]]:
+            raise ConfigError(
+                f"{' and '.join(unused)} cannot be used with --sweep={options['sweep']} alone, whose settings are "
+                "compared with the winner: add --group_by, such as --group_by=model"
+            )
         from dlexp.comparison.sweep import analyze_sweep
 
         metric = options["metric"] if "metric" in line.given else "val_accuracy"

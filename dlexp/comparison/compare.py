@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dlexp.comparison.entries import find_entries
+from dlexp.comparison.entries import class_names, find_entries
 from dlexp.comparison.examples import ExampleDifference, compare_examples
 from dlexp.comparison.fairness import Disagreement, find_disagreements, read_environment
 from dlexp.comparison.groups import Group, group_runs
@@ -138,17 +138,13 @@ def compare_runs(
 def _check_same_task(runs: Sequence[Run]) -> None:
     """Raises ConfigError if runs do not have the same classes."""
     first, *others = runs
-    classes = _classes_of(first)
+    classes = class_names(first)
     for run in others:
-        if (names := _classes_of(run)) != classes:
+        if (names := class_names(run)) != classes:
             raise ConfigError(
                 f"runs {first.id[:8]} and {run.id[:8]} have other classes ({len(classes)} and {len(names)}), so their "
                 "metrics cannot be compared: choose runs of one task with --where"
             )
-
-
-def _classes_of(run: Run) -> tuple[str, ...]:
-    return tuple(read_json_if_there(run.path / DESCRIPTION_FILE).get("counts_by_class", {}))
 
 
 def _find_baseline(groups: Sequence[Group], baseline: str, store: str | pathlib.Path) -> Group:

@@ -7,7 +7,8 @@ from typing import Any
 from dlexp.comparison.groups import Entry
 from dlexp.config.experiment_config import config_fields
 from dlexp.errors import RunNotFoundError
-from dlexp.runs.run import Run
+from dlexp.machine.json_files import read_json_if_there
+from dlexp.runs.run import DESCRIPTION_FILE, Run
 from dlexp.runs.store import describe_run, find_run, flatten, list_runs
 
 
@@ -27,6 +28,11 @@ def find_entries(references: Sequence[str | pathlib.Path], *, where: str, store:
         raise RunNotFoundError(f"no run of store {str(store)!r}{matching}: list the runs with dlexp runs")
     rows = [{str(name): value for name, value in row.items() if value == value} for row in table.to_dict("records")]
     return [_entry(Run(row["run_id"], pathlib.Path(row["path"])), row) for row in rows]
+
+
+def class_names(run: Run) -> list[str]:
+    """Returns the names of the classes of a run's dataset, in the order of their labels; empty if not recorded."""
+    return list(read_json_if_there(run.path / DESCRIPTION_FILE).get("counts_by_class", {}))
 
 
 def _entry(run: Run, columns: Mapping[str, Any]) -> Entry:

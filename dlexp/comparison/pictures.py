@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dlexp.comparison.compare import Comparison, Summary
+from dlexp.comparison.entries import class_names
 from dlexp.comparison.groups import Group
 from dlexp.comparison.predictions import read_answers
 from dlexp.errors import StoreError
@@ -167,7 +168,8 @@ def _draw_classes(comparison: Comparison) -> Figure | None:
     if len(differences) > _MOST_CLASSES:
         half = _MOST_CLASSES // 2
         differences = pd.concat([differences[:half], differences[-half:]])
-    names = [shorten(str(name), 30) for name in differences.index]
+    known = dict(enumerate(class_names(groups[b].entries[0].run)))
+    names = [shorten(known.get(label, str(label)), 30) for label in differences.index]
     left = 0.7 + longest_inches(names, _POINTS_SIZE)
     figure = make_figure(left + 5, 1.3 + 0.24 * len(names), margins=(left, 0.6, 0.2, 0.6))
     axes = figure.add_subplot()

@@ -114,6 +114,24 @@ def test_sweep_is_compared_by_columns_like_other_runs(
     assert capsys.readouterr().out.count("learning_rate=") >= 6
 
 
+@pytest.mark.parametrize("flag", ["--output=report.html", "--strict", "--verdict", "--margin=1", "--baseline=latest"])
+def test_flags_of_groups_are_refused_for_a_whole_sweep(
+    tmp_path: pathlib.Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sweep(tmp_path)
+    assert main(["dlexp", "compare", "--sweep=s", f"--store={tmp_path}", flag]) == 2
+    assert f"{flag.partition('=')[0]} cannot be used with --sweep=s alone" in capsys.readouterr().err
+
+
+def test_report_is_written_and_its_path_is_the_last_line(
+    store: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "reports" / "compare.html"
+    assert call(store, f"--output={report}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(report)
+    assert report.read_text().startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
