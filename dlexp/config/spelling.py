@@ -45,8 +45,11 @@ def _is_simple(key: str, value: Any) -> bool:
     """Returns whether `key=value` as text is read back as the same pair; if not, the mapping is written as JSON."""
     if isinstance(value, (list, tuple, Mapping)) or key.startswith("{"):
         return False
+    text = f"{key}={flag_text(value)}"
+    if len(text.splitlines()) != 1:  # Python ends a line also at characters such as U+001E or U+2028
+        return False
     try:
-        return _parse_pairs("", f"{key}={flag_text(value)}") == {key: value}
+        return _parse_pairs("", text) == {key: value}
     except ConfigError:
         return False
 

@@ -64,13 +64,13 @@ def test_a_trial_leaves_mlflow_to_the_driver(runner: TrialRunner, tmp_path: path
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_without_a_report_the_predictions_of_the_test_are_written_all_the_same(
+def test_without_a_report_the_predictions_are_written_all_the_same(
     runner: TrialRunner, tmp_path: pathlib.Path
 ) -> None:
     job = job_of(tmp_path)
     runner.run(job, go_on)
     written = {str(path.relative_to(run_of(job).path)) for path in (run_of(job).path / "evaluation").rglob("*.*")}
-    assert written == {"evaluation/test/predictions.parquet"}
+    assert written == {"evaluation/test/predictions.parquet", "evaluation/validation/compact.parquet"}
     assert "test_accuracy" in run_of(job).record()["metrics"]
 
 
