@@ -79,5 +79,6 @@ def test_it_is_resumed_as_if_it_had_never_stopped(run: Run, reference: dict[str,
 
 def _measured(points: pd.DataFrame) -> dict[tuple[str, int], float]:
     """What training and validation measure, by key and step; without times, and without what the end adds."""
-    chosen = points[points["key"].str.contains("^(?!test_|best).*(?:loss|accuracy|f1_score|norm|learning_rate)", regex=True)]
+    measured = r"^(?!test_|best).*(?:loss|accuracy|f1_score|norm|learning_rate)"
+    chosen = points[points["key"].str.contains(measured, regex=True)]
     return dict(zip(zip(chosen["key"], chosen["step"], strict=True), chosen["value"], strict=True))
