@@ -14,6 +14,7 @@ from dlexp.machine.console import note
 from dlexp.machine.units import parse_bytes, parse_seconds
 from dlexp.runs.preflight import check_store
 from dlexp.sweeps.batch_size_check import check_batch_sizes
+from dlexp.sweeps.confirmation import best_points
 from dlexp.sweeps.display import print_status
 from dlexp.sweeps.driver import SweepLimits
 from dlexp.sweeps.folder import (
@@ -34,6 +35,7 @@ from dlexp.sweeps.space.candidates import read_candidates
 # Off in trials unless the flag is given: each of these can take longer than the training of a trial.
 _LEFT_OUT = ("mlflow_autolog", "system_metrics", "tensorboard", "sample_pictures", "evaluation_report")
 _PLAN_FLAGS = ("search", "trials", "seeds", "pruner", "search_seed")
+_SEEDS_TO_CONFIRM = 5
 _PLAN_FIELDS = {"trials": "num_points"}
 _FLAGS: dict[str, tuple[Any, str]] = {
     "sweep_name": ("", "Name of the sweep and of its folder; made from the time if empty."),
@@ -48,7 +50,10 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "search": ("grid", f"How points are chosen, one of {', '.join(SEARCHES)}."),
     "search_seed": (0, "Seed of the search."),
     "trials": (0, "Number of different points to try; 0: the whole grid. May be raised with --resume."),
-    "seeds": (1, "Number of seeds, so of trials, for each point; a point is judged by their mean."),
+    "seeds": (
+        1,
+        "Number of seeds, so of trials, for each point; a point is judged by their mean. With --confirm, by default 5.",
+    ),
     "objective": (
         "val_accuracy",
         "Metric that decides which trial is best, or metric:min, metric:max; several joined by commas: Pareto front. "
@@ -64,6 +69,8 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "resume": ("", "Resume a sweep, by its name or latest: finished trials are kept, unfinished ones are resumed."),
     "retry_failed": (False, "With --resume: start failed trials again."),
     "allow_changes": (False, "With --resume: resume although the space or other flags have changed."),
+    "confirm": ("", "Train the best points of a sweep again, by its name or latest, with --seeds fresh seeds."),
+    "confirm_top": (3, "With --confirm: how many of the best points."),
     "status": ("", "Only show the state of a sweep, by its name or latest."),
 }
 
@@ -99,10 +106,12 @@ def _sweep(line: CommandLine) -> int:
 
 
 def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
-    given, base = line.options, _trial_config(line, threads)
+    given = line.options
+    if given["confirm"]:
+        return _confirming_plan(line)
     plan = SweepPlan(
         name=given["sweep_name"] or default_name(),
-        candidates=read_candidates(given, base),
+        candidates=read_candidates(given, _trial_config(line, threads)),
         search=given["search"],
         num_points=given["trials"],
         seeds=given["seeds"],
@@ -112,6 +121,33 @@ def _make_plan(line: CommandLine, threads: int) -> SweepPlan:
     )
     check_plan(plan, given)
     return plan
+
+
+def _confirming_plan(line: CommandLine) -> SweepPlan:
+    """The plan of a sweep over the best points of another one, with fresh seeds."""
+    given, store = line.options, line.config.tracking.store
+    if taken := [
+        name for name in ("space", "space_file", "runs_file", "trials", "search", "pruner") if name in line.given
+    ]:
+        raise ConfigError(
+            f"--{taken[0]} cannot be used with --confirm={given['confirm']}, which trains the points of that sweep: "
+            "leave one of them out"
+        )
+    if given["confirm_top"] < 1:
+        raise ConfigError(f"--confirm_top={given['confirm_top']} must be 1 or more")
+    folder = find_sweep(store, given["confirm"])
+    previous = read_plan(folder.name, folder.record()["plan"])
+    base = previous.base.replace(**line.given_fields(line.config), store=str(folder.store))
+    changed = dataclasses.replace(previous, candidates=previous.candidates.with_base(base))
+    return dataclasses.replace(
+        changed,
+        name=given["sweep_name"] or f"{folder.name}-confirmed",
+        candidates=best_points(folder, changed, top=given["confirm_top"]),
+        search="grid",
+        num_points=0,
+        seeds=given["seeds"] if "seeds" in line.given else _SEEDS_TO_CONFIRM,
+        pruner="none",
+    )
 
 
 def _with_batch_size(plan: SweepPlan, launcher: LauncherChoice) -> SweepPlan:

@@ -85,8 +85,8 @@ class SweepAnalysis:
             winning = sum((standing.win_share or 0) > _SOME for standing in self.standings)
             often = f"; {winning} of {len(self.standings)} win in more than 1 % of resamples" if self.selection else ""
             sentences.append(
-                f"{len(self.inseparable)} settings cannot be told from the best{often}: retrain the best ones with "
-                "fresh seeds before one of them is called the best"
+                f"{len(self.inseparable)} settings cannot be told from the best{often}: train the best ones with "
+                f"fresh seeds: dlexp sweep --confirm={self.name} --confirm_top=3 --seeds=5"
             )
         if self.unfinished:
             sentences.append(f"{self.unfinished} runs have no result: they failed, diverged, were pruned or still run")

@@ -12,10 +12,11 @@ from dlexp.commands.cli import main
 from dlexp.config.experiment_config import ExperimentConfig
 from dlexp.memory import budget, choice
 from dlexp.memory.budget import Budget
-from dlexp.sweeps.folder import find_sweep
+from dlexp.sweeps.folder import create_sweep, find_sweep
 from dlexp.sweeps.launchers.choice import LauncherChoice
 from dlexp.sweeps.plan import SweepPlan
 from tests.support.found_batches import BUDGET
+from tests.support.small_sweeps import ended, plan_of
 
 CHOSEN = {"batch_size": 32, "micro_batch_size": 8}
 
@@ -129,3 +130,47 @@ def test_auto_that_cannot_be_chosen_is_refused_before_anything_is_written(
     assert shown.count("\n") == 1
     assert fake.configs is None
     assert not fake.store.exists()
+
+
+def finished_sweep(store: pathlib.Path) -> None:
+    """A sweep named tuned, with three learning rates; the largest is the best."""
+    plan = plan_of(store, "learning_rate=choice(0.001,0.01,0.1)")
+    folder = create_sweep(store, "tuned", plan.to_dict())
+    for number, rate in enumerate((0.001, 0.01, 0.1)):
+        folder.write_trial(ended(number, 0.5 + rate, point={"learning_rate": rate}, seed=2))
+
+
+def test_confirmation_trains_the_best_points_with_fresh_seeds(fake: FakeSweep) -> None:
+    finished_sweep(fake.store)
+    assert main(["dlexp", "sweep", "--store=store", "--workers=2", "--confirm=tuned", "--confirm_top=2"]) == 0
+    assert fake.plan is not None
+    assert (fake.plan.name, fake.plan.seeds) == ("tuned-confirmed", 5)
+    configs = [config for point in fake.plan.grid() for config in fake.plan.configs(point)]
+    assert [config.optimization.learning_rate for config in configs] == [0.1] * 5 + [0.01] * 5
+    assert [config.seed for config in configs] == [3, 4, 5, 6, 7] * 2
+
+
+def test_confirmation_keeps_the_settings_of_the_sweep_but_for_those_that_are_given(fake: FakeSweep) -> None:
+    finished_sweep(fake.store)
+    words = ["--store=store", "--workers=2", "--confirm=latest", "--epochs=7", "--seeds=3", "--sweep_name=again"]
+    assert main(["dlexp", "sweep", *words]) == 0
+    assert fake.plan is not None
+    assert (fake.plan.name, fake.plan.seeds) == ("again", 3)
+    assert (fake.plan.base.optimization.epochs, fake.plan.base.tracking.tensorboard) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--confirm=tuned", "--space=seed=range(3)"], "--space cannot be used with --confirm=tuned"),
+        (["--confirm=tuned", "--confirm_top=0"], "--confirm_top=0 must be 1 or more"),
+        (["--confirm=other"], "no sweep 'other'"),
+    ],
+)
+def test_confirmation_that_cannot_be_is_refused(
+    fake: FakeSweep, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_sweep(fake.store)
+    assert main(["dlexp", "sweep", "--store=store", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert fake.plan is None

@@ -64,9 +64,7 @@ def test_a_trial_leaves_mlflow_to_the_driver(runner: TrialRunner, tmp_path: path
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_without_a_report_the_predictions_are_written_all_the_same(
-    runner: TrialRunner, tmp_path: pathlib.Path
-) -> None:
+def test_without_a_report_the_predictions_are_written_all_the_same(runner: TrialRunner, tmp_path: pathlib.Path) -> None:
     job = job_of(tmp_path)
     runner.run(job, go_on)
     written = {str(path.relative_to(run_of(job).path)) for path in (run_of(job).path / "evaluation").rglob("*.*")}

@@ -64,7 +64,7 @@ class Commands:
             try:
                 given = shlex.split(line, comments=True)
                 if given:
-                    points.append(_difference(base, config_from_words([*words, *_without_command(given)])))
+                    points.append(difference(base, config_from_words([*words, *_without_command(given)])))
             except (DlexpError, ValueError) as err:
                 raise ConfigError(f"{origin}, line {number}: {err}") from err
         if not points:
@@ -109,7 +109,8 @@ class Commands:
         return " ".join(f"{name}={value}" for name, value in point.items()) or "as given"
 
 
-def _difference(base: ExperimentConfig, config: ExperimentConfig) -> dict[str, Any]:
+def difference(base: ExperimentConfig, config: ExperimentConfig) -> dict[str, Any]:
+    """Returns the fields of a config that differ from those of the base, as a point."""
     # All trials of a sweep are written to the same place; a line may only set the name and the tags of its run.
     shared = set(config_sections()["tracking"]) - {"tags", "run_name"}
     before, after = base.flat(), config.flat()
