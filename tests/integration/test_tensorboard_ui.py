@@ -68,7 +68,8 @@ def test_hparams_tab_has_a_row_for_each_run_with_its_results(url: str, store: pa
         assert row["hparams"]["epochs"] == run["epochs"]
         shown = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
         assert shown["test_accuracy"] == pytest.approx(run["test_accuracy"])
-        assert {"val_accuracy", "val_loss", "test_loss"} <= set(shown)
+        assert shown["best/val_accuracy"] == pytest.approx(run["val_accuracy"])
+        assert {"best/val_loss", "test_loss"} <= set(shown)
         assert len(row["sessions"]) == 1
 
 
