@@ -5,7 +5,6 @@ mean of all seeds stands for the truth; groups of five seeds are compared as a u
 """
 
 import pathlib
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,7 @@ from dlexp.comparison.groups import Group, group_runs
 from dlexp.comparison.predictions import read_answers
 from dlexp.comparison.seeds import CONFIDENCE, Repeat, difference_of, mean_of, seeds_needed
 from dlexp.comparison.selection import bootstrap_selection
-from tests.benchmarks.measuring import Row
+from tests.benchmarks.measuring import Row, run_process
 
 _METRIC = "test_accuracy"
 _SEEDS, _OF_A_GROUP, _COMPARISONS = 200, 5, 1000
@@ -42,7 +41,7 @@ def measure(folder: str) -> list[Row]:
 
 def _sweep(store: pathlib.Path, name: str, *words: str) -> None:
     command = [sys.executable, "-m", "dlexp.commands.cli", "sweep", *_TRAINING, f"--store={store}"]
-    subprocess.run([*command, f"--sweep_name={name}", *words], check=True, stdout=subprocess.DEVNULL)
+    run_process([*command, f"--sweep_name={name}", *words])
 
 
 def _measure_equal_settings(group: Group, rng: np.random.Generator) -> list[Row]:
