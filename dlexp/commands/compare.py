@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dlexp.comparison.compare import Comparison
     from dlexp.comparison.sweep import SweepAnalysis
 
+_ONE_GROUP = "nothing is compared: the runs are one group, as they differ in no setting but their seeds"
 _OF_GROUPS = ("baseline", "margin", "output", "strict", "verdict")
 _FORMATS = ("table", "json", "csv", "markdown", "latex")
 
@@ -80,8 +81,8 @@ def _show_comparison(comparison: "Comparison", output_format: str) -> None:
         "groups": numbers.to_dict("records"),
     }
     unfair = [f"not fair: {disagreement}" for disagreement in comparison.disagreements]
-    sentences = [pair.verdict.sentence for pair in comparison.pairs] + unfair
-    _show(output_format, values, numbers, tabulate_for_people(comparison), sentences)
+    sentences = [pair.verdict.sentence for pair in comparison.pairs] or [_ONE_GROUP]
+    _show(output_format, values, numbers, tabulate_for_people(comparison), [*sentences, *unfair])
 
 
 def _show_sweep(analysis: "SweepAnalysis", output_format: str) -> None:

@@ -51,7 +51,7 @@ def judge(a: str, b: str, difference: Difference, unit: Unit, *, margin: float, 
     outcome = _outcome(difference, unit, margin, adjusted_p)
     needed = seeds_needed(difference, margin or difference.value)
     amount = unit.spell_difference(abs(difference.value))
-    which = _describe(difference, unit)
+    which = _describe(difference, unit, adjusted_p)
     match outcome:
         case Outcome.BETTER:
             sentence = f"{a} is better than {b} by {amount} {which}"
@@ -74,13 +74,14 @@ def _outcome(difference: Difference, unit: Unit, margin: float, adjusted_p: floa
     return Outcome.BETTER if (difference.value < 0) == unit.smaller_is_better else Outcome.WORSE
 
 
-def _describe(difference: Difference, unit: Unit) -> str:
+def _describe(difference: Difference, unit: Unit, adjusted_p: float | None) -> str:
     n_a, n_b = difference.n
     seeds = f"{n_a} seeds" if n_a == n_b else f"{n_a} and {n_b} seeds"
     if difference.interval is None:
         return f"({seeds}, difference {unit.spell_difference(difference.value, signed=True)}, no interval)"
     low, high = (unit.number(end, signed=True) for end in (difference.interval.low, difference.interval.high))
-    return f"(difference 95 % {low} to {high}; {seeds}, {difference.method})"
+    corrected = "" if adjusted_p in (None, difference.p) else f", p = {adjusted_p:.2g} corrected for all comparisons"
+    return f"(difference 95 % {low} to {high}; {seeds}, {difference.method}{corrected})"
 
 
 def _what_would_settle(difference: Difference, unit: Unit, margin: float, needed: int | None) -> str:

@@ -34,6 +34,15 @@ def test_prints_a_table_and_a_verdict(store: str, capsys: pytest.CaptureFixture[
     assert verdict.startswith("model=mlp is better than model=small_cnn by 5.17 points")
 
 
+def test_runs_of_one_setting_are_described_and_not_compared(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        make_run(tmp_path, 0.9 + seed / 100, seed=seed)
+    assert call(str(tmp_path)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("nothing is compared: the runs are one group")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -117,6 +117,7 @@ def test_several_groups_are_judged_together(store: pathlib.Path) -> None:
     for seed in range(5):
         make_run(store, GOOD[seed] - 0.01, model="small_cnn", seed=seed)
     found = compare_runs(store=store)
+    assert all("corrected for all comparisons" in pair.verdict.sentence for pair in found.pairs[:1])
     for pair in found.pairs:
         assert pair.difference is not None
         assert pair.adjusted_p is not None
