@@ -34,9 +34,7 @@ def _list_runs(line: CommandLine) -> int:
     if options["format"] == "table" and not table.empty:
         table = _with_costs(table)
     columns: Sequence[str] = parse_names(options["columns"])
-    for name in columns:
-        if name not in table.columns:
-            raise unknown_name("column", name, table.columns)
+    _check_columns(columns, table)
     if options["group_by"] and not table.empty:
         table = _group(table, parse_names(options["group_by"]))
         columns = columns or table.columns.tolist()
@@ -50,6 +48,12 @@ def _list_runs(line: CommandLine) -> int:
         hint="train one with dlexp train",
     )
     return 0
+
+
+def _check_columns(names: Sequence[str], table: "pd.DataFrame") -> None:
+    for name in names:
+        if name not in table.columns:
+            raise unknown_name("column", name, table.columns)
 
 
 def differing_columns(table: "pd.DataFrame") -> list[str]:
@@ -74,9 +78,7 @@ def _with_costs(table: "pd.DataFrame") -> "pd.DataFrame":
 
 def _group(table: "pd.DataFrame", group_by: Sequence[str]) -> "pd.DataFrame":
     """One row for each combination of values: number of finished runs, mean and standard deviation of the results."""
-    for name in group_by:
-        if name not in table.columns:
-            raise unknown_name("column", name, table.columns)
+    _check_columns(group_by, table)
     finished = table[table["status"] == "FINISHED"]
     grouped = finished.groupby(list(group_by), dropna=False, sort=False)
     found = grouped.size().rename("n").to_frame()

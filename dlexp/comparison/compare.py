@@ -43,7 +43,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A group beside the one that it is compared with.
+    """A group and the one that it is compared with.
 
     Attributes:
         a: name of the group.
@@ -70,7 +70,7 @@ class Comparison:
         unit: of the metric.
         baseline: name of the group that all others are compared with.
         summaries: of all groups, best mean first.
-        pairs: every other group beside the baseline, in the order of the summaries.
+        pairs: every other group and the baseline, in the order of the summaries.
         disagreements: what makes the comparison unfair, the most important first.
     """
 

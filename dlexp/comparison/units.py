@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from dlexp.config.monitor import is_share, is_smaller_better, unknown_direction
-from dlexp.errors import ConfigError
-
-_MODES = ("min", "max")
+from dlexp.config.monitor import is_share, read_direction
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,5 @@ def unit_of(metric: str) -> Unit:
     Raises:
         ConfigError: it is not known whether small or large values are better, or the mode is neither min nor max.
     """
-    name, separator, mode = metric.partition(":")
-    if separator:
-        if mode not in _MODES or not name:
-            raise ConfigError(f"--metric={metric} must be a metric, or metric:min, or metric:max")
-        return Unit(name, mode == "min", is_share(name))
-    smaller = is_smaller_better(name)
-    if smaller is None:
-        raise ConfigError(f"--metric={name} {unknown_direction(name)} {name}:min or {name}:max")
-    return Unit(name, smaller, is_share(name))
+    name, smaller_is_better = read_direction(metric, flag="metric")
+    return Unit(name, smaller_is_better, is_share(name))

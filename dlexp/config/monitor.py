@@ -21,6 +21,7 @@ _LARGER = frozenset(
     )
 )
 _PREFIXES = ("val_", "test_")
+_MODES = ("min", "max")
 
 
 def base_metric(metric: str) -> str:
@@ -53,6 +54,30 @@ def monitor_mode(monitor: str, mode: str) -> str:
     if is_smaller is None:
         raise ConfigError(f"monitor={monitor} {unknown_direction(monitor)} --monitor_mode=min or --monitor_mode=max")
     return "min" if is_smaller else "max"
+
+
+def read_direction(text: str, *, flag: str) -> tuple[str, bool]:
+    """Reads `val_accuracy`, or with its direction `my_score:max`.
+
+    Args:
+        text: the metric.
+        flag: that the text was given for, without its dashes.
+
+    Returns:
+        The name of the metric, and whether small values are better.
+
+    Raises:
+        ConfigError: the mode is neither min nor max, or none is given for a metric that dlexp does not know.
+    """
+    name, separator, mode = text.partition(":")
+    if separator:
+        if mode not in _MODES or not name:
+            raise ConfigError(f"--{flag}={text} must be a metric, or metric:min, or metric:max")
+        return name, mode == "min"
+    is_smaller = is_smaller_better(name)
+    if is_smaller is None:
+        raise ConfigError(f"--{flag}={name} {unknown_direction(name)} {name}:min or {name}:max")
+    return name, is_smaller
 
 
 def unknown_direction(metric: str) -> str:

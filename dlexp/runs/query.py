@@ -36,7 +36,8 @@ def select_rows(table: "pd.DataFrame", *, where: str, sort_by: str) -> "pd.DataF
         for column, _ in keys:
             if column not in table.columns:
                 raise ConfigError(f"sort_by={sort_by} cannot be used{_nearest_columns(column, table)}")
-        # One stable sort for each key, the last key first: pandas sorts by several keys only without stability.
+        # One stable sort for each key, the last key first: of several keys at once, pandas hashes the values, and lists
+        # such as those of augment have no hash.
         for column, ascending in reversed(keys):
             table = table.sort_values(column, ascending=ascending, kind="stable", na_position="last")
     return table.reset_index(drop=True)

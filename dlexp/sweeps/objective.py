@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlexp.config.monitor import is_smaller_better, unknown_direction
+from dlexp.config.monitor import read_direction
 from dlexp.config.spelling import parse_names
 from dlexp.errors import ConfigError
-
-_MODES = ("min", "max")
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,11 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
         ConfigError: no name is given, a name is given twice, a mode is neither min nor max, or none is given for a
             metric that dlexp does not know.
     """
-    objectives = tuple(map(_parse_one, parse_names(text)))
+    objectives = tuple(Objective(*read_direction(part, flag="objective")) for part in parse_names(text))
     names = [objective.name for objective in objectives]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"--objective={text} must name one metric, or several different ones joined by commas")
     return objectives
-
-
-def _parse_one(part: str) -> Objective:
-    name, separator, mode = part.partition(":")
-    if not separator:
-        is_smaller = is_smaller_better(name)
-        if is_smaller is None:
-            raise ConfigError(f"--objective={name} {unknown_direction(name)} {name}:min or {name}:max")
-        return Objective(name, is_smaller)
-    if mode not in _MODES or not name:
-        raise ConfigError(f"--objective={part} must be a metric, or metric:min, or metric:max")
-    return Objective(name, mode == "min")
 
 
 def values_of_run(row: Mapping[str, Any], objectives: Sequence[Objective]) -> dict[str, float]:

@@ -26,7 +26,7 @@ _TRAINING = ("--dataset=digits", "--model=mlp", "--epochs=3", "--noevaluation_re
 
 
 def measure(folder: str) -> list[Row]:
-    """Trains, compares, and returns the rows of the table: shares and points, beside what they should be.
+    """Trains, compares, and returns the rows of the table: shares and points, and what they should be.
 
     Args:
         folder: an empty folder for the store.
@@ -115,7 +115,7 @@ def _measure_luck(store: pathlib.Path, rng: np.random.Generator) -> Row:
 
     The winner is chosen on as many examples as validation has; its true score is that on all others.
     """
-    entries = [entry for entry in find_entries((), where="sweep == 'random'", store=store)]
+    entries = find_entries((), where="sweep == 'random'", store=store)
     tables = [[read_answers(entry.run, split) for split in ("validation", "test")] for entry in entries]
     right = np.stack(
         [np.concatenate([(table["label"] == table["prediction"]).to_numpy() for table in pair]) for pair in tables]
