@@ -121,6 +121,8 @@ def compare_runs(
     _check_same_task([entry.run for entry in entries])
     groups = group_runs(entries, group_by=group_by, metric=unit.metric)
     base = _find_baseline(groups, baseline, store)
+    if not base.values:
+        raise ConfigError(f"--baseline={baseline} has no finished run with {unit.metric}: give another run or group")
     summaries = sorted(map(_summarize, groups), key=lambda summary: _order(summary, unit))
     others = [summary.group for summary in summaries if summary.group is not base]
     facts = {
@@ -208,8 +210,9 @@ def _pair(
         )
     checkpoints = None
     if split := _SPLITS.get(unit.metric):
+        (a,), (b,) = group.finished.values(), base.finished.values()
         with contextlib.suppress(StoreError):  # a run of an earlier version, or without test, has no predictions
-            checkpoints = compare_examples(*common_right_answers(group.entries[-1].run, base.entries[-1].run, split))
+            checkpoints = compare_examples(*common_right_answers(a.run, b.run, split))
     (value,), (of_base_value,) = group.values.values(), base.values.values()
     verdict = judge_checkpoints(group.name, base.name, value - of_base_value, checkpoints, unit)
     return Pair(a=group.name, b=base.name, difference=None, checkpoints=checkpoints, adjusted_p=None, verdict=verdict)

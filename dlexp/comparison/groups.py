@@ -42,13 +42,16 @@ class Group:
     Attributes:
         name: the values by which it was grouped, `model=resnet20, learning_rate=0.01`; or the name of its only run.
         entries: its runs, in the order of their repeats.
-        values: the metric of each finished run by its repeat: the seed, or what else its runs differ in.
+        finished: the run of each repeat (the seed, or what else its runs differ in) that has the metric; of several
+            runs of a repeat, the last one.
+        values: the metric of each finished run by its repeat.
         settings: the values by which it was grouped, by column.
         repeated: the columns in which its runs differ, of `REPEATED`.
     """
 
     name: str
     entries: Sequence[Entry]
+    finished: Mapping[tuple[int, ...], Entry]
     values: Mapping[tuple[int, ...], float]
     settings: Mapping[str, Any] = field(default_factory=dict)
     repeated: Sequence[str] = ("seed",)
@@ -110,12 +113,13 @@ def _group(entries: Sequence[Entry], columns: Sequence[str], repeated: Sequence[
     ordered = sorted(entries, key=lambda entry: (repeat_of(entry), str(entry.columns.get("started", ""))))
     settings = {name: _value(entries[0], name) for name in columns}
     name = ", ".join(f"{column}={spelled(value)}" for column, value in settings.items())
-    values = {  # of equal repeats, the last one
-        repeat_of(entry): float(entry.columns[metric])
+    finished = {
+        repeat_of(entry): entry
         for entry in ordered
         if entry.columns["status"] == Status.FINISHED and _is_finite(entry.columns.get(metric))
     }
-    return Group(name or str(entries[0].columns["name"]), ordered, values, settings, repeated)
+    values = {repeat: float(entry.columns[metric]) for repeat, entry in finished.items()}
+    return Group(name or str(entries[0].columns["name"]), ordered, finished, values, settings, repeated)
 
 
 def _value(entry: Entry, name: str) -> Any:

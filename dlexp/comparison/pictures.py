@@ -188,10 +188,6 @@ def _right_by_class(group: Group) -> pd.Series:
     """Share of right answers on test by class, the mean over the runs of a group."""
     of_runs: Sequence[pd.Series] = [
         (table["label"] == table["prediction"]).groupby(table["label"]).mean()
-        for table in (
-            read_answers(entry.run, "test") for entry in group.entries if entry.columns["status"] == "FINISHED"
-        )
+        for table in (read_answers(entry.run, "test") for entry in group.finished.values())
     ]
-    if not of_runs:
-        raise StoreError(f"group {group.name} has no finished run: choose another one")
     return pd.concat(of_runs, axis=1).mean(axis=1)

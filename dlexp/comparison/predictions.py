@@ -40,6 +40,12 @@ def read_answers(run: Run, split: str) -> pd.DataFrame:
     return examples.assign(prediction=pd.read_parquet(folder / COMPACT_FILE)["prediction"].to_numpy())
 
 
+def right_answers(run: Run, split: str) -> "pd.Series[bool]":
+    """Returns whether the best checkpoint of a run is right for every example, with the arguments of `read_answers`."""
+    table = read_answers(run, split)
+    return table["label"] == table["prediction"]
+
+
 def load_predictions(
     reference: str | pathlib.Path, split: str = "test", *, store: str | pathlib.Path = "mlruns"
 ) -> pd.DataFrame:
@@ -93,12 +99,11 @@ def common_right_answers(a: Run, b: Run, split: str) -> tuple[np.ndarray, np.nda
         StoreError: a run has no predictions for the split.
         DataError: the runs have no example in common.
     """
-    of_a, of_b = (read_answers(run, split) for run in (a, b))
+    of_a, of_b = (right_answers(run, split) for run in (a, b))
     common = of_a.index.intersection(of_b.index, sort=False)
     if not len(common):
         raise DataError(
             f"runs {a.id[:8]} and {b.id[:8]} have no {split} example in common, so their answers cannot be compared: "
             "compare runs of one dataset"
         )
-    right = [(table["label"] == table["prediction"]).loc[common].to_numpy() for table in (of_a, of_b)]
-    return right[0], right[1]
+    return of_a.loc[common].to_numpy(), of_b.loc[common].to_numpy()

@@ -9,15 +9,14 @@ import numpy as np
 from dlexp.comparison.entries import find_entries
 from dlexp.comparison.examples import mcnemar_p
 from dlexp.comparison.groups import Group, group_runs
-from dlexp.comparison.predictions import read_answers
+from dlexp.comparison.predictions import right_answers
 from dlexp.comparison.seeds import LEAST_FOR_INTERVAL, Mean, difference_of, holm, mean_of
 from dlexp.comparison.selection import Selection, bootstrap_selection
 from dlexp.comparison.units import Unit, unit_of
 from dlexp.errors import RunNotFoundError, StoreError
 from dlexp.evaluation.intervals import CONFIDENCE, Share, share_with_interval
-from dlexp.runs.run import Run
 
-_METRIC = "val_accuracy"
+_METRIC, _TEST_METRIC = "val_accuracy", "test_accuracy"
 _SOME = 0.01  # of the resamples
 
 
@@ -146,19 +145,13 @@ def analyze_sweep(name: str, *, store: str | pathlib.Path = "mlruns", metric: st
 def _right_answers(groups: Sequence[Group]) -> list[np.ndarray] | None:
     """Whether the runs of each group are right, `bool` `(seeds, examples)`; None if a run has no predictions."""
     try:
-        tables = [[read_answers(run, "validation") for run in _finished(group)] for group in groups]
+        answers = [[right_answers(entry.run, "validation") for entry in group.finished.values()] for group in groups]
     except StoreError:
         return None
-    lengths = {len(table) for of_group in tables for table in of_group}
+    lengths = {len(right) for of_group in answers for right in of_group}
     if len(lengths) > 1:
         return None  # the runs have other validation examples
-    return [np.stack([(table["label"] == table["prediction"]).to_numpy() for table in of_group]) for of_group in tables]
-
-
-def _finished(group: Group) -> list[Run]:
-    """The run of each value, in the order of the values."""
-    by_repeat = {tuple(int(entry.settings[name]) for name in group.repeated): entry.run for entry in group.entries}
-    return [by_repeat[repeat] for repeat in group.values]
+    return [np.stack([right.to_numpy() for right in of_group]) for of_group in answers]
 
 
 def _compare_with_winner(groups: Sequence[Group], answers: Sequence[np.ndarray] | None) -> Mapping[int, float]:
@@ -177,12 +170,12 @@ def _compare_with_winner(groups: Sequence[Group], answers: Sequence[np.ndarray] 
 
 
 def _test_score(winner: Group) -> Share | Mean | None:
-    name, runs = "test_accuracy", _finished(winner)
-    values = [float(entry.columns[name]) for entry in winner.entries if entry.run in runs and name in entry.columns]
+    entries = [entry for entry in winner.finished.values() if _TEST_METRIC in entry.columns]
+    values = [float(entry.columns[_TEST_METRIC]) for entry in entries]
     if len(values) != 1:
         return mean_of(values) if values else None
     try:
-        table = read_answers(runs[0], "test")
+        right = right_answers(entries[0].run, "test")
     except StoreError:
         return mean_of(values)
-    return share_with_interval(int((table["label"] == table["prediction"]).sum()), len(table))
+    return share_with_interval(int(right.sum()), len(right))

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlexp.comparison.entries import find_entries
 from dlexp.comparison.groups import Group, group_runs
-from dlexp.comparison.predictions import read_answers
+from dlexp.comparison.predictions import right_answers
 from dlexp.comparison.seeds import CONFIDENCE, Repeat, difference_of, mean_of, seeds_needed
 from dlexp.comparison.selection import bootstrap_selection
 from tests.benchmarks.measuring import Row, run_process
@@ -116,11 +116,9 @@ def _measure_luck(store: pathlib.Path, rng: np.random.Generator) -> Row:
     The winner is chosen on as many examples as validation has; its true score is that on all others.
     """
     entries = find_entries((), where="sweep == 'random'", store=store)
-    tables = [[read_answers(entry.run, split) for split in ("validation", "test")] for entry in entries]
-    right = np.stack(
-        [np.concatenate([(table["label"] == table["prediction"]).to_numpy() for table in pair]) for pair in tables]
-    ).astype(np.float64)
-    chosen = len(tables[0][0])
+    answers = [[right_answers(entry.run, split) for split in ("validation", "test")] for entry in entries]
+    right = np.stack([np.concatenate(pair) for pair in answers]).astype(np.float64)
+    chosen = len(answers[0][0])
     raw, corrected = [], []
     for _ in range(_RESPLITS):
         order = rng.permutation(right.shape[1])

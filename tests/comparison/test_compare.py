@@ -102,6 +102,21 @@ def test_one_seed_each_is_a_verdict_on_two_trainings_only(tmp_path: pathlib.Path
     assert "--seeds=5" in pair.verdict.sentence
 
 
+def test_the_finished_run_of_a_group_is_compared_also_if_a_later_seed_failed(tmp_path: pathlib.Path) -> None:
+    make_run(tmp_path, 0.5, model="mlp", answers=[True, False])
+    make_run(tmp_path, 0.1, model="mlp", seed=1, record={"status": "FAILED"})
+    make_run(tmp_path, 1.0, model="resnet20", answers=[True, True])
+    (pair,) = compare_runs(store=tmp_path).pairs
+    assert pair.checkpoints is not None
+    assert (pair.checkpoints.only_a, pair.checkpoints.only_b) == (1, 0)
+
+
+def test_baseline_without_a_finished_run_is_refused(store: pathlib.Path) -> None:
+    failed = make_run(store, 0.1, model="vit_tiny", record={"status": "FAILED"})
+    with pytest.raises(ConfigError, match="has no finished run with test_accuracy"):
+        compare_runs(store=store, baseline=failed.id)
+
+
 def test_folds_are_compared_by_the_corrected_test(tmp_path: pathlib.Path) -> None:
     for fold in range(5):
         for model, values in (("mlp", BAD), ("resnet20", GOOD)):
